@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# Flags that every target of the project shares, and where tests and benchmarks are found.
+
+# g++ 12 reports overlapping copies inside std::string that cannot happen (GCC bug 105651).
+set(MLXN_WARNINGS -Wall -Wextra -Wno-restrict)
+if(MLXN_WERROR)
+  list(APPEND MLXN_WARNINGS -Werror)
+endif()
+# Contracted a*b+c would make results depend on the compiler's choice; kernels ask for fma by name.
+set(MLXN_FLAGS ${MLXN_WARNINGS} -ffp-contract=off)
+
+if(MLXN_SANITIZE)
+  add_compile_options(-fsanitize=${MLXN_SANITIZE} -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=${MLXN_SANITIZE})
+  if(MLXN_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize-recover=undefined)
+  endif()
+endif()
+
+# What lies beside the code: <name>_test.cc and test.cc are tests, bench.cc is a benchmark.
+file(GLOB_RECURSE MLXN_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*_test.cc
+     ${PROJECT_SOURCE_DIR}/src/*/test.cc)
+file(GLOB_RECURSE MLXN_BENCH_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/bench.cc)
+
+# src/kernels/rms_norm/test.cc -> kernels_rms_norm_test; src/base/dtype_test.cc -> base_dtype_test.
+function(mlxn_target_name source result)
+  file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR}/src ${source})
+  string(REGEX REPLACE "\\.cc$" "" path ${path})
+  string(REPLACE "/" "_" path ${path})
+  set(${result} ${path} PARENT_SCOPE)
+endfunction()
+
+# The ctest label of a test follows from its room.
+function(mlxn_label_of source result)
+  if(source MATCHES "/src/(quant|checkpoint)/")
+    set(label format)
+  elseif(source MATCHES "/src/tokenizer/")
+    set(label tokenizer)
+  elseif(source MATCHES "/src/(models|runtime)/")
+    set(label model)
+  else()
+    set(label cpu)
+  endif()
+  set(${result} ${label} PARENT_SCOPE)
+endfunction()
+
+# A GoogleTest program. Tests find data through MLXN_SOURCE_DIR.
+function(mlxn_add_test name label)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE mlxn_objects GTest::gtest GTest::gtest_main)
+  target_compile_options(${name} PRIVATE ${MLXN_FLAGS})
+  target_compile_definitions(${name} PRIVATE MLXN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600)
+endfunction()
+
+function(mlxn_add_room_tests)
+  foreach(source IN LISTS MLXN_TEST_SOURCES)
+    mlxn_target_name(${source} name)
+    mlxn_label_of(${source} label)
+    mlxn_add_test(${name} ${label} ${source})
+  endforeach()
+endfunction()
+
+function(mlxn_add_room_benches)
+  foreach(source IN LISTS MLXN_BENCH_SOURCES)
+    mlxn_target_name(${source} name)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE mlxn_objects benchmark::benchmark benchmark::benchmark_main)
+    target_compile_options(${name} PRIVATE ${MLXN_FLAGS})
+  endforeach()
+endfunction()

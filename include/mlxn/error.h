@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Typed errors. Every failure of the library is an mlxn::Error; nothing prints, aborts or exits.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "mlxn/export.h"
+
+namespace mlxn {
+
+enum class ErrorKind : uint8_t {
+  kInvalidArgument,   // an argument of a call breaks its contract
+  kDeviceNotFound,    // no such device, or its backend is not built
+  kCommandBuffer,     // recorded work failed while it ran; the only transient kind
+  kBufferAllocation,  // the device could not give this much memory
+  kKernelNotFound,    // no table entry accepts the call
+  kIo,                // open, read or map failed
+  kSafetensors,       // a .safetensors file breaks its format
+  kGguf,              // a .gguf file breaks its format
+  kQuantConfig,       // the quantization section of a config is malformed
+  kConfig,            // config.json or GGUF metadata describe a model we cannot build
+  kUnsupportedDtype,  // a file holds an element type we cannot represent
+  kTokenizer,         // tokenizer data is malformed or of an unknown kind
+  kTemplate,          // a chat template does not parse or raised an exception
+  kContextFull,       // the KV cache has no room for another token
+};
+
+// Short name such as "invalid argument", for messages and --json output.
+MLXN_API std::string_view name(ErrorKind kind);
+
+// What went wrong, split so that programs can read it. Empty fields are left out of the text.
+struct ErrorDetail {
+  std::string where;      // op, file or object, such as "rms_norm" or "model.safetensors"
+  std::string parameter;  // parameter, tensor or field
+  std::string found;      // the value found
+  std::string required;   // the value or range required
+};
+
+class MLXN_API Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, const std::string& message);
+  // Text: "where: parameter: found X, required Y".
+  Error(ErrorKind kind, ErrorDetail detail);
+
+  ErrorKind kind() const { return kind_; }
+  const ErrorDetail& detail() const { return detail_; }
+  // True if the same call may succeed when repeated.
+  bool is_transient() const { return kind_ == ErrorKind::kCommandBuffer; }
+
+ private:
+  ErrorKind kind_;
+  ErrorDetail detail_;
+};
+
+}  // namespace mlxn

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// y = x W^T for weights of every format, and the same with an expert per row.
+#pragma once
+
+#include "mlxn/buffer.h"
+#include "mlxn/stream.h"
+#include "mlxn/weight.h"
+
+namespace mlxn::ops {
+
+struct MatmulArgs {
+  Buffer x;              // [.., K], leading extents folded into M rows; f32, f16, bf16
+  Weight weight;         // [N, K]
+  Buffer out;            // [.., N]; f32 or the dtype of x
+  Buffer residual = {};  // optional, like out: added to the product in f32
+};
+
+// out[m, n] = sum_k x[m, k] w[n, k] (+ residual[m, n]), f32 accumulation. Integer formats may use
+// the activations as two signed 8-bit digits per block (error at most 2^-15 of the block's largest
+// magnitude). A row's bits do not depend on how many rows are beside it.
+// Throws kInvalidArgument: extents, dtypes, sizes, K that is not a multiple of the block, overlap.
+MLXN_API void matmul(Stream& stream, const MatmulArgs& args);
+
+struct ExpertMatmulArgs {
+  Buffer x;       // [T, K]; with per_slot_input [T, top_k, K]; f32, f16, bf16
+  Weight weight;  // [E, N, K]
+  Buffer ids;     // u32 [T, top_k]; an id >= E gives a zero row and reads nothing
+  Buffer out;     // [T, top_k, N]; f32 or the dtype of x
+  bool per_slot_input = false;
+};
+
+// out[t, s, :] = x[t (, s), :] W[ids[t, s]]^T. Throws as matmul.
+MLXN_API void expert_matmul(Stream& stream, const ExpertMatmulArgs& args);
+
+}  // namespace mlxn::ops

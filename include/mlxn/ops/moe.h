@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Routing of tokens to experts and combining what they return.
+#pragma once
+
+#include "mlxn/buffer.h"
+#include "mlxn/stream.h"
+
+namespace mlxn::ops {
+
+enum class RouteMode : uint8_t {
+  kSoftmaxTopK,  // p = softmax over all experts; w = p_selected / sum p_selected; w *= expert_scale
+  kTopKSoftmax,  // w = softmax over the selected logits; w *= expert_scale; w /= sum w
+};
+
+struct MoeRouteArgs {
+  Buffer logits;             // f32 [T, E]
+  Buffer expert_scale = {};  // f32 [E]; empty: 1
+  Buffer ids;                // u32 [T, top_k], by descending logit, ties: lower index first
+  Buffer weights;            // f32 [T, top_k]
+  RouteMode mode = RouteMode::kSoftmaxTopK;
+  // kSoftmaxTopK only: divide by the sum of the selected probabilities (Qwen3's norm_topk_prob).
+  bool renormalize = true;
+};
+
+// 1 <= top_k <= min(E, 64), E <= 1024. NaN logits are selected last with weight 0; -infinity has
+// weight 0; no expert is selected twice. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
+MLXN_API void moe_route(Stream& stream, const MoeRouteArgs& args);
+
+struct MoeCombineArgs {
+  Buffer y;                 // [T, top_k, D] f32, f16, bf16
+  Buffer weights;           // f32 [T, top_k]
+  Buffer shared = {};       // optional [T, D], dtype of y: output of a shared expert
+  Buffer shared_gate = {};  // f32 [T], the logit of its gate; empty: 1
+  Buffer residual = {};     // optional [T, D], dtype of y
+  Buffer out;               // [T, D], dtype of y
+};
+
+// out[t] = sum_j weights[t, j] y[t, j] (+ sigmoid(shared_gate[t]) shared[t]) (+ residual[t]), j
+// ascending, f32, rounded once. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
+MLXN_API void moe_combine(Stream& stream, const MoeCombineArgs& args);
+
+}  // namespace mlxn::ops

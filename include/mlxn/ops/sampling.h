@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// From logits to token ids.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "mlxn/buffer.h"
+#include "mlxn/lengths.h"
+#include "mlxn/stream.h"
+
+namespace mlxn::ops {
+
+struct ArgmaxArgs {
+  Buffer x;            // f32 [rows, n]
+  Buffer indices;      // u32 [rows]
+  Buffer values = {};  // f32 [rows], optional
+};
+// Ties: lowest index. NaN is ignored unless a row is all NaN (index 0, value NaN).
+MLXN_API void argmax(Stream& stream, const ArgmaxArgs& args);
+
+struct TopKArgs {
+  Buffer x;        // f32 [rows, n]
+  Buffer indices;  // u32 [rows, k], 1 <= k <= n
+  Buffer values;   // f32 [rows, k]
+};
+// The k largest by descending value, ties: lower index first; NaN last.
+MLXN_API void top_k(Stream& stream, const TopKArgs& args);
+
+struct SamplingParams {
+  float temperature = 0.0f;  // 0: argmax of the penalised logits, filters unused
+  int top_k = 0;             // <= 0: off
+  float top_p = 1.0f;        // (0, 1]; 1: off
+  float min_p = 0.0f;        // [0, 1]; 0: off
+  float repetition_penalty =
+      1.0f;  // > 0; 1: off; l > 0 ? l / r : l * r for each distinct recent token
+  float presence_penalty = 0.0f;   // subtracted once per distinct recent token
+  float frequency_penalty = 0.0f;  // subtracted per occurrence
+  int penalty_window = 64;         // recent tokens looked at, prompt included; < 0: all
+  uint64_t seed = 0;
+};
+
+struct SampleArgs {
+  Buffer logits;                       // f32 [B, V]; not changed
+  std::vector<SamplingParams> params;  // one for all, or B
+  Buffer history = {};                 // i32 [B, max_history]: tokens so far, oldest first
+  Lengths history_len = {};            // valid entries per sequence; empty: 0
+  Buffer suppress = {};                // i32 [n]: ids that are never drawn
+  Lengths positions;                   // per sequence: position of the token to draw, keys the draw
+  Buffer sequence_ids = {};            // u32 [B]: keys the draw; empty: 0 .. B-1
+  Buffer tokens;                       // i32 [B] out
+  Buffer logprobs = {};  // f32 [B] out, optional: log-softmax of the raw logits at the token
+};
+
+// Order: suppression, penalties, top_k, top_p, min_p, temperature, draw (llama.cpp's order). The
+// uniform number is Philox4x32-10 keyed by (seed, sequence, position), so a draw does not depend on
+// what else is sampled (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11). Throws
+// kInvalidArgument: extents, dtypes, sizes, parameters outside their range.
+MLXN_API void sample(Stream& stream, const SampleArgs& args);
+
+}  // namespace mlxn::ops

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records work for one device, in order. Reads and writes of every dispatch are tracked, and a
+// barrier is inserted exactly where a dispatch touches bytes that an earlier one since the last
+// barrier wrote (RAW, WAW) or read and this one writes (WAR). Dispatches between two barriers may
+// run at the same time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mlxn/device.h"
+#include "mlxn/export.h"
+
+namespace mlxn {
+
+struct StreamCounters {
+  uint64_t dispatches = 0;          // recorded (captured ones too; replays are not counted)
+  uint64_t barriers = 0;            // really inserted
+  uint64_t automatic_barriers = 0;  // of these, by hazard tracking
+  uint64_t concurrent = 0;          // dispatches that needed no barrier
+  uint64_t commits = 0;
+};
+
+// One dispatch of a finished commit, as measured.
+struct ProfileEvent {
+  std::string name;      // op
+  std::string entry;     // kernel entry that ran
+  int thread = 0;        // worker
+  int64_t begin_ns = 0;  // since the profile was started
+  int64_t end_ns = 0;
+};
+
+class StreamImpl;
+class Graph;
+
+class MLXN_API Stream {
+ public:
+  explicit Stream(const Device& device);
+  ~Stream();
+  Stream(Stream&&) noexcept;
+  Stream& operator=(Stream&&) noexcept;
+
+  const Device& device() const;
+
+  // Runs what was recorded. On the CPU the work is done when commit returns.
+  Stream& commit();
+  // Waits for committed work; throws kCommandBuffer if it failed. Recording may go on afterwards.
+  void wait();
+  // Orders everything recorded before against everything after.
+  void barrier();
+
+  // Between begin_capture and end_capture dispatches are kept in the graph instead of being queued.
+  void begin_capture();
+  Graph end_capture();
+  bool is_capturing() const;
+  // Queues all dispatches of the graph; it may be replayed any number of times.
+  void replay(const Graph& graph);
+
+  const StreamCounters& counters() const;
+  void reset_counters();
+
+  // Timing of every dispatch of later commits; off by default.
+  void set_profiling(bool on);
+  std::vector<ProfileEvent> take_profile();
+
+  StreamImpl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<StreamImpl> impl_;
+};
+
+struct GraphData;
+
+// Recorded dispatches with their barriers, ready to replay. Values that change between replays live
+// in buffers (the step state), so that one captured decode step serves every step.
+class MLXN_API Graph {
+ public:
+  Graph();
+  size_t dispatch_count() const;
+  size_t barrier_count() const;
+  bool empty() const { return dispatch_count() == 0; }
+  const std::shared_ptr<const GraphData>& data() const { return data_; }
+
+ private:
+  friend class Stream;
+  explicit Graph(std::shared_ptr<const GraphData> data);
+  std::shared_ptr<const GraphData> data_;
+};
+
+// The events as Chrome trace JSON, which Perfetto opens (Trace Event Format, "X" events in us).
+MLXN_API std::string chrome_trace_json(const std::vector<ProfileEvent>& events);
+
+}  // namespace mlxn

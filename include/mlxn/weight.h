@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A weight: bytes, their block format and the logical shape. Weights run straight from the mapped
+// file; prepare() may repack them into the layout that is fastest on a device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "mlxn/buffer.h"
+#include "mlxn/device.h"
+#include "mlxn/export.h"
+
+namespace mlxn {
+
+// How the elements of a row are stored. Layouts: src/quant/README.md.
+enum class Format : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kAffine,  // MLX: packed codes + scales + biases per group of inputs
+  kQ4_0,    // GGUF block formats
+  kQ8_0,
+  kQ4_K,
+  kQ6_K,
+};
+
+MLXN_API std::string_view name(Format format);  // "f32", "affine", "q4_0", "q4_k", ...
+
+// y = W x with W [N, K], or a stack [E, N, K] of experts; quantised along K.
+struct Weight {
+  Format format = Format::kF32;
+  Shape shape = {};    // logical: [N, K] or [E, N, K]
+  Buffer data = {};    // dense: [.., N, K]; affine: u32 [.., N, K * bits / 32]; blocks: u8 bytes
+  Buffer scales = {};  // affine: f32 | f16 | bf16 [.., N, K / group_size]
+  Buffer biases = {};  // affine: same dtype and shape as scales; may be empty (zero)
+  int bits = 0;        // affine: 2, 3, 4, 5, 6 or 8
+  int group_size = 0;  // affine: 32, 64 or 128
+  Buffer packed =
+      {};  // what prepare() made; u8, layout private to the device's kernels; may be empty
+
+  bool valid() const { return !shape.empty(); }
+  bool is_expert_stack() const { return shape.size() == 3; }
+  int64_t num_experts() const { return is_expert_stack() ? shape[0] : 1; }
+  int64_t rows() const { return shape.at(shape.size() - 2); }  // N
+  int64_t cols() const { return shape.back(); }                // K
+};
+
+// Bytes of the weight as stored (data, scales and biases).
+MLXN_API size_t stored_bytes(const Weight& weight);
+// Checks that buffers, format and shape agree. Throws kInvalidArgument naming `what`.
+MLXN_API void check_weight(const Weight& weight, std::string_view what);
+
+// Repacks for the device where that pays; otherwise returns the weight as it is. Results of every
+// op are the same bits with a prepared and an unprepared weight.
+MLXN_API Weight prepare(const Device& device, const Weight& weight);
+// Bytes that prepare() would add.
+MLXN_API size_t prepared_bytes(const Device& device, const Weight& weight);
+
+}  // namespace mlxn

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# From a fresh checkout to text: installs what is missing, builds the release, runs the shipped model.
+# Arguments go to `mlxn generate`, for instance: scripts/demo.sh -p "Tell me a story about a fox."
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=build/release
+if [ ! -x "$build/mlxn" ] || [ -n "$(find CMakeLists.txt cmake include src cli -newer "$build/mlxn" -type f -print -quit)" ]; then
+  scripts/setup.sh
+  # The build's own output goes to stderr: stdout carries the model's text alone.
+  cmake --preset release -DMLXN_BUILD_TESTS=OFF >&2
+  cmake --build --preset release --target mlxn_command >&2
+fi
+prompt=(--prompt "Tell me a story about a fox.")
+for argument in "$@"; do
+  case "$argument" in -p | -p* | --prompt | --prompt=* | --prompt-tokens*) prompt=() ;; esac
+done
+exec "$build/mlxn" generate --model demo/model-mlx-4bit --max-tokens 200 "${prompt[@]}" "$@"

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a backend implements: a device that hands out memory and streams, and a stream that runs
+// recorded work. Kernel entries record through the concrete stream of their backend.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "mlxn/device.h"
+#include "mlxn/stream.h"
+
+namespace mlxn {
+
+class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
+ public:
+  DeviceImpl(DeviceKind kind, std::string name, DeviceOptions options);
+  virtual ~DeviceImpl() = default;
+
+  DeviceKind kind() const { return kind_; }
+  const std::string& name() const { return name_; }
+  const DeviceOptions& options() const { return options_; }
+  uint64_t id() const { return id_; }
+  size_t allocated_bytes() const { return allocated_.load(std::memory_order_relaxed); }
+  size_t peak_allocated_bytes() const { return peak_.load(std::memory_order_relaxed); }
+
+  virtual int num_threads() const = 0;
+  virtual Isa isa() const = 0;
+  // Zero-filled memory of byte_len > 0 bytes, 64-byte aligned. Throws kBufferAllocation.
+  virtual std::shared_ptr<Allocation> allocate(size_t byte_len) = 0;
+  virtual std::unique_ptr<StreamImpl> create_stream(const Device& device) = 0;
+
+ protected:
+  void count_allocation(size_t byte_len);
+  void count_free(size_t byte_len);
+
+ private:
+  DeviceKind kind_;
+  std::string name_;
+  DeviceOptions options_;
+  uint64_t id_;
+  std::atomic<size_t> allocated_{0};
+  std::atomic<size_t> peak_{0};
+};
+
+class StreamImpl {
+ public:
+  explicit StreamImpl(Device device) : device_(std::move(device)) {}
+  virtual ~StreamImpl() = default;
+
+  const Device& device() const { return device_; }
+  StreamCounters& counters() { return counters_; }
+
+  virtual void commit() = 0;
+  virtual void wait() = 0;
+  virtual void barrier() = 0;
+  virtual void begin_capture() = 0;
+  virtual std::shared_ptr<const GraphData> end_capture() = 0;
+  virtual bool is_capturing() const = 0;
+  virtual void replay(std::shared_ptr<const GraphData> graph) = 0;
+  virtual void set_profiling(bool on) = 0;
+  virtual std::vector<ProfileEvent> take_profile() = 0;
+  // Memory for the dispatches recorded next. It is recycled once no recorded work refers to it.
+  virtual Buffer scratch(size_t byte_len) = 0;
+
+ protected:
+  StreamCounters counters_;
+
+ private:
+  Device device_;
+};
+
+struct GraphData {
+  virtual ~GraphData() = default;
+  virtual size_t dispatch_count() const = 0;
+  virtual size_t barrier_count() const = 0;
+};
+
+namespace backends {
+
+// A number no other allocation or device of this process has.
+uint64_t next_id();
+// Throws kInvalidArgument unless the shape has positive extents and a byte length below 2^63.
+size_t checked_byte_len(DType dtype, const Shape& shape, const char* where);
+
+}  // namespace backends
+}  // namespace mlxn

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU as a device: host memory, one thread pool.
+#pragma once
+
+#include <memory>
+
+#include "backends/backend.h"
+#include "base/thread_pool.h"
+
+namespace mlxn::backends::cpu {
+
+// The best instruction set of this machine that the library has kernels for.
+Isa detect_isa();
+// "AMD EPYC ..." or "cpu".
+std::string cpu_model_name();
+
+class CpuDevice : public DeviceImpl {
+ public:
+  explicit CpuDevice(DeviceOptions options);
+
+  int num_threads() const override { return pool_.num_threads(); }
+  Isa isa() const override { return isa_; }
+  std::shared_ptr<Allocation> allocate(size_t byte_len) override;
+  std::unique_ptr<StreamImpl> create_stream(const Device& device) override;
+
+  base::ThreadPool& pool() { return pool_; }
+
+ private:
+  Isa isa_;
+  base::ThreadPool pool_;
+};
+
+}  // namespace mlxn::backends::cpu

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/cpu/cpu_stream.h"
+
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+namespace mlxn::backends::cpu {
+namespace {
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+CpuStream::CpuStream(const Device& device, CpuDevice& cpu)
+    : StreamImpl(device), cpu_(cpu), scratch_pool_(device) {}
+
+bool CpuStream::needs_barrier(const Access& access) {
+  bool needed = std::exchange(barrier_pending_, false);
+  if (!tracker_.check(access.reads, access.writes) && !needed) {
+    needed = true;
+    ++counters_.automatic_barriers;
+  }
+  if (needed) {
+    tracker_.reset();
+    ++counters_.barriers;
+  } else {
+    ++counters_.concurrent;
+  }
+  tracker_.add(access.reads, access.writes);
+  return needed;
+}
+
+void CpuStream::dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks,
+                         TaskFn run) {
+  const bool barrier_before = needs_barrier(access);
+  ++counters_.dispatches;
+  Dispatch dispatch{op, entry, std::move(access), num_tasks, std::move(run), barrier_before};
+  if (capture_) {
+    capture_->barriers += barrier_before ? 1 : 0;
+    capture_->dispatches.push_back(std::move(dispatch));
+    return;
+  }
+  owned_.push_back(std::make_unique<Dispatch>(std::move(dispatch)));
+  items_.push_back({owned_.back().get(), barrier_before});
+}
+
+void CpuStream::barrier() {
+  if (tracker_.empty()) return;
+  barrier_pending_ = true;
+}
+
+void CpuStream::begin_capture() {
+  if (capture_) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::begin_capture", "state", "capturing", "not capturing"});
+  }
+  capture_ = std::make_unique<CpuGraph>();
+  tracker_.reset();
+  barrier_pending_ = false;
+}
+
+std::shared_ptr<const GraphData> CpuStream::end_capture() {
+  if (!capture_) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::end_capture", "state", "not capturing", "capturing"});
+  }
+  tracker_.reset();
+  // Whatever was queued before the capture may still conflict with what comes next.
+  barrier_pending_ = !items_.empty();
+  return std::shared_ptr<const GraphData>(std::move(capture_));
+}
+
+void CpuStream::replay(std::shared_ptr<const GraphData> graph) {
+  const auto* cpu_graph = dynamic_cast<const CpuGraph*>(graph.get());
+  if (cpu_graph == nullptr || capture_) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::replay", "graph",
+                            cpu_graph ? "a stream that is capturing" : "a graph of another backend",
+                            "a graph captured on this kind of device, outside a capture"});
+  }
+  bool first = true;
+  for (const Dispatch& dispatch : cpu_graph->dispatches) {
+    const bool barrier_before = dispatch.barrier_before || (first && !items_.empty());
+    counters_.barriers += barrier_before ? 1 : 0;
+    items_.push_back({&dispatch, barrier_before});
+    first = false;
+  }
+  replayed_.push_back(std::move(graph));
+  tracker_.reset();
+  barrier_pending_ = true;
+}
+
+void CpuStream::remember_failure() {
+  if (!failed_.exchange(true)) failure_ = std::current_exception();
+}
+
+void CpuStream::run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events) {
+  const Dispatch& dispatch = *items_[item].dispatch;
+  std::atomic<uint32_t>& next = next_task_[item];
+  const int64_t begin = events ? now_ns() : 0;
+  bool ran = false;
+  while (true) {
+    const uint32_t task = next.fetch_add(1, std::memory_order_relaxed);
+    if (task >= dispatch.num_tasks) break;
+    ran = true;
+    if (failed_.load(std::memory_order_relaxed)) continue;
+    try {
+      dispatch.run(task);
+    } catch (...) {
+      remember_failure();
+    }
+  }
+  if (events && ran) {
+    events->push_back({dispatch.op, dispatch.entry, worker, begin - profile_start_ns_,
+                       now_ns() - profile_start_ns_});
+  }
+}
+
+void CpuStream::run_items(int worker, base::SpinBarrier& barrier,
+                          std::vector<ProfileEvent>* events) {
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (items_[i].barrier_before && i > 0) barrier.arrive_and_wait();
+    run_tasks(i, worker, events);
+  }
+}
+
+void CpuStream::execute() {
+  if (next_task_.size() < items_.size()) {
+    next_task_ = std::vector<std::atomic<uint32_t>>(items_.size() * 2);
+  }
+  for (size_t i = 0; i < items_.size(); ++i) next_task_[i].store(0, std::memory_order_relaxed);
+
+  const int num_threads = cpu_.num_threads();
+  base::SpinBarrier barrier(num_threads);
+  std::vector<std::vector<ProfileEvent>> events(profiling_ ? static_cast<size_t>(num_threads) : 0);
+  cpu_.pool().run([&](int worker) {
+    run_items(worker, barrier, profiling_ ? &events[static_cast<size_t>(worker)] : nullptr);
+  });
+  for (auto& list : events) profile_.insert(profile_.end(), list.begin(), list.end());
+}
+
+void CpuStream::commit() {
+  if (capture_) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::commit", "state", "capturing", "end_capture() first"});
+  }
+  ++counters_.commits;
+  if (!items_.empty()) execute();
+  items_.clear();
+  owned_.clear();
+  replayed_.clear();
+  tracker_.reset();
+  barrier_pending_ = false;
+}
+
+void CpuStream::wait() {
+  if (!failed_.exchange(false)) return;
+  const std::exception_ptr failure = std::exchange(failure_, nullptr);
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& error) {
+    throw Error(ErrorKind::kCommandBuffer, ErrorDetail{"Stream::wait", "", error.what(), ""});
+  }
+}
+
+void CpuStream::set_profiling(bool on) {
+  profiling_ = on;
+  profile_start_ns_ = now_ns();
+  profile_.clear();
+}
+
+std::vector<ProfileEvent> CpuStream::take_profile() { return std::exchange(profile_, {}); }
+
+Buffer CpuStream::scratch(size_t byte_len) {
+  Buffer buffer = scratch_pool_.alloc(DType::kU8, {static_cast<int64_t>(byte_len)});
+  // Released at once: the pool hands it out again only when no recorded work holds it.
+  scratch_pool_.release(buffer);
+  return buffer;
+}
+
+}  // namespace mlxn::backends::cpu

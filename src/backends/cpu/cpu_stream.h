@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recorded CPU work. A dispatch is a function over task numbers; tasks of all dispatches between
+// two barriers are handed to the threads as they come free. A commit is one fork-join of the pool:
+// inside it the threads walk the list of dispatches and meet only at barriers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "backends/backend.h"
+#include "backends/cpu/cpu_device.h"
+#include "backends/hazard_tracker.h"
+
+namespace mlxn::backends::cpu {
+
+// Runs task number `task` of a dispatch. How work is cut into tasks must depend on shapes only,
+// never on the thread count, so that results do not either.
+using TaskFn = std::function<void(uint32_t task)>;
+
+struct Dispatch {
+  const char* op;
+  const char* entry;
+  Access access;
+  uint32_t num_tasks;
+  TaskFn run;
+  bool barrier_before;
+};
+
+struct CpuGraph final : GraphData {
+  std::vector<Dispatch> dispatches;
+  size_t barriers = 0;
+  size_t dispatch_count() const override { return dispatches.size(); }
+  size_t barrier_count() const override { return barriers; }
+};
+
+class CpuStream final : public StreamImpl {
+ public:
+  CpuStream(const Device& device, CpuDevice& cpu);
+
+  // Records num_tasks >= 1 tasks; `op` and `entry` must outlive the stream.
+  void dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks, TaskFn run);
+
+  void commit() override;
+  void wait() override;
+  void barrier() override;
+  void begin_capture() override;
+  std::shared_ptr<const GraphData> end_capture() override;
+  bool is_capturing() const override { return capture_ != nullptr; }
+  void replay(std::shared_ptr<const GraphData> graph) override;
+  void set_profiling(bool on) override;
+  std::vector<ProfileEvent> take_profile() override;
+  Buffer scratch(size_t byte_len) override;
+
+ private:
+  struct Item {
+    const Dispatch* dispatch;
+    bool barrier_before;
+  };
+  bool needs_barrier(const Access& access);
+  void execute();
+  void run_items(int worker, base::SpinBarrier& barrier, std::vector<ProfileEvent>* events);
+  void run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events);
+  void remember_failure();
+
+  CpuDevice& cpu_;
+  BufferPool scratch_pool_;
+  HazardTracker tracker_;
+  bool barrier_pending_ = false;
+
+  std::vector<Item> items_;
+  std::vector<std::unique_ptr<Dispatch>> owned_;
+  std::vector<std::shared_ptr<const GraphData>> replayed_;
+  std::unique_ptr<CpuGraph> capture_;
+
+  std::vector<std::atomic<uint32_t>> next_task_;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr failure_;
+
+  bool profiling_ = false;
+  int64_t profile_start_ns_ = 0;
+  std::vector<ProfileEvent> profile_;
+};
+
+// The CPU stream behind a public stream; the caller knows that the device is a CPU.
+inline CpuStream& cpu_stream(StreamImpl& stream) { return static_cast<CpuStream&>(stream); }
+
+}  // namespace mlxn::backends::cpu

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "backends/backend.h"
+#include "backends/cpu/cpu_device.h"
+#include "base/checked.h"
+
+namespace mlxn {
+
+std::string_view name(DeviceKind kind) {
+  switch (kind) {
+    case DeviceKind::kCpu:
+      return "cpu";
+    case DeviceKind::kCuda:
+      return "cuda";
+    case DeviceKind::kMetal:
+      return "metal";
+    case DeviceKind::kEmulator:
+      return "emulator";
+  }
+  return "unknown";
+}
+
+std::string_view name(Isa isa) {
+  switch (isa) {
+    case Isa::kBaseline:
+      return "baseline";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512_vnni";
+  }
+  return "unknown";
+}
+
+namespace backends {
+
+uint64_t next_id() {
+  static std::atomic<uint64_t> counter{1};
+  return counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+size_t checked_byte_len(DType dtype, const Shape& shape, const char* where) {
+  const auto count = base::checked_product(shape);
+  const auto bytes =
+      count ? base::checked_mul(*count, static_cast<int64_t>(size_of(dtype))) : std::nullopt;
+  if (!bytes || *bytes <= 0) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{where, "shape", to_string(shape),
+                            "positive extents whose byte length fits 63 bits"});
+  }
+  return static_cast<size_t>(*bytes);
+}
+
+}  // namespace backends
+
+DeviceImpl::DeviceImpl(DeviceKind kind, std::string name, DeviceOptions options)
+    : kind_(kind), name_(std::move(name)), options_(std::move(options)), id_(backends::next_id()) {}
+
+void DeviceImpl::count_allocation(size_t byte_len) {
+  const size_t now = allocated_.fetch_add(byte_len, std::memory_order_relaxed) + byte_len;
+  size_t peak = peak_.load(std::memory_order_relaxed);
+  while (now > peak && !peak_.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+}
+
+void DeviceImpl::count_free(size_t byte_len) {
+  allocated_.fetch_sub(byte_len, std::memory_order_relaxed);
+}
+
+Device::Device(std::shared_ptr<DeviceImpl> impl) : impl_(std::move(impl)) {}
+
+Device Device::open(std::string_view id, DeviceOptions options) {
+  if (id == "best" || id == "cpu") {
+    return Device(std::make_shared<backends::cpu::CpuDevice>(std::move(options)));
+  }
+  for (const DeviceInfo& info : list()) {
+    const std::string_view kind = mlxn::name(info.kind);
+    if (id == kind || (id.starts_with(kind) && id.substr(kind.size()).starts_with(':'))) {
+      throw Error(ErrorKind::kDeviceNotFound, ErrorDetail{"Device::open", "id", std::string(id),
+                                                          "another device: " + info.reason});
+    }
+  }
+  throw Error(ErrorKind::kDeviceNotFound,
+              ErrorDetail{"Device::open", "id", std::string(id), "cpu or best"});
+}
+
+Device Device::best(DeviceOptions options) { return open("best", std::move(options)); }
+
+std::vector<DeviceInfo> Device::list() {
+  return {
+      {"cpu", backends::cpu::cpu_model_name(), DeviceKind::kCpu, true, ""},
+      {"cuda", "NVIDIA GPU", DeviceKind::kCuda, false, "this build has no CUDA backend"},
+      {"metal", "Apple GPU", DeviceKind::kMetal, false, "this build has no Metal backend"},
+  };
+}
+
+DeviceKind Device::kind() const { return impl_->kind(); }
+const std::string& Device::name() const { return impl_->name(); }
+const DeviceOptions& Device::options() const { return impl_->options(); }
+int Device::num_threads() const { return impl_->num_threads(); }
+Isa Device::isa() const { return impl_->isa(); }
+size_t Device::allocated_bytes() const { return impl_->allocated_bytes(); }
+size_t Device::peak_allocated_bytes() const { return impl_->peak_allocated_bytes(); }
+
+Buffer Device::alloc(DType dtype, const Shape& shape) const {
+  const size_t byte_len = backends::checked_byte_len(dtype, shape, "Device::alloc");
+  return Buffer(impl_->allocate(byte_len), 0, byte_len, dtype, shape);
+}
+
+Buffer Device::wrap(const void* data, size_t byte_len, DType dtype, const Shape& shape,
+                    std::shared_ptr<void> owner, bool writable) const {
+  const size_t needed = backends::checked_byte_len(dtype, shape, "Device::wrap");
+  if (data == nullptr || needed > byte_len) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Device::wrap", "data, byte_len",
+                            data == nullptr ? "null" : std::to_string(byte_len),
+                            "at least " + std::to_string(needed) + " bytes"});
+  }
+  auto allocation = std::make_shared<Allocation>();
+  allocation->data = static_cast<std::byte*>(const_cast<void*>(data));
+  allocation->byte_len = byte_len;
+  allocation->id = backends::next_id();
+  allocation->device_id = impl_->id();
+  allocation->writable = writable;
+  allocation->owner = std::move(owner);
+  return Buffer(std::move(allocation), 0, needed, dtype, shape);
+}
+
+Buffer Device::upload(const void* data, DType dtype, const Shape& shape) const {
+  Buffer buffer = alloc(dtype, shape);
+  std::memcpy(buffer.data(), data, buffer.byte_len());
+  return buffer;
+}
+
+}  // namespace mlxn

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/stream.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "backends/backend.h"
+
+namespace mlxn {
+
+Stream::Stream(const Device& device) : impl_(device.impl()->create_stream(device)) {}
+Stream::~Stream() = default;
+Stream::Stream(Stream&&) noexcept = default;
+Stream& Stream::operator=(Stream&&) noexcept = default;
+
+const Device& Stream::device() const { return impl_->device(); }
+
+Stream& Stream::commit() {
+  impl_->commit();
+  return *this;
+}
+
+void Stream::wait() { impl_->wait(); }
+void Stream::barrier() { impl_->barrier(); }
+void Stream::begin_capture() { impl_->begin_capture(); }
+Graph Stream::end_capture() { return Graph(impl_->end_capture()); }
+bool Stream::is_capturing() const { return impl_->is_capturing(); }
+
+void Stream::replay(const Graph& graph) {
+  if (!graph.data()) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::replay", "graph", "a graph nothing was captured into",
+                            "the result of end_capture()"});
+  }
+  impl_->replay(graph.data());
+}
+
+const StreamCounters& Stream::counters() const { return impl_->counters(); }
+void Stream::reset_counters() { impl_->counters() = StreamCounters{}; }
+void Stream::set_profiling(bool on) { impl_->set_profiling(on); }
+std::vector<ProfileEvent> Stream::take_profile() { return impl_->take_profile(); }
+
+Graph::Graph() = default;
+Graph::Graph(std::shared_ptr<const GraphData> data) : data_(std::move(data)) {}
+size_t Graph::dispatch_count() const { return data_ ? data_->dispatch_count() : 0; }
+size_t Graph::barrier_count() const { return data_ ? data_->barrier_count() : 0; }
+
+std::string chrome_trace_json(const std::vector<ProfileEvent>& events) {
+  int last_thread = 0;
+  for (const ProfileEvent& event : events) last_thread = std::max(last_thread, event.thread);
+  std::string json = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
+  for (int thread = 0; thread <= last_thread; ++thread) {
+    json += fmt::format(
+        R"({{"name":"thread_name","ph":"M","pid":1,"tid":{},"args":{{"name":"worker {}"}}}})",
+        thread, thread);
+    json += thread < last_thread || !events.empty() ? ",\n" : "\n";
+  }
+  for (size_t i = 0; i < events.size(); ++i) {
+    const ProfileEvent& event = events[i];
+    json += fmt::format(
+        R"({{"name":"{}","cat":"{}","ph":"X","pid":1,"tid":{},"ts":{:.3f},"dur":{:.3f}}})",
+        event.name, event.entry, event.thread, static_cast<double>(event.begin_ns) / 1e3,
+        static_cast<double>(event.end_ns - event.begin_ns) / 1e3);
+    json += i + 1 < events.size() ? ",\n" : "\n";
+  }
+  return json + "]}\n";
+}
+
+}  // namespace mlxn

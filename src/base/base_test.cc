@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+
+#include "base/checked.h"
+#include "base/mapped_file.h"
+#include "base/thread_pool.h"
+#include "mlxn/dtype.h"
+#include "mlxn/error.h"
+
+namespace mlxn {
+namespace {
+
+TEST(Float16, WidensEveryValueAndNarrowsItBack) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const F16 half{static_cast<uint16_t>(bits)};
+    const float wide = to_float(half);
+    if ((bits & 0x7fffu) > 0x7c00u) {
+      EXPECT_TRUE(std::isnan(wide));
+      EXPECT_TRUE(std::isnan(to_float(to_f16(wide))));
+      continue;
+    }
+    const int exponent = static_cast<int>((bits >> 10) & 31u);
+    const double mantissa = bits & 0x3ffu;
+    double expected =
+        exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024.0 + mantissa, exponent - 25);
+    if (exponent == 31) expected = std::numeric_limits<double>::infinity();
+    EXPECT_EQ(static_cast<double>(wide), bits & 0x8000u ? -expected : expected);
+    EXPECT_EQ(to_f16(wide).bits, bits);
+  }
+}
+
+// Every f32 between two neighbours must go to the nearer one, ties to the even code.
+TEST(Float16, RoundsToNearestEven) {
+  for (uint32_t bits = 0; bits < 0x7c00u; ++bits) {
+    const float low = to_float(F16{static_cast<uint16_t>(bits)});
+    const double high =
+        bits + 1 == 0x7c00u ? 65536.0 : to_float(F16{static_cast<uint16_t>(bits + 1)});
+    const float middle = static_cast<float>((low + high) / 2);
+    const uint32_t even = bits + (bits & 1u);
+    EXPECT_EQ(to_f16(middle).bits, even) << bits;
+    EXPECT_EQ(to_f16(std::nextafter(middle, 0.0f)).bits, bits);
+    EXPECT_EQ(to_f16(std::nextafter(middle, 1e9f)).bits, bits + 1);
+    EXPECT_EQ(to_f16(-middle).bits, even | 0x8000u);
+  }
+  EXPECT_EQ(to_f16(70000.0f).bits, 0x7c00u);
+  EXPECT_EQ(to_f16(1e-30f).bits, 0u);
+}
+
+TEST(BFloat16, RoundsToNearestEven) {
+  EXPECT_EQ(to_bf16(1.0f).bits, 0x3f80u);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f808000u)).bits, 0x3f80u);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f818000u)).bits, 0x3f82u);
+  EXPECT_EQ(to_bf16(std::bit_cast<float>(0x3f808001u)).bits, 0x3f81u);
+  EXPECT_EQ(to_bf16(-std::numeric_limits<float>::infinity()).bits, 0xff80u);
+  EXPECT_EQ(to_bf16(std::numeric_limits<float>::max()).bits, 0x7f80u);
+  EXPECT_TRUE(std::isnan(to_float(to_bf16(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST(Checked, ReportsOverflow) {
+  EXPECT_EQ(base::checked_mul(int64_t{1} << 40, int64_t{1} << 22), int64_t{1} << 62);
+  EXPECT_FALSE(base::checked_mul(int64_t{1} << 40, int64_t{1} << 23));
+  EXPECT_FALSE(base::checked_add(std::numeric_limits<int64_t>::max(), int64_t{1}));
+  EXPECT_FALSE(base::checked_mul(uint64_t{1} << 63, uint64_t{2}));
+  const int64_t huge[] = {int64_t{1} << 31, int64_t{1} << 31, 4};
+  EXPECT_FALSE(base::checked_product(huge));
+  const int64_t negative[] = {2, -1};
+  EXPECT_FALSE(base::checked_product(negative));
+  EXPECT_EQ(base::checked_product({}), 1);
+}
+
+TEST(ErrorText, HoldsEveryField) {
+  const Error error(ErrorKind::kInvalidArgument, ErrorDetail{"op", "x", "3", "4"});
+  EXPECT_STREQ(error.what(), "op: x: found 3, required 4");
+  EXPECT_EQ(error.detail().parameter, "x");
+  EXPECT_FALSE(error.is_transient());
+  EXPECT_TRUE(Error(ErrorKind::kCommandBuffer, "lost").is_transient());
+}
+
+TEST(MappedFile, ReadsAndReportsFailures) {
+  const std::string path = ::testing::TempDir() + "mlxn_mapped_file_test";
+  std::ofstream(path) << "hello";
+  EXPECT_EQ(base::read_text_file(path, 100), "hello");
+  EXPECT_THROW(base::read_text_file(path, 4), Error);
+  std::ofstream(path, std::ios::trunc) << "";
+  EXPECT_EQ(base::MappedFile::open(path)->bytes().size(), 0u);
+  std::remove(path.c_str());
+  EXPECT_THROW(base::MappedFile::open(path), Error);
+  EXPECT_THROW(base::MappedFile::open(::testing::TempDir()), Error);
+}
+
+TEST(ThreadPool, RunsEveryWorkerOnceEachTime) {
+  for (int threads : {1, 2, 3, 8}) {
+    base::ThreadPool pool(threads);
+    std::vector<std::atomic<int>> counts(static_cast<size_t>(threads));
+    for (int round = 0; round < 200; ++round) {
+      pool.run([&](int worker) { ++counts[static_cast<size_t>(worker)]; });
+    }
+    for (const auto& count : counts) EXPECT_EQ(count.load(), 200);
+  }
+}
+
+TEST(SpinBarrier, SeparatesPhases) {
+  constexpr int kThreads = 4, kPhases = 200;
+  base::ThreadPool pool(kThreads);
+  base::SpinBarrier barrier(kThreads);
+  std::vector<int> slots(kThreads, 0);
+  std::atomic<int> mismatches{0};
+  pool.run([&](int worker) {
+    for (int phase = 1; phase <= kPhases; ++phase) {
+      slots[static_cast<size_t>(worker)] = phase;
+      barrier.arrive_and_wait();
+      for (int slot : slots) mismatches += slot != phase;
+      barrier.arrive_and_wait();
+    }
+  });
+  EXPECT_EQ(mismatches.load(), 0);
+}
+
+}  // namespace
+}  // namespace mlxn

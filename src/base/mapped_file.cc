@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "mlxn/error.h"
+
+namespace mlxn::base {
+namespace {
+
+[[noreturn]] void throw_io(const std::string& path, const char* action) {
+  throw Error(ErrorKind::kIo, ErrorDetail{path, action, std::strerror(errno), ""});
+}
+
+// Closes the descriptor when the scope ends.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { ::close(fd_); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+int open_regular_file(const std::string& path, struct stat& info) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw_io(path, "open");
+  if (::fstat(fd, &info) != 0) {
+    ::close(fd);
+    throw_io(path, "stat");
+  }
+  if (!S_ISREG(info.st_mode)) {
+    ::close(fd);
+    throw Error(ErrorKind::kIo, ErrorDetail{path, "open", "not a regular file", "a regular file"});
+  }
+  return fd;
+}
+
+}  // namespace
+
+std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
+  struct stat info {};
+  const Descriptor fd(open_regular_file(path, info));
+  const size_t size = static_cast<size_t>(info.st_size);
+  const std::byte* data = nullptr;
+  if (size > 0) {
+    void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    if (address == MAP_FAILED) throw_io(path, "map");
+    data = static_cast<const std::byte*>(address);
+  }
+  return std::shared_ptr<MappedFile>(new MappedFile(path, data, size));
+}
+
+MappedFile::MappedFile(std::string path, const std::byte* data, size_t size)
+    : path_(std::move(path)), data_(data), size_(size) {}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::string read_text_file(const std::string& path, size_t max_bytes) {
+  const auto file = MappedFile::open(path);
+  const auto bytes = file->bytes();
+  if (bytes.size() > max_bytes) {
+    throw Error(ErrorKind::kIo, ErrorDetail{path, "file size", std::to_string(bytes.size()),
+                                            "at most " + std::to_string(max_bytes) + " bytes"});
+  }
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+}  // namespace mlxn::base

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// One row of an op's table of implementations. The table drives dispatch, tests, benchmarks and
+// `mlxn doctor`; the first row that accepts a call runs it.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "backends/backend.h"
+#include "backends/hazard_tracker.h"
+
+namespace mlxn::kernels {
+
+// Params is the op's plain struct of raw pointers and sizes (params.h).
+template <typename Params>
+struct Entry {
+  const char* name;  // "avx512", "avx2", "baseline"; unique within a device kind
+  DeviceKind device;
+  Isa isa;  // CPU: the instruction set the entry needs
+  // Why the entry cannot serve these params; empty if it can. Null means it serves all.
+  std::optional<std::string_view> (*refuses)(const Params&);
+  // Records the work. `access` lists what the op reads and writes.
+  void (*launch)(StreamImpl&, const Params&, backends::Access);
+};
+
+// Why an entry cannot run on this device whatever the params; empty if it can.
+template <typename Params>
+std::string refusal_of_device(const Entry<Params>& entry, const Device& device) {
+  if (entry.device != device.kind()) {
+    return "is for " + std::string(name(entry.device)) + " devices";
+  }
+  if (entry.isa > device.isa()) return "needs " + std::string(name(entry.isa));
+  const std::string& forced = device.options().kernel;
+  if (!forced.empty() && forced != entry.name) return "kernel " + forced + " was asked for";
+  return {};
+}
+
+// The first entry that accepts. With DeviceOptions::strict only the first entry of the device's
+// kind may run. Throws kKernelNotFound with every refusal.
+template <typename Params>
+const Entry<Params>& choose(const char* op, std::span<const Entry<Params>> table,
+                            const Device& device, const Params& params) {
+  std::string refusals;
+  bool first_of_kind = true;
+  for (const Entry<Params>& entry : table) {
+    std::string why = refusal_of_device(entry, device);
+    if (why.empty() && entry.refuses != nullptr) {
+      if (const auto reason = entry.refuses(params)) why = std::string(*reason);
+    }
+    const bool is_best = entry.device == device.kind() && std::exchange(first_of_kind, false);
+    if (why.empty() && device.options().strict && !is_best) why = "is not the best (strict)";
+    if (why.empty()) return entry;
+    refusals += (refusals.empty() ? "" : "; ") + std::string(entry.name) + " " + why;
+  }
+  throw Error(
+      ErrorKind::kKernelNotFound,
+      ErrorDetail{op, "", refusals.empty() ? "no entries" : refusals, "an entry that accepts"});
+}
+
+// A table without its types, for `doctor`.
+struct EntryReport {
+  std::string name;
+  DeviceKind device;
+  std::string refusal;  // empty: runs on this device
+};
+
+template <typename Params>
+std::vector<EntryReport> report(std::span<const Entry<Params>> table, const Device& device) {
+  std::vector<EntryReport> reports;
+  for (const Entry<Params>& entry : table) {
+    reports.push_back({entry.name, entry.device, refusal_of_device(entry, device)});
+  }
+  return reports;
+}
+
+}  // namespace mlxn::kernels

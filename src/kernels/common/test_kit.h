@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// What op tests share: devices with a forced entry, random buffers with canaries, comparison with a
+// float64 oracle.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/common/entry.h"
+#include "kernels/common/float_io.h"
+#include "mlxn/device.h"
+#include "mlxn/stream.h"
+
+namespace mlxn::testing {
+
+// A CPU device on which only the entry `kernel` runs (empty: the best).
+inline Device cpu_device(const std::string& kernel = "", int num_threads = 2) {
+  DeviceOptions options;
+  options.kernel = kernel;
+  options.num_threads = num_threads;
+  return Device::open("cpu", options);
+}
+
+// Names of the table's CPU entries that this machine can run.
+template <typename Params>
+std::vector<std::string> runnable(std::span<const kernels::Entry<Params>> table) {
+  const Device device = cpu_device("", 1);
+  std::vector<std::string> names;
+  for (const auto& entry : table) {
+    if (kernels::refusal_of_device(entry, device).empty()) names.push_back(entry.name);
+  }
+  return names;
+}
+
+class Random {
+ public:
+  explicit Random(uint32_t seed) : engine_(seed) {}
+  float normal() { return normal_(engine_); }
+  float uniform(float low, float high) {
+    return std::uniform_real_distribution<float>(low, high)(engine_);
+  }
+  int64_t integer(int64_t low, int64_t high) {  // both included
+    return std::uniform_int_distribution<int64_t>(low, high)(engine_);
+  }
+  std::vector<float> normals(int64_t count) {
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) value = normal();
+    return values;
+  }
+
+ private:
+  std::mt19937 engine_;
+  std::normal_distribution<float> normal_;
+};
+
+inline int64_t count_of(const Shape& shape) {
+  int64_t count = 1;
+  for (int64_t extent : shape) count *= extent;
+  return count;
+}
+
+// f32 values rounded to dtype.
+inline Buffer make_buffer(const Device& device, DType dtype, const Shape& shape,
+                          std::span<const float> values) {
+  Buffer buffer = device.alloc(dtype, shape);
+  kernels::store_f32(dtype, values.data(), count_of(shape), buffer.data(), 0);
+  return buffer;
+}
+
+inline Buffer random_buffer(const Device& device, DType dtype, const Shape& shape, Random& random) {
+  const auto values = random.normals(count_of(shape));
+  return make_buffer(device, dtype, shape, values);
+}
+
+inline Buffer make_i32(const Device& device, const std::vector<int32_t>& values) {
+  return device.upload(values.data(), DType::kI32, {static_cast<int64_t>(values.size())});
+}
+
+inline std::vector<float> to_floats(const Buffer& buffer) {
+  std::vector<float> values(static_cast<size_t>(buffer.element_count()));
+  kernels::load_f32(buffer.dtype(), buffer.data(), 0, buffer.element_count(), values.data());
+  return values;
+}
+
+inline std::vector<std::byte> bytes_of(const Buffer& buffer) {
+  return {buffer.data(), buffer.data() + buffer.byte_len()};
+}
+
+// An output view with guard bytes before and after it. `check` fails the test if one changed. The
+// view itself starts as NaN, so that unwritten elements show.
+class GuardedBuffer {
+ public:
+  GuardedBuffer(const Device& device, DType dtype, const Shape& shape) {
+    constexpr int64_t kGuard = 64;  // bytes
+    const int64_t len = count_of(shape) * static_cast<int64_t>(size_of(dtype));
+    whole_ = device.alloc(DType::kU8, {len + 2 * kGuard});
+    std::memset(whole_.data(), 0xff, whole_.byte_len());
+    view_ = whole_.slice(kGuard, len).view_as(dtype, shape);
+  }
+  const Buffer& view() const { return view_; }
+  void check() const {
+    const std::byte* begin = whole_.data();
+    const std::byte* end = begin + whole_.byte_len();
+    for (const std::byte* p = begin; p < view_.data(); ++p) ASSERT_EQ(*p, std::byte{0xff});
+    for (const std::byte* p = view_.data() + view_.byte_len(); p < end; ++p) {
+      ASSERT_EQ(*p, std::byte{0xff});
+    }
+  }
+
+ private:
+  Buffer whole_, view_;
+};
+
+// Unit round-offs of ops.md 0.4.
+inline double unit_roundoff(DType dtype) {
+  return dtype == DType::kF32 ? 0x1p-24 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-8;
+}
+
+// What a store to `dtype` adds to a tolerance: +OUT16 / +OUTB of ops.md 0.4.
+inline double store_tolerance(DType dtype, double reference) {
+  if (dtype == DType::kF32) return 0.0;
+  const double subnormal = dtype == DType::kF16 ? 0x1p-25 : 0.0;
+  return unit_roundoff(dtype) * std::abs(reference) + subnormal;
+}
+
+// Elementwise |found - expected| <= tolerance(i); reports the worst element. NaN and infinity must
+// stand at the same places.
+inline void expect_close(std::span<const float> found, std::span<const double> expected,
+                         const std::function<double(size_t)>& tolerance, const std::string& what) {
+  ASSERT_EQ(found.size(), expected.size()) << what;
+  double worst = 0.0;
+  size_t worst_at = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (!std::isfinite(expected[i])) {
+      const bool same = std::isnan(expected[i]) ? std::isnan(found[i])
+                                                : found[i] == static_cast<float>(expected[i]);
+      ASSERT_TRUE(same) << what << " at " << i << ": found " << found[i] << ", expected "
+                        << expected[i];
+      continue;
+    }
+    const double error = std::abs(static_cast<double>(found[i]) - expected[i]);
+    const double ratio = error / tolerance(i);
+    if (!(ratio <= worst)) {
+      worst = ratio;
+      worst_at = i;
+    }
+  }
+  EXPECT_LE(worst, 1.0) << what << " at " << worst_at << ": found " << found[worst_at]
+                        << ", expected " << expected[worst_at] << ", tolerance "
+                        << tolerance(worst_at);
+}
+
+// Runs `call` and expects an Error of this kind whose text contains every fragment.
+inline void expect_error(ErrorKind kind, const std::vector<std::string>& fragments,
+                         const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    for (const std::string& fragment : fragments) {
+      EXPECT_NE(std::string(error.what()).find(fragment), std::string::npos)
+          << "\"" << error.what() << "\" lacks \"" << fragment << "\"";
+    }
+    return;
+  }
+  ADD_FAILURE() << "no error; expected one that mentions "
+                << (fragments.empty() ? "" : fragments.front());
+}
+
+}  // namespace mlxn::testing

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an rms_norm kernel gets. Pointers address element 0 of the view; rows are dense.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/common/entry.h"
+#include "mlxn/dtype.h"
+
+namespace mlxn::kernels {
+
+struct RmsNormParams {
+  const void* x;           // [rows, dim]
+  const void* add_before;  // [rows, dim] or null: added to x before the norm
+  const void* add_after;   // [rows, dim] or null: added to the normed row
+  const void* weight;      // [dim] or null
+  void* sum;               // [rows, dim] or null: receives x + add_before
+  void* out;               // [rows, dim]
+  int64_t rows;
+  int64_t dim;  // elements per row
+  DType dtype;  // of x, add_before, add_after, sum, out
+  DType weight_dtype;
+  float eps;
+  float weight_offset;
+  float scale;  // multiplies the result
+};
+
+std::span<const Entry<RmsNormParams>> rms_norm_entries();
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of rms_norm, best first.
+#include "kernels/rms_norm/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<RmsNormParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, rms_norm_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, rms_norm_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, rms_norm_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<RmsNormParams>> rms_norm_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels
