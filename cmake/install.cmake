@@ -2,7 +2,7 @@
 # cmake --install: headers, library, CMake package, pkg-config file.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS mlxn EXPORT mlxnTargets
+install(TARGETS mlxn_static mlxn_shared EXPORT mlxnTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
         RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// mlxn bench: prompt and generation speed of a model, tokenisation and sampling not counted.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <random>
+
+#include "commands.h"
+#include "exit_codes.h"
+#include "interrupt.h"
+#include "machine.h"
+#include "session.h"
+#include "shape.h"
+#include "table.h"
+
+namespace mlxn::cli {
+namespace {
+
+struct BenchFlags {
+  CommonFlags common;
+  DeviceFlags device;
+  ModelFlags model;
+  std::vector<int64_t> prompt = {512};
+  std::vector<int64_t> generate = {128};
+  int64_t depth = 0;
+  int repetitions = 5;
+  int batch = 1;
+  std::string output = "md";
+  bool random_weights = false;
+  std::string config;
+  int bits = 4;
+  int group_size = 64;
+};
+
+struct Subject {
+  Model model;
+  std::string name;
+  double bandwidth;  // bytes per second, measured
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<int32_t> random_tokens(const ModelConfig& config, int64_t count) {
+  std::mt19937 engine(1);
+  std::uniform_int_distribution<int32_t> ids(0, static_cast<int32_t>(config.vocab_size) - 1);
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t& token : tokens) token = ids(engine);
+  return tokens;
+}
+
+Model load_subject(const BenchFlags& flags, const Terminal& terminal, ModelOptions options) {
+  const Device device = flags.device.open();
+  ProgressBar bar(terminal, flags.random_weights ? "Making weights" : "Loading");
+  options.progress = [&bar](double fraction) { bar.update(fraction); };
+  Model model = flags.random_weights
+                    ? Model::random(device, load_model_config(flags.config), flags.bits,
+                                    flags.group_size, options)
+                    : Model::load(device, Checkpoint::open(flags.model.path()), options);
+  bar.finish();
+  return model;
+}
+
+// Fills the caches of every sequence to `depth` tokens.
+void fill(Model& model, int batch, int64_t depth) {
+  model.reset();
+  if (depth == 0) return;
+  const auto tokens = random_tokens(model.config(), depth);
+  for (int sequence = 0; sequence < batch; ++sequence) model.prefill(sequence, tokens);
+}
+
+// Tokens per second of one run.
+double run_prompt(Model& model, const BenchFlags& flags, int64_t count) {
+  fill(model, flags.batch, flags.depth);
+  const auto tokens = random_tokens(model.config(), count);
+  const auto start = std::chrono::steady_clock::now();
+  for (int sequence = 0; sequence < flags.batch; ++sequence) model.prefill(sequence, tokens);
+  return static_cast<double>(count * flags.batch) / seconds_since(start);
+}
+
+double run_generation(Model& model, const BenchFlags& flags, int64_t count) {
+  fill(model, flags.batch, flags.depth);
+  const auto tokens = random_tokens(model.config(), count * flags.batch);
+  const auto start = std::chrono::steady_clock::now();
+  for (int64_t step = 0; step < count; ++step) {
+    model.decode(std::span(tokens).subspan(static_cast<size_t>(step * flags.batch),
+                                           static_cast<size_t>(flags.batch)));
+  }
+  return static_cast<double>(count * flags.batch) / seconds_since(start);
+}
+
+// Bytes that a decode step reads at least: the weights one token uses. The caches, and the further
+// experts that other sequences of a batch may choose, are not counted.
+double bytes_per_step(const Model& model) {
+  const ParameterCount count = count_parameters(model.config());
+  return static_cast<double>(model.weight_bytes()) * static_cast<double>(count.active) /
+         static_cast<double>(count.total);
+}
+
+Row measure(Subject& subject, const BenchFlags& flags, bool is_prompt, int64_t count) {
+  const auto run = [&] {
+    return is_prompt ? run_prompt(subject.model, flags, count)
+                     : run_generation(subject.model, flags, count);
+  };
+  run();  // warm: pages of the weights are read, kernels chosen, the step captured
+  std::vector<double> rates;
+  for (int i = 0; i < flags.repetitions && !interrupted(); ++i) rates.push_back(run());
+  double mean = 0.0, variance = 0.0;
+  for (double rate : rates) mean += rate / static_cast<double>(rates.size());
+  for (double rate : rates) variance += (rate - mean) * (rate - mean);
+  const double deviation =
+      rates.size() > 1 ? std::sqrt(variance / static_cast<double>(rates.size() - 1)) : 0.0;
+
+  const ModelConfig& config = subject.model.config();
+  std::string test = fmt::format("{}{}", is_prompt ? "pp" : "tg", count);
+  if (flags.depth > 0) test += fmt::format(" @ d{}", flags.depth);
+  if (flags.batch > 1) test += fmt::format(" x{}", flags.batch);
+  Row row;
+  row["model"] = subject.name;
+  row["model_size"] = subject.model.weight_bytes();
+  row["model_size_text"] = human_bytes(static_cast<double>(subject.model.weight_bytes()));
+  row["model_n_params"] = count_parameters(config).total;
+  row["model_n_params_text"] = human_count(static_cast<double>(count_parameters(config).total));
+  row["backend"] = std::string(name(subject.model.device().kind()));
+  row["n_threads"] = subject.model.device().num_threads();
+  row["kv_type"] = flags.model.kv_type;
+  row["batch_size"] = flags.batch;
+  row["n_prompt"] = is_prompt ? count : 0;
+  row["n_gen"] = is_prompt ? 0 : count;
+  row["n_depth"] = flags.depth;
+  row["test"] = test;
+  row["avg_ts"] = mean;
+  row["stddev_ts"] = deviation;
+  row["avg_ts_text"] = fmt::format("{:.2f} ± {:.2f}", mean, deviation);
+  row["peak_memory_bytes"] = peak_memory_bytes();
+  row["peak_memory_bytes_text"] = human_bytes(static_cast<double>(peak_memory_bytes()));
+  row["read_bandwidth"] = subject.bandwidth;
+  if (is_prompt) {
+    row["bandwidth_percent"] = nullptr;
+    row["bandwidth_percent_text"] = "-";
+  } else {
+    const double percent =
+        100.0 * bytes_per_step(subject.model) * mean / flags.batch / subject.bandwidth;
+    row["bandwidth_percent"] = percent;
+    row["bandwidth_percent_text"] = fmt::format("{:.0f}", percent);
+  }
+  return row;
+}
+
+std::string render(const std::vector<Row>& rows, const std::string& format) {
+  if (format == "csv") return csv(rows);
+  if (format == "md") {
+    return markdown({{"model", "model"},
+                     {"model_size", "size", true},
+                     {"model_n_params", "params", true},
+                     {"backend", "backend"},
+                     {"n_threads", "threads", true},
+                     {"kv_type", "kv"},
+                     {"test", "test", true},
+                     {"avg_ts", "t/s", true},
+                     {"peak_memory_bytes", "peak memory", true},
+                     {"bandwidth_percent", "% of bandwidth", true}},
+                    rows);
+  }
+  const Row list = without_texts(rows);
+  if (format == "json") return list.dump(2) + "\n";
+  std::string lines;
+  for (const Row& row : list) lines += row.dump() + "\n";
+  return lines;
+}
+
+int run(const BenchFlags& flags) {
+  const Terminal terminal = flags.common.terminal();
+  int64_t longest = 1;
+  for (int64_t count : flags.prompt) longest = std::max(longest, count);
+  for (int64_t count : flags.generate) longest = std::max(longest, count);
+  ModelOptions options = flags.model.options();
+  options.batch = flags.batch;
+  if (options.max_context == 0) options.max_context = longest + flags.depth;
+  Subject subject{load_subject(flags, terminal, options), "", 0.0};
+  subject.name =
+      fmt::format("{} {}", name(subject.model.config().family),
+                  flags.random_weights ? fmt::format("random {}-bit", flags.bits)
+                                       : subject.model.config().quantization.description);
+  terminal.info(fmt::format("Measuring the read bandwidth of {}", subject.model.device().name()));
+  subject.bandwidth = measure_read_bandwidth(subject.model.device().num_threads());
+  terminal.info(fmt::format("Read bandwidth: {:.1f} GB/s", subject.bandwidth / 1e9));
+
+  std::vector<Row> rows;
+  for (int64_t count : flags.prompt) {
+    if (count > 0 && !interrupted()) rows.push_back(measure(subject, flags, true, count));
+  }
+  for (int64_t count : flags.generate) {
+    if (count > 0 && !interrupted()) rows.push_back(measure(subject, flags, false, count));
+  }
+  fmt::print("{}", render(rows, flags.output));
+  return interrupted() ? kInterrupted : kOk;
+}
+
+}  // namespace
+
+Command add_bench(CLI::App& app) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App* command = app.add_subcommand("bench", "Measure prompt and generation speed");
+  flags->model.add_to(*command, false);
+  const auto list = [command](const char* names, std::vector<int64_t>& values, const char* help) {
+    command->add_option(names, values, help)
+        ->delimiter(',')
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+  };
+  list("-p,--n-prompt", flags->prompt, "Prompt lengths to measure, such as 128,512; 0: none");
+  list("-n,--n-gen", flags->generate, "Generation lengths to measure; 0: none");
+  command->add_option("-d,--n-depth", flags->depth, "Tokens in the cache before each test")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+  command->add_option("-r,--repetitions", flags->repetitions, "Runs per test")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("-b,--batch-size", flags->batch, "Sequences decoded together")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("-o,--output", flags->output, "md, csv, json or jsonl")
+      ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
+  auto* random = command->add_flag("--random-weights", flags->random_weights,
+                                   "Measure the shape of --config without a model file");
+  auto* config = command->add_option("--config", flags->config, "config.json of the shape");
+  random->needs(config);
+  config->needs(random);
+  command->add_option("--bits", flags->bits, "Random weights: affine bits, or 16 or 32 for floats")
+      ->check(CLI::IsMember({2, 3, 4, 5, 6, 8, 16, 32}));
+  command->add_option("--group-size", flags->group_size, "Random weights: weights per scale")
+      ->check(CLI::IsMember({32, 64, 128}));
+  flags->device.add_to(*command);
+  flags->common.add_to(*command);
+  command->callback([flags] {
+    if (flags->model.model.empty() != flags->random_weights) {
+      throw CLI::RequiredError("either --model or --random-weights --config");
+    }
+  });
+  return {command, [flags] { return run(*flags); }};
+}
+
+}  // namespace mlxn::cli

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// mlxn doctor and mlxn completion.
+#include "mlxn/doctor.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "commands.h"
+#include "completion.h"
+#include "exit_codes.h"
+#include "machine.h"
+#include "mlxn/version.h"
+#include "session.h"
+#include "table.h"
+
+namespace mlxn::cli {
+namespace {
+
+struct DoctorFlags {
+  DeviceFlags device;
+  bool json = false;
+};
+
+std::vector<Row> device_rows() {
+  std::vector<Row> list;
+  for (const DeviceInfo& info : Device::list()) {
+    Row row;
+    row["device"] = info.id;
+    row["description"] = info.description;
+    row["available"] = info.available;
+    row["available_text"] = info.available ? "yes" : "no: " + info.reason;
+    row["reason"] = info.reason;
+    list.push_back(std::move(row));
+  }
+  return list;
+}
+
+// One row per op: the entry that runs, and why the others do not.
+std::vector<Row> kernel_rows(const Device& device) {
+  std::vector<Row> list;
+  for (const KernelReport& report : doctor(device)) {
+    Row row;
+    row["op"] = report.op;
+    row["runs"] = report.chosen.empty() ? "none" : report.chosen;
+    std::string others;
+    row["others"] = Row::array();
+    for (const auto& entry : report.entries) {
+      if (entry.name == report.chosen) continue;
+      const std::string why = entry.refusal.empty() ? "a better entry runs" : entry.refusal;
+      others += (others.empty() ? "" : "; ") + entry.name + ": " + why;
+      row["others"].push_back({{"entry", entry.name}, {"why_not", why}});
+    }
+    row["others_text"] = others;
+    list.push_back(std::move(row));
+  }
+  return list;
+}
+
+int run(const DoctorFlags& flags) {
+  const Device device = flags.device.open();
+  const Row devices = device_rows(), kernels = kernel_rows(device);
+  if (flags.json) {
+    Row report;
+    report["version"] = std::string(version());
+    report["device"] = device.name();
+    report["isa"] = std::string(name(device.isa()));
+    report["threads"] = device.num_threads();
+    report["devices"] = without_texts(devices);
+    report["kernels"] = without_texts(kernels);
+    fmt::print("{}\n", report.dump(2));
+    return kOk;
+  }
+  fmt::print("mlxn {}\n{}, {} threads, {}\n{} of memory available\n\n", version(), device.name(),
+             device.num_threads(), name(device.isa()),
+             human_bytes(static_cast<double>(available_memory_bytes())));
+  fmt::print(
+      "{}\n",
+      markdown({{"device", "device"}, {"description", "description"}, {"available", "available"}},
+               devices));
+  fmt::print("{}", markdown({{"op", "op"}, {"runs", "runs"}, {"others", "others"}}, kernels));
+  return kOk;
+}
+
+}  // namespace
+
+Command add_doctor(CLI::App& app) {
+  auto flags = std::make_shared<DoctorFlags>();
+  CLI::App* command = app.add_subcommand(
+      "doctor", "List devices and which kernel of each op runs, and why the others do not");
+  command->add_flag("--json", flags->json, "Print one JSON object");
+  flags->device.add_to(*command);
+  return {command, [flags] { return run(*flags); }};
+}
+
+Command add_completion(CLI::App& app) {
+  auto shell = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("completion", "Print a shell completion script");
+  command->add_option("shell", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  return {command, [shell, &app] {
+            fmt::print("{}", completion_script(app, *shell));
+            return int{kOk};
+          }};
+}
+
+}  // namespace mlxn::cli

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Flags that several commands share, and what follows from them.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mlxn/checkpoint.h"
+#include "mlxn/device.h"
+#include "mlxn/generator.h"
+#include "mlxn/model.h"
+#include "terminal.h"
+
+namespace mlxn::cli {
+
+struct CommonFlags {
+  bool quiet = false;
+  std::string color = "auto";
+
+  void add_to(CLI::App& app);
+  Terminal terminal() const { return Terminal(parse_color_mode(color), quiet); }
+};
+
+struct DeviceFlags {
+  std::string device = "best";
+  int threads = 0;
+  bool strict = false;
+
+  void add_to(CLI::App& app);
+  Device open() const;
+};
+
+struct ModelFlags {
+  std::string model;
+  std::string kv_type = "f16";
+  int64_t max_kv_size = 0;
+
+  void add_to(CLI::App& app, bool model_required = true);
+  std::string path() const;  // resolved
+  ModelOptions options() const;
+};
+
+struct SamplingFlags {
+  std::optional<float> temperature;
+  std::optional<int> top_k;
+  std::optional<float> top_p;
+  float min_p = 0.0f;
+  float repetition_penalty = 1.0f;
+  std::optional<uint64_t> seed;
+
+  void add_to(CLI::App& app);
+  // Values given on the command line win over the model's own defaults. Without --seed the seed is
+  // drawn from the system.
+  ops::SamplingParams params(const SamplingDefaults& defaults) const;
+};
+
+// A flag that may also be set by the variable MLXN_<NAME>, and its help.
+CLI::Option* with_environment(CLI::Option* option, const std::string& name);
+
+DType parse_kv_type(const std::string& text);
+
+}  // namespace mlxn::cli

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "terminal.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+namespace mlxn::cli {
+namespace {
+
+constexpr auto kRedrawInterval = std::chrono::milliseconds(50);
+
+int terminal_width() {
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
+}
+
+bool wants_color(ColorMode mode) {
+  if (mode != ColorMode::kAuto) return mode == ColorMode::kOn;
+  const char* no_color = std::getenv("NO_COLOR");
+  return ::isatty(STDERR_FILENO) && (no_color == nullptr || *no_color == '\0');
+}
+
+}  // namespace
+
+ColorMode parse_color_mode(std::string_view text) {
+  if (text == "on") return ColorMode::kOn;
+  if (text == "off") return ColorMode::kOff;
+  return ColorMode::kAuto;
+}
+
+Terminal::Terminal(ColorMode color, bool quiet)
+    : color_(wants_color(color)), quiet_(quiet), interactive_(::isatty(STDERR_FILENO) != 0) {}
+
+void Terminal::info(std::string_view text) const {
+  if (!quiet_) fmt::print(stderr, "{}\n", text);
+}
+
+void Terminal::error(std::string_view text) const {
+  fmt::print(stderr, "{} {}\n", styled("mlxn:", "1;31"), text);
+}
+
+std::string Terminal::bold(std::string_view text) const { return styled(text, "1"); }
+std::string Terminal::dim(std::string_view text) const { return styled(text, "2"); }
+
+std::string Terminal::styled(std::string_view text, const char* code) const {
+  return color_ ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : std::string(text);
+}
+
+ProgressBar::ProgressBar(const Terminal& terminal, std::string label)
+    : terminal_(terminal), label_(std::move(label)), start_(std::chrono::steady_clock::now()) {}
+
+ProgressBar::~ProgressBar() {
+  // Leaving early, by an error: the next message starts on a line of its own.
+  if (!done_ && terminal_.is_interactive() && !terminal_.quiet()) fmt::print(stderr, "\n");
+}
+
+double ProgressBar::elapsed() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void ProgressBar::draw(double fraction) const {
+  const int width = std::clamp(terminal_width() - static_cast<int>(label_.size()) - 22, 5, 40);
+  const int filled = static_cast<int>(fraction * width);
+  const double left = fraction > 0.01 ? elapsed() * (1.0 - fraction) / fraction : 0.0;
+  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {:3.0f}% {:5.1f} s\x1b[K", label_, "", filled, "",
+             width - filled, 100.0 * fraction, fraction < 1.0 ? left : elapsed());
+  std::fflush(stderr);
+}
+
+void ProgressBar::update(double fraction) {
+  if (done_ || terminal_.quiet() || !terminal_.is_interactive()) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_draw_ < kRedrawInterval) return;
+  last_draw_ = now;
+  draw(std::clamp(fraction, 0.0, 1.0));
+}
+
+void ProgressBar::finish() {
+  if (std::exchange(done_, true) || terminal_.quiet()) return;
+  if (terminal_.is_interactive()) {
+    draw(1.0);
+    fmt::print(stderr, "\n");
+  } else {
+    fmt::print(stderr, "{} done in {:.2f} s\n", label_, elapsed());
+  }
+}
+
+std::string human_bytes(double bytes) {
+  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  size_t unit = 0;
+  while (bytes >= 1000.0 && unit + 1 < std::size(kUnits)) {
+    bytes /= 1000.0;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", bytes, unit == 0 ? 0 : 2, kUnits[unit]);
+}
+
+}  // namespace mlxn::cli

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -DKIND=static|shared -DBUILD=... -DSOURCE=... -P check_install.cmake
+set(work ${BUILD}/install_test/${KIND})
+file(REMOVE_RECURSE ${work})
+
+function(run what)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${what} failed (${result}):\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+run("install" ${CMAKE_COMMAND} --install ${BUILD} --prefix ${work}/prefix)
+set(flags "${FLAGS}")
+if(SANITIZE)
+  string(APPEND flags " -fsanitize=${SANITIZE}")
+endif()
+run("configure" ${CMAKE_COMMAND} -G ${GENERATOR} -S ${SOURCE}/examples/embed -B ${work}/build
+    -DCMAKE_PREFIX_PATH=${work}/prefix -DMLXN_KIND=${KIND} "-DCMAKE_CXX_FLAGS=${flags}")
+run("build" ${CMAKE_COMMAND} --build ${work}/build)
+run("embed" ${work}/build/embed ${SOURCE}/demo/model-mlx-4bit "Hello")
+string(LENGTH "${output}" length)
+if(length LESS 2)
+  message(FATAL_ERROR "embed printed nothing")
+endif()
+run("installed command" ${work}/prefix/bin/mlxn --version)
+if(NOT output MATCHES "mlxn [0-9]+\\.[0-9]+\\.[0-9]+")
+  message(FATAL_ERROR "unexpected version text: ${output}")
+endif()
