@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Q4_0: 32 signed 4-bit codes under one f16 scale. w = (code - 8) * d.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "mlxn/dtype.h"
+
+namespace mlxn::quant {
+
+struct BlockQ4_0 {
+  static constexpr int kElements = 32;
+  F16 d;
+  uint8_t qs[16];  // element i < 16: low nibble of qs[i]; i >= 16: high nibble of qs[i - 16]
+};
+static_assert(sizeof(BlockQ4_0) == 18 && alignof(BlockQ4_0) == 2);
+
+// k elements, a multiple of 32. decode: out[i] = (code - 8) * d in f32; a NaN or infinite d shows.
+// encode: the entry of largest magnitude (the first on ties) becomes code 0, d = entry / -8.
+void decode_row_q4_0(const std::byte* blocks, int64_t k, float* out);
+void encode_row_q4_0(const float* in, int64_t k, std::byte* blocks);
+
+}  // namespace mlxn::quant
