@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/checkpoint.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "checkpoint/checkpoint_impl.h"
+#include "checkpoint/config.h"
+#include "checkpoint/fail.h"
+#include "checkpoint/gguf_vocab.h"
+#include "checkpoint/load_tensor.h"
+#include "checkpoint/locate.h"
+
+namespace mlxn {
+namespace {
+
+using namespace checkpoint;
+
+void attach_names(CheckpointImpl& impl) {
+  const TensorTable* tensors = &impl.tensors;
+  impl.names = std::make_unique<NameMap>(
+      impl.config.family, impl.kind == CheckpointKind::kGguf,
+      [tensors](std::string_view name) { return tensors->find(name) != nullptr; });
+  for (const auto& [name, tensor] : impl.tensors.all()) {
+    if (!impl.names->is_known(name) && !is_ignorable(name)) {
+      impl.warnings.push_back("unknown tensor " + in_quotes(name) + " in " +
+                              file_name(tensor.file->path()));
+    }
+  }
+}
+
+// The float type of the embedding table, or of its scales if it is quantised.
+DType float_dtype_of(const CheckpointImpl& impl) {
+  const auto module = impl.names->module("embed_tokens");
+  if (!module) return impl.config.float_dtype;
+  const StoredTensor* scales = impl.tensors.find(module->path + ".scales");
+  const StoredTensor* tensor = scales != nullptr ? scales : impl.tensors.find(module->weight);
+  return tensor->type == StoredType::kBF16  ? DType::kBF16
+         : tensor->type == StoredType::kF16 ? DType::kF16
+                                            : DType::kF32;
+}
+
+// The storage type that holds most bytes.
+std::string most_common_type(const TensorTable& tensors) {
+  std::map<std::string, uint64_t> bytes;
+  for (const auto& [name, tensor] : tensors.all()) bytes[tensor.type_name] += tensor.bytes.size();
+  std::string best;
+  for (const auto& [type, count] : bytes) {
+    if (best.empty() || count > bytes[best]) best = type;
+  }
+  for (char& c : best) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return best;
+}
+
+void describe_quantization(CheckpointImpl& impl) {
+  QuantizationInfo& info = impl.config.quantization;
+  if (impl.quant.present()) {
+    const QuantParams& params = impl.quant.file_level();
+    info = {fmt::format("{} {}-bit, group {}", params.mode, params.bits, params.group_size),
+            params.mode, params.bits, params.group_size};
+  } else {
+    info.description = most_common_type(impl.tensors);
+  }
+}
+
+std::shared_ptr<CheckpointImpl> open_gguf(const std::string& path) {
+  auto impl = std::make_shared<CheckpointImpl>();
+  impl->kind = CheckpointKind::kGguf;
+  impl->gguf = GgufFile::open(path);
+  impl->tensors = TensorTable::from_gguf(*impl->gguf);
+  impl->config = config_from_gguf(*impl->gguf, impl->tensors);
+  attach_names(*impl);
+  return impl;
+}
+
+std::shared_ptr<CheckpointImpl> open_directory(const std::string& path) {
+  auto impl = std::make_shared<CheckpointImpl>();
+  impl->kind = CheckpointKind::kSafetensors;
+  const Json config = read_json_file(path + "/config.json");
+  impl->config =
+      config_from_json(config, read_json_file_if_exists(path + "/generation_config.json"));
+  impl->quant = QuantConfig::read(config);
+  impl->tensors = TensorTable::from_directory(path, impl->warnings);
+  attach_names(*impl);
+  set_float_dtype(impl->config, float_dtype_of(*impl));
+  // Gemma 3 files without a head are tied whatever the config says.
+  if (impl->config.family == ModelFamily::kGemma3 && !impl->names->module("lm_head")) {
+    impl->config.tie_word_embeddings = true;
+  }
+  return impl;
+}
+
+[[noreturn]] void fail_missing(const CheckpointImpl& impl, std::string_view name) {
+  const std::vector<std::string> tried = impl.names->candidates(name);
+  fail(impl.tensors.error_kind(), impl.path, "tensor " + in_quotes(name), "nothing",
+       tried.empty() ? fmt::format("a tensor of {}", mlxn::name(impl.config.family))
+                     : fmt::format("one of: {}", fmt::join(tried, ", ")));
+}
+
+}  // namespace
+
+std::string_view name(CheckpointKind kind) {
+  return kind == CheckpointKind::kGguf ? "gguf" : "safetensors";
+}
+
+Checkpoint::Checkpoint(std::shared_ptr<const CheckpointImpl> impl) : impl_(std::move(impl)) {}
+
+Checkpoint Checkpoint::open(const std::string& path) {
+  const ModelLocation location = locate_model(path);
+  if (location.kind == ModelLocation::Kind::kConfigFile) {
+    fail(ErrorKind::kIo, path, "model", "a .json file", "a model directory or a .gguf file");
+  }
+  auto impl = location.kind == ModelLocation::Kind::kGguf ? open_gguf(location.path)
+                                                          : open_directory(location.path);
+  impl->path = path;
+  describe_quantization(*impl);
+  return Checkpoint(std::move(impl));
+}
+
+CheckpointKind Checkpoint::kind() const { return impl_->kind; }
+const std::string& Checkpoint::path() const { return impl_->path; }
+const ModelConfig& Checkpoint::config() const { return impl_->config; }
+const std::vector<std::string>& Checkpoint::warnings() const { return impl_->warnings; }
+
+std::vector<TensorInfo> Checkpoint::tensors() const {
+  std::vector<TensorInfo> out;
+  for (const auto& [name, tensor] : impl_->tensors.all()) {
+    out.push_back({name, tensor.type_name, tensor.shape, tensor.bytes.size(), tensor.file->path()});
+  }
+  return out;
+}
+
+uint64_t Checkpoint::total_bytes() const {
+  uint64_t total = 0;
+  for (const auto& [name, tensor] : impl_->tensors.all()) total += tensor.bytes.size();
+  return total;
+}
+
+bool Checkpoint::has(std::string_view name) const {
+  return impl_->names->plain(name).has_value() || impl_->names->module(name).has_value();
+}
+
+Weight Checkpoint::weight(const Device& device, std::string_view name,
+                          const Shape& expected_shape) const {
+  const auto module = impl_->names->module(name);
+  if (!module) fail_missing(*impl_, name);
+  return load_weight(device, impl_->tensors, *module, impl_->quant, expected_shape);
+}
+
+ExpertWeights Checkpoint::experts(const Device& device, int64_t layer) const {
+  const ModelConfig& config = impl_->config;
+  const std::string prefix = fmt::format("layers.{}.experts.", layer);
+  const Shape narrow = {config.moe.num_experts, config.moe.intermediate_size, config.hidden_size};
+  ExpertWeights experts;
+  if (has(prefix + "gate_up_proj")) {
+    experts.gate_up =
+        weight(device, prefix + "gate_up_proj", {narrow[0], 2 * narrow[1], narrow[2]});
+  } else {
+    experts.gate = weight(device, prefix + "gate_proj", narrow);
+    experts.up = weight(device, prefix + "up_proj", narrow);
+  }
+  experts.down = weight(device, prefix + "down_proj", {narrow[0], narrow[2], narrow[1]});
+  return experts;
+}
+
+Buffer Checkpoint::tensor(const Device& device, std::string_view name,
+                          const Shape& expected_shape) const {
+  const auto stored = impl_->names->plain(name);
+  if (!stored) fail_missing(*impl_, name);
+  return load_plain(device, impl_->tensors, *stored, expected_shape);
+}
+
+std::vector<float> Checkpoint::floats(std::string_view name, int64_t expected_count) const {
+  const auto stored = impl_->names->plain(name);
+  if (!stored) fail_missing(*impl_, name);
+  return load_floats(impl_->tensors, *stored, expected_count);
+}
+
+std::optional<GgufVocab> Checkpoint::gguf_vocab() const {
+  if (impl_->gguf == nullptr) return std::nullopt;
+  return read_gguf_vocab(*impl_->gguf);
+}
+
+ModelConfig load_model_config(const std::string& path) {
+  const ModelLocation location = locate_model(path);
+  if (location.kind == ModelLocation::Kind::kGguf) return open_gguf(location.path)->config;
+  const bool is_file = location.kind == ModelLocation::Kind::kConfigFile;
+  const std::string directory =
+      is_file ? location.path.substr(0, location.path.find_last_of('/') + 1) : location.path + "/";
+  const Json config = read_json_file(is_file ? location.path : directory + "config.json");
+  ModelConfig result =
+      config_from_json(config, read_json_file_if_exists(directory + "generation_config.json"));
+  const QuantConfig quant = QuantConfig::read(config);
+  if (quant.present()) {
+    const QuantParams& params = quant.file_level();
+    result.quantization = {
+        fmt::format("{} {}-bit, group {}", params.mode, params.bits, params.group_size),
+        params.mode, params.bits, params.group_size};
+  }
+  return result;
+}
+
+}  // namespace mlxn

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/tensor_table.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "checkpoint/fail.h"
+#include "checkpoint/gguf.h"
+#include "checkpoint/json.h"
+#include "checkpoint/safetensors.h"
+
+namespace mlxn::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr size_t kMaxIndexBytes = size_t{256} << 20;
+
+StoredType stored_type(SafetensorsType type) {
+  switch (type) {
+    case SafetensorsType::kF32:
+      return StoredType::kF32;
+    case SafetensorsType::kF16:
+      return StoredType::kF16;
+    case SafetensorsType::kBF16:
+      return StoredType::kBF16;
+    case SafetensorsType::kU32:
+      return StoredType::kU32;
+    default:
+      return StoredType::kOther;
+  }
+}
+
+StoredType stored_type(uint32_t gguf_type) {
+  switch (gguf_type) {
+    case kGgufF32:
+      return StoredType::kF32;
+    case kGgufF16:
+      return StoredType::kF16;
+    case kGgufBF16:
+      return StoredType::kBF16;
+    case kGgufQ4_0:
+      return StoredType::kQ4_0;
+    case kGgufQ8_0:
+      return StoredType::kQ8_0;
+    case kGgufQ4_K:
+      return StoredType::kQ4_K;
+    case kGgufQ6_K:
+      return StoredType::kQ6_K;
+    default:
+      return StoredType::kOther;
+  }
+}
+
+// tensor name -> file name, in file order of the index.
+std::vector<std::pair<std::string, std::string>> read_index(const std::string& path) {
+  const Json index =
+      Json::parse(base::read_text_file(path, kMaxIndexBytes), path, ErrorKind::kSafetensors);
+  const Json map = index["weight_map"];
+  if (!map.is_object()) map.fail("an object of file names");
+  std::vector<std::pair<std::string, std::string>> result;
+  for (const auto& [tensor, file] : map.members()) {
+    const std::string name = file.text().value_or("");
+    const bool escapes =
+        name.find('/') != std::string::npos || name.find('\\') != std::string::npos ||
+        name.find("..") != std::string::npos || name.find('\0') != std::string::npos;
+    if (name.empty() || escapes) {
+      fail(ErrorKind::kSafetensors, path, "weight_map." + in_quotes(tensor), in_quotes(name),
+           "the name of a file in the same directory");
+    }
+    result.emplace_back(tensor, name);
+  }
+  return result;
+}
+
+// model*.safetensors, sorted.
+std::vector<std::string> list_weight_files(const std::string& directory) {
+  std::vector<std::string> result;
+  std::error_code error;
+  fs::directory_iterator it(directory, error), end;
+  for (; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    constexpr std::string_view kSuffix = ".safetensors";
+    if (name.rfind("model", 0) == 0 && name.size() > kSuffix.size() &&
+        name.compare(name.size() - kSuffix.size(), kSuffix.size(), kSuffix) == 0) {
+      result.push_back(it->path().string());
+    }
+  }
+  if (error) fail(ErrorKind::kIo, directory, "list directory", error.message(), "");
+  if (result.empty()) {
+    fail(ErrorKind::kIo, directory, "weights", "no model*.safetensors",
+         std::string("model.safetensors, or shards and ") + kIndexName);
+  }
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+}  // namespace
+
+const StoredTensor* TensorTable::find(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+TensorTable TensorTable::from_gguf(const GgufFile& gguf) {
+  TensorTable table;
+  table.error_kind_ = ErrorKind::kGguf;
+  table.where_ = gguf.path();
+  for (const GgufFile::Part& part : gguf.parts()) {
+    for (const GgufTensor& tensor : part.header.tensors) {
+      table.tensors_.emplace(
+          tensor.name,
+          StoredTensor{gguf_type_name(tensor.type), stored_type(tensor.type), tensor.shape,
+                       part.file->bytes().subspan(tensor.begin, tensor.end - tensor.begin),
+                       part.file});
+    }
+  }
+  return table;
+}
+
+void TensorTable::add_file(const std::string& path) {
+  const SafetensorsFile shard = SafetensorsFile::open(path);
+  for (const SafetensorsTensor& tensor : shard.tensors) {
+    const bool is_new =
+        tensors_
+            .emplace(tensor.name, StoredTensor{tensor.type_name, stored_type(tensor.type),
+                                               tensor.shape, shard.bytes_of(tensor), shard.file})
+            .second;
+    if (!is_new) {
+      fail(ErrorKind::kSafetensors, path, in_quotes(tensor.name), "the tensor in another shard too",
+           "each tensor once");
+    }
+  }
+}
+
+TensorTable TensorTable::from_directory(const std::string& directory,
+                                        std::vector<std::string>& warnings) {
+  TensorTable table;
+  table.where_ = directory;
+  const fs::path index_path = fs::path(directory) / kIndexName;
+  std::error_code error;
+  if (!fs::exists(index_path, error)) {
+    for (const std::string& path : list_weight_files(directory)) table.add_file(path);
+    return table;
+  }
+  const auto index = read_index(index_path.string());
+  std::set<std::string> files;
+  for (const auto& entry : index) files.insert(entry.second);
+  for (const std::string& file : files) table.add_file((fs::path(directory) / file).string());
+  for (const auto& [tensor, file] : index) {
+    const StoredTensor* stored = table.find(tensor);
+    if (stored == nullptr || file_name(stored->file->path()) != file) {
+      fail(ErrorKind::kSafetensors, index_path.string(), "weight_map." + in_quotes(tensor),
+           in_quotes(file), "a file that contains the tensor");
+    }
+  }
+  std::set<std::string_view> listed;
+  for (const auto& entry : index) listed.insert(entry.first);
+  for (const auto& [tensor, stored] : table.tensors_) {
+    if (listed.count(tensor) == 0) {
+      warnings.push_back(in_quotes(tensor) + " of " + file_name(stored.file->path()) +
+                         " is not in " + kIndexName);
+    }
+  }
+  return table;
+}
+
+}  // namespace mlxn::checkpoint

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// All tensors of a checkpoint by the name they have in the files, whatever the container.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "mlxn/buffer.h"
+#include "mlxn/error.h"
+
+namespace mlxn::checkpoint {
+
+// Storage kinds that a loader can serve.
+enum class StoredType : uint8_t { kF32, kF16, kBF16, kU32, kQ4_0, kQ8_0, kQ4_K, kQ6_K, kOther };
+
+struct StoredTensor {
+  std::string type_name;  // as the file says
+  StoredType type = StoredType::kOther;
+  Shape shape;  // outermost first
+  std::span<const std::byte> bytes;
+  std::shared_ptr<base::MappedFile> file;
+};
+
+class GgufFile;
+
+class TensorTable {
+ public:
+  // The parts of a GGUF model.
+  static TensorTable from_gguf(const GgufFile& gguf);
+  // The safetensors files of a model directory: those that model.safetensors.index.json names, else
+  // every model*.safetensors. Notes tensors that the index does not list in `warnings`.
+  static TensorTable from_directory(const std::string& directory,
+                                    std::vector<std::string>& warnings);
+
+  ErrorKind error_kind() const { return error_kind_; }
+  const std::string& where() const { return where_; }
+  const StoredTensor* find(std::string_view name) const;
+  const std::map<std::string, StoredTensor, std::less<>>& all() const { return tensors_; }
+
+ private:
+  void add_file(const std::string& path);
+
+  ErrorKind error_kind_ = ErrorKind::kSafetensors;
+  std::string where_;
+  std::map<std::string, StoredTensor, std::less<>> tensors_;
+};
+
+}  // namespace mlxn::checkpoint
