@@ -187,6 +187,7 @@ int run(const BenchFlags& flags) {
                                        : subject.model.config().quantization.description);
   terminal.info(fmt::format("Measuring the read bandwidth of {}", subject.model.device().name()));
   subject.bandwidth = measure_read_bandwidth(subject.model.device().num_threads());
+  reset_peak_memory();  // the measurement's own buffer is not the model's
   terminal.info(fmt::format("Read bandwidth: {:.1f} GB/s", subject.bandwidth / 1e9));
 
   std::vector<Row> rows;

@@ -24,6 +24,15 @@ uint64_t sum_words(const uint64_t* words, size_t count) {
   return total;
 }
 
+// The number behind `key` in a file of lines "Key:  number kB"; 0 if it is not there.
+uint64_t kilobytes_of(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(key, 0) == 0) return std::strtoull(line.c_str() + key.size(), nullptr, 10);
+  }
+  return 0;
+}
+
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -32,20 +41,16 @@ std::string environment(const char* name) {
 }  // namespace
 
 uint64_t peak_memory_bytes() {
+  if (const uint64_t peak = kilobytes_of("/proc/self/status", "VmHWM:")) return peak * 1024;
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-uint64_t available_memory_bytes() {
-  std::ifstream info("/proc/meminfo");
-  std::string key;
-  uint64_t kilobytes = 0;
-  for (std::string unit; info >> key >> kilobytes; std::getline(info, unit)) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-  }
-  return 0;
-}
+// "5" asks for VmHWM to be reset: proc(5), /proc/pid/clear_refs.
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+uint64_t available_memory_bytes() { return kilobytes_of("/proc/meminfo", "MemAvailable:") * 1024; }
 
 double measure_read_bandwidth(int num_threads) {
   constexpr size_t kWords = (size_t{512} << 20) / sizeof(uint64_t);

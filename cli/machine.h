@@ -7,8 +7,10 @@
 
 namespace mlxn::cli {
 
-// Largest resident set of this process so far, in bytes.
+// Largest resident set of this process, in bytes, since it began or since reset_peak_memory().
 uint64_t peak_memory_bytes();
+// Starts the count afresh where the system allows it (Linux does).
+void reset_peak_memory();
 // Memory that can be used without swapping, in bytes; 0 if unknown.
 uint64_t available_memory_bytes();
 // Bytes per second that num_threads threads together read from memory: the best of several passes

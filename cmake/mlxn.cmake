@@ -51,7 +51,9 @@ function(mlxn_add_test name label)
   target_compile_options(${name} PRIVATE ${MLXN_FLAGS})
   target_compile_definitions(${name} PRIVATE MLXN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600)
+  # Tests ask for more memory than there is; the sanitizers' allocators must answer as malloc does.
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600 ENVIRONMENT
+    "ASAN_OPTIONS=allocator_may_return_null=1;TSAN_OPTIONS=allocator_may_return_null=1")
 endfunction()
 
 function(mlxn_add_room_tests)

@@ -13,6 +13,7 @@ namespace {
 constexpr int kSpins = 4000;
 // Between pauses and sleeping, the core is offered to whoever else is runnable.
 constexpr int kYields = 16;
+constexpr uint32_t kClosed = 1u << 31;
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -20,7 +21,8 @@ inline void pause() {
 #endif
 }
 
-// Returns when `value` is no longer `old`.
+}  // namespace
+
 template <typename T>
 void wait_while_equal(const std::atomic<T>& value, T old) {
   for (int i = 0; i < kSpins; ++i) {
@@ -34,27 +36,16 @@ void wait_while_equal(const std::atomic<T>& value, T old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-}  // namespace
+template void wait_while_equal(const std::atomic<uint32_t>&, uint32_t);
 
 int available_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-void SpinBarrier::arrive_and_wait() {
-  const uint32_t generation = generation_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == num_threads_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_acq_rel);
-    generation_.notify_all();
-    return;
-  }
-  wait_while_equal(generation_, generation);
-}
-
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : inside_(kClosed) {
   threads_.reserve(static_cast<size_t>(std::max(0, num_threads - 1)));
   for (int worker = 1; worker < num_threads; ++worker) {
     threads_.emplace_back([this, worker] { worker_loop(worker); });
@@ -75,13 +66,14 @@ void ThreadPool::run(const std::function<void(int)>& body) {
     return;
   }
   body_ = &body;
-  running_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
+  inside_.store(0, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_acq_rel);
   generation_.notify_all();
   body(0);
-  for (int left = running_.load(std::memory_order_acquire); left != 0;
-       left = running_.load(std::memory_order_acquire)) {
-    wait_while_equal(running_, left);
+  uint32_t inside = inside_.fetch_or(kClosed, std::memory_order_acq_rel) | kClosed;
+  while (inside != kClosed) {
+    wait_while_equal(inside_, inside);
+    inside = inside_.load(std::memory_order_acquire);
   }
 }
 
@@ -89,10 +81,16 @@ void ThreadPool::worker_loop(int worker) {
   uint32_t seen = 0;
   while (true) {
     wait_while_equal(generation_, seen);
-    ++seen;
+    seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_acquire)) return;
+    uint32_t inside = inside_.load(std::memory_order_acquire);
+    while ((inside & kClosed) == 0 &&
+           !inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel)) {
+    }
+    if ((inside & kClosed) != 0) continue;
     (*body_)(worker);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_all();
+    inside_.fetch_sub(1, std::memory_order_acq_rel);
+    inside_.notify_all();
   }
 }
 

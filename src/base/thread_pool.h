@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fixed set of threads that run one function together: fork, join. Waiting spins briefly, then
-// sleeps, so that a decode step pays about a microsecond and an idle process nothing.
+// A fixed set of threads that help with one function at a time. Waiting spins briefly, then sleeps,
+// so that a decode step pays about a microsecond and an idle process nothing.
 #pragma once
 
 #include <atomic>
@@ -15,17 +15,11 @@ namespace mlxn::base {
 // Cores this process may run on.
 int available_cores();
 
-// Lets num_threads threads meet, any number of times.
-class SpinBarrier {
- public:
-  explicit SpinBarrier(int num_threads) : num_threads_(num_threads) {}
-  void arrive_and_wait();
+// Returns when `value` is no longer `old`: spins briefly, yields, then sleeps until notified.
+template <typename T>
+void wait_while_equal(const std::atomic<T>& value, T old);
 
- private:
-  const int num_threads_;
-  std::atomic<int> arrived_{0};
-  std::atomic<uint32_t> generation_{0};
-};
+extern template void wait_while_equal(const std::atomic<uint32_t>&, uint32_t);
 
 class ThreadPool {
  public:
@@ -37,8 +31,10 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Calls body(worker) once for each worker 0 .. num_threads - 1, the caller being worker 0, and
-  // returns when all have returned. body must not throw. Calls from several threads take turns.
+  // Calls body(0) on this thread; each other worker that is free before body(0) has returned calls
+  // body(its number) beside it. Returns when all that began have ended. So body must hand out its
+  // work dynamically, and a worker that the system keeps waiting holds nobody up. body must not
+  // throw. Calls from several threads take turns.
   void run(const std::function<void(int)>& body);
 
  private:
@@ -47,7 +43,8 @@ class ThreadPool {
   std::mutex run_mutex_;
   const std::function<void(int)>* body_ = nullptr;
   std::atomic<uint32_t> generation_{0};
-  std::atomic<int> running_{0};
+  // Workers inside body_, plus kClosed while no one may enter.
+  std::atomic<uint32_t> inside_;
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;
 };

@@ -99,15 +99,16 @@ void CpuStream::remember_failure() {
   if (!failed_.exchange(true)) failure_ = std::current_exception();
 }
 
-void CpuStream::run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events) {
+uint32_t CpuStream::run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events) {
   const Dispatch& dispatch = *items_[item].dispatch;
   std::atomic<uint32_t>& next = next_task_[item];
+  if (next.load(std::memory_order_relaxed) >= dispatch.num_tasks) return 0;
   const int64_t begin = events ? now_ns() : 0;
-  bool ran = false;
+  uint32_t ran = 0;
   while (true) {
     const uint32_t task = next.fetch_add(1, std::memory_order_relaxed);
     if (task >= dispatch.num_tasks) break;
-    ran = true;
+    ++ran;
     if (failed_.load(std::memory_order_relaxed)) continue;
     try {
       dispatch.run(task);
@@ -115,31 +116,52 @@ void CpuStream::run_tasks(size_t item, int worker, std::vector<ProfileEvent>* ev
       remember_failure();
     }
   }
-  if (events && ran) {
+  if (events && ran > 0) {
     events->push_back({dispatch.op, dispatch.entry, worker, begin - profile_start_ns_,
                        now_ns() - profile_start_ns_});
   }
+  return ran;
 }
 
-void CpuStream::run_items(int worker, base::SpinBarrier& barrier,
-                          std::vector<ProfileEvent>* events) {
+void CpuStream::run_group(Group& group, int worker, std::vector<ProfileEvent>* events) {
+  uint32_t ran = 0;
+  for (size_t i = group.begin; i < group.end; ++i) ran += run_tasks(i, worker, events);
+  uint32_t left = ran > 0 ? group.tasks_left.fetch_sub(ran, std::memory_order_acq_rel) - ran
+                          : group.tasks_left.load(std::memory_order_acquire);
+  if (ran > 0 && left == 0) group.tasks_left.notify_all();
+  while (left != 0) {
+    base::wait_while_equal(group.tasks_left, left);
+    left = group.tasks_left.load(std::memory_order_acquire);
+  }
+}
+
+void CpuStream::form_groups() {
+  if (next_task_.size() < items_.size()) {
+    next_task_ = std::vector<std::atomic<uint32_t>>(items_.size() * 2);
+    groups_ = std::vector<Group>(items_.size() * 2);
+  }
+  num_groups_ = 0;
   for (size_t i = 0; i < items_.size(); ++i) {
-    if (items_[i].barrier_before && i > 0) barrier.arrive_and_wait();
-    run_tasks(i, worker, events);
+    next_task_[i].store(0, std::memory_order_relaxed);
+    if (i == 0 || items_[i].barrier_before) {
+      Group& group = groups_[num_groups_++];
+      group.begin = i;
+      group.num_tasks = 0;
+    }
+    Group& group = groups_[num_groups_ - 1];
+    group.end = i + 1;
+    group.num_tasks += items_[i].dispatch->num_tasks;
+    group.tasks_left.store(group.num_tasks, std::memory_order_relaxed);
   }
 }
 
 void CpuStream::execute() {
-  if (next_task_.size() < items_.size()) {
-    next_task_ = std::vector<std::atomic<uint32_t>>(items_.size() * 2);
-  }
-  for (size_t i = 0; i < items_.size(); ++i) next_task_[i].store(0, std::memory_order_relaxed);
-
-  const int num_threads = cpu_.num_threads();
-  base::SpinBarrier barrier(num_threads);
-  std::vector<std::vector<ProfileEvent>> events(profiling_ ? static_cast<size_t>(num_threads) : 0);
+  form_groups();
+  std::vector<std::vector<ProfileEvent>> events(profiling_ ? static_cast<size_t>(cpu_.num_threads())
+                                                           : 0);
   cpu_.pool().run([&](int worker) {
-    run_items(worker, barrier, profiling_ ? &events[static_cast<size_t>(worker)] : nullptr);
+    std::vector<ProfileEvent>* list = profiling_ ? &events[static_cast<size_t>(worker)] : nullptr;
+    for (size_t g = 0; g < num_groups_; ++g) run_group(groups_[g], worker, list);
   });
   for (auto& list : events) profile_.insert(profile_.end(), list.begin(), list.end());
 }

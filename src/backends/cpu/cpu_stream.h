@@ -59,9 +59,18 @@ class CpuStream final : public StreamImpl {
     bool barrier_before;
   };
   bool needs_barrier(const Access& access);
+  // Dispatches begin .. end - 1 of items_, which may run at the same time.
+  struct Group {
+    size_t begin = 0;
+    size_t end = 0;
+    uint32_t num_tasks = 0;
+    std::atomic<uint32_t> tasks_left{0};
+  };
+  void form_groups();
   void execute();
-  void run_items(int worker, base::SpinBarrier& barrier, std::vector<ProfileEvent>* events);
-  void run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events);
+  void run_group(Group& group, int worker, std::vector<ProfileEvent>* events);
+  // Runs tasks of an item until none is left to take; returns how many it ran.
+  uint32_t run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events);
   void remember_failure();
 
   CpuDevice& cpu_;
@@ -74,7 +83,9 @@ class CpuStream final : public StreamImpl {
   std::vector<std::shared_ptr<const GraphData>> replayed_;
   std::unique_ptr<CpuGraph> capture_;
 
-  std::vector<std::atomic<uint32_t>> next_task_;
+  std::vector<std::atomic<uint32_t>> next_task_;  // per item
+  std::vector<Group> groups_;
+  size_t num_groups_ = 0;
   std::atomic<bool> failed_{false};
   std::exception_ptr failure_;
 
