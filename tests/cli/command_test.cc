@@ -295,7 +295,7 @@ TEST(Doctor, NamesTheKernelOfEveryOp) {
     EXPECT_NE(row["runs"], "none") << row["op"];
   }
   for (const char* op : {"matmul", "expert_matmul", "attn_decode", "attn_prefill", "kv_append",
-                         "rms_norm", "head_norm_rope", "embed", "sample"}) {
+                         "rms_norm", "rope", "embed", "sample"}) {
     EXPECT_NE(std::find(ops.begin(), ops.end(), op), ops.end()) << op;
   }
 }

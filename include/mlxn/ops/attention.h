@@ -40,10 +40,13 @@ struct AttnDecodeArgs {
   float logits_soft_cap = 0.0f;  // 0: off
   MaskKind mask = MaskKind::kCausal;
   int64_t window_size = 0;  // >= 1 iff mask is kWindow
-  int n_split = 0;          // parts the keys are cut into; 0: chosen from C and the shape alone
+  int n_split = 0;          // parts the keys are cut into, up to 1024; 0: by their number alone
 };
 
-// One query per sequence, at the newest position. Slots that are not valid are never read.
+// One query per sequence, at the newest position. Slots that are not valid are never read. Values
+// of a device-resident kv_len or ring_start are read when the work runs and clamped to the cache;
+// a kv_len of 0 then gives 0. A sequence's result does not depend on batch, threads, capacity or
+// the slot its oldest key lies in.
 // Throws kInvalidArgument naming op, parameter, found and required for everything attention.md 1.10
 // lists: dtypes, short buffers, extents, H not a multiple of Hkv, kv_len outside 1..C, head dims
 // that are not multiples of 8 up to 512, scale not finite, cap < 0, window without size, ring_start
@@ -68,10 +71,14 @@ struct AttnPrefillArgs {
 };
 
 // Query i has position q_offset + i; with `ring` the valid keys are at positions
-// kv_len - min(kv_len, C) .. kv_len - 1, else at 0 .. kv_len - 1. Rows without a visible key give
-// 0. A chunk equals the same rows of a whole prefill bit for bit when chunk boundaries are
-// multiples of 64. Throws as attn_decode, and for q_offset + qL > kv_len, and for a ring shorter
-// than window_size + qL - 1 when tokens have been overwritten.
+// kv_len - min(kv_len, C) .. kv_len - 1, else at 0 .. kv_len - 1 (with ring_start counted from the
+// oldest key held). By default the queries are the last qL positions, and those before position 0
+// are causal to nothing. Rows without a visible key give 0. A chunk equals the same rows of a whole
+// prefill bit for bit when chunk boundaries are multiples of 64 (not with ring_start, which moves
+// the positions).
+// Throws as attn_decode; for q_offset > 0 with q_offset + qL > kv_len; and for a ring that no
+// longer holds what the first query sees, so that C < window_size + qL - 1 once tokens have been
+// overwritten. Device-resident values are clamped as in attn_decode.
 MLXN_API void attn_prefill(Stream& stream, const AttnPrefillArgs& args);
 
 enum class CacheLayout : uint8_t {
@@ -91,9 +98,11 @@ struct KvAppendArgs {
   CacheLayout layout = CacheLayout::kHeadMajor;
 };
 
-// cache[slot(pos + t)] = convert(src[src_offset + t]), round to nearest even; equal 16-bit types
-// are copied bit for bit. With `ring` and n > C only the last C tokens are kept. Other slots keep
-// their bits. A device-resident pos is trusted to fit; slots outside the cache are never written.
+// cache[slot(pos + t)] = convert(src[src_offset + t]), round to nearest even; equal types are
+// copied bit for bit. With `ring` and n > C only the last C tokens are kept. Other slots keep their
+// bits. No tokens or no heads: nothing happens. Throws kInvalidArgument naming the parameter for
+// dtypes, extents, short buffers, overlap, and pos + n beyond the cache. A device-resident pos is
+// trusted to fit; slots outside the cache are never written.
 MLXN_API void kv_append(Stream& stream, const KvAppendArgs& args);
 
 }  // namespace mlxn::ops

@@ -45,7 +45,7 @@ struct GluArgs {
   Buffer out;      // [.., I]; may be gate or up itself (separate form)
   Activation activation = Activation::kSilu;
 };
-// out = activation(gate) * up; gate = -infinity gives 0.
+// out = activation(gate) * up; activation(-infinity) is 0.
 MLXN_API void glu(Stream& stream, const GluArgs& args);
 
 struct CastArgs {

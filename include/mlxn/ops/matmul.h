@@ -15,10 +15,13 @@ struct MatmulArgs {
   Buffer residual = {};  // optional, like out: added to the product in f32
 };
 
-// out[m, n] = sum_k x[m, k] w[n, k] (+ residual[m, n]), f32 accumulation. Integer formats may use
-// the activations as two signed 8-bit digits per block (error at most 2^-15 of the block's largest
-// magnitude). A row's bits do not depend on how many rows are beside it.
-// Throws kInvalidArgument: extents, dtypes, sizes, K that is not a multiple of the block, overlap.
+// out[m, n] = sum_k x[m, k] w[n, k] (+ residual[m, n]), f32 accumulation. With integer formats each
+// 32 activations of a row may be rounded to integers under a common scale; the error of one is at
+// most 2^-15 of the largest magnitude among them. A row's bits do not depend on how many rows are
+// beside it, nor on the thread count. A NaN or infinity in x makes the outputs of its row not
+// finite and touches no other row. residual may be out itself.
+// Throws kInvalidArgument: extents, dtypes, sizes, K that is not a multiple of the block, a weight
+// with experts, overlap.
 MLXN_API void matmul(Stream& stream, const MatmulArgs& args);
 
 struct ExpertMatmulArgs {
@@ -29,7 +32,8 @@ struct ExpertMatmulArgs {
   bool per_slot_input = false;
 };
 
-// out[t, s, :] = x[t (, s), :] W[ids[t, s]]^T. Throws as matmul.
+// out[t, s, :] = x[t (, s), :] W[ids[t, s]]^T, each row the same bits as matmul with that expert.
+// ids are read when the work runs. Throws as matmul, and for a weight without experts.
 MLXN_API void expert_matmul(Stream& stream, const ExpertMatmulArgs& args);
 
 }  // namespace mlxn::ops

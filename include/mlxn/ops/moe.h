@@ -23,7 +23,8 @@ struct MoeRouteArgs {
 };
 
 // 1 <= top_k <= min(E, 64), E <= 1024. NaN logits are selected last with weight 0; -infinity has
-// weight 0; no expert is selected twice. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
+// weight 0; +infinity makes all weights of its token NaN; a sum of 0 gives weights of 0. No expert
+// is selected twice. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
 MLXN_API void moe_route(Stream& stream, const MoeRouteArgs& args);
 
 struct MoeCombineArgs {
@@ -32,7 +33,7 @@ struct MoeCombineArgs {
   Buffer shared = {};       // optional [T, D], dtype of y: output of a shared expert
   Buffer shared_gate = {};  // f32 [T], the logit of its gate; empty: 1
   Buffer residual = {};     // optional [T, D], dtype of y
-  Buffer out;               // [T, D], dtype of y
+  Buffer out;               // [T, D], dtype of y; may be shared or residual itself
 };
 
 // out[t] = sum_j weights[t, j] y[t, j] (+ sigmoid(shared_gate[t]) shared[t]) (+ residual[t]), j

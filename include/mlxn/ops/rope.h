@@ -26,15 +26,16 @@ MLXN_API std::vector<float> rope_frequencies(double theta, int64_t rotary_dim, i
 
 struct RopeArgs {
   Buffer x;          // [T, H, D] (seq-major); f32, f16, bf16
-  Buffer positions;  // i32 [T]
+  Buffer positions;  // i32 [T]; not looked at if inv_freq is empty
   Buffer inv_freq;   // f32 [rotary_dim / 2], rotary_dim <= D; an empty buffer copies
   Buffer out;        // like x; may be x itself
   RopePairing pairing = RopePairing::kSplitHead;
 };
 
-// angle = positions[t] * inv_freq[i]; (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos); elements
-// outside the pairs are copied. f32 arithmetic, one rounding. Throws kInvalidArgument for odd D,
-// inv_freq longer than D / 2, T that differs, dtypes, sizes, overlap.
+// angle = positions[t] * inv_freq[i] in f32; (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos);
+// elements outside the pairs are copied, and so is every element at position 0. Negative positions
+// rotate backwards. f32 arithmetic, one rounding. Throws kInvalidArgument for odd D, inv_freq
+// longer than D / 2, T that differs, dtypes, sizes, overlap.
 MLXN_API void rope(Stream& stream, const RopeArgs& args);
 
 struct HeadNormRopeArgs {
@@ -49,7 +50,8 @@ struct HeadNormRopeArgs {
 };
 
 // out = rope(x / sqrt(mean_D(x^2) + eps) * (weight_offset + weight)) per head, one rounding at the
-// end.
+// end. Throws as rope (an odd D only together with inv_freq), for a weight shorter than D, eps
+// negative or not finite, weight_offset not finite.
 MLXN_API void head_norm_rope(Stream& stream, const HeadNormRopeArgs& args);
 
 }  // namespace mlxn::ops

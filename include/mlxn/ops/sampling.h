@@ -16,7 +16,8 @@ struct ArgmaxArgs {
   Buffer indices;      // u32 [rows]
   Buffer values = {};  // f32 [rows], optional
 };
-// Ties: lowest index. NaN is ignored unless a row is all NaN (index 0, value NaN).
+// Ties: lowest index. NaN is ignored unless a row is all NaN (index 0, value NaN). Throws
+// kInvalidArgument: extents, dtypes, sizes, overlap.
 MLXN_API void argmax(Stream& stream, const ArgmaxArgs& args);
 
 struct TopKArgs {
@@ -24,7 +25,8 @@ struct TopKArgs {
   Buffer indices;  // u32 [rows, k], 1 <= k <= n
   Buffer values;   // f32 [rows, k]
 };
-// The k largest by descending value, ties: lower index first; NaN last.
+// The k largest by descending value, ties: lower index first; NaN last. Throws kInvalidArgument:
+// extents, k > n, dtypes, sizes, overlap.
 MLXN_API void top_k(Stream& stream, const TopKArgs& args);
 
 struct SamplingParams {
@@ -52,10 +54,19 @@ struct SampleArgs {
   Buffer logprobs = {};  // f32 [B] out, optional: log-softmax of the raw logits at the token
 };
 
-// Order: suppression, penalties, top_k, top_p, min_p, temperature, draw (llama.cpp's order). The
-// uniform number is Philox4x32-10 keyed by (seed, sequence, position), so a draw does not depend on
-// what else is sampled (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11). Throws
-// kInvalidArgument: extents, dtypes, sizes, parameters outside their range.
+// Order: suppression, penalties, top_k, top_p, min_p, temperature, draw (llama.cpp's order); top_p
+// is a part of the mass that top_k left, ties in a filter go to the lower index. The draw takes the
+// first token, by index among the kept, at which the running sum of probabilities exceeds a uniform
+// number of [0, 1). That number is Philox4x32-10 keyed by (seed, sequence, position), so a draw
+// does not depend on what else is sampled (Salmon et al., "Parallel random numbers: as easy as 1,
+// 2, 3", SC11). `params` and host values are kept as they are at the call; what lies in buffers is
+// read when the work runs. Ids outside the vocabulary, in `history` or `suppress`, are ignored, and
+// device lengths are clamped to max_history.
+//
+// Temperature 0 takes the argmax (lowest index, NaN ignored). A draw from logits with NaN or
+// +infinity gives token 0, and so does a row where nothing is left; the log-probability of a raw
+// row with NaN or +infinity, or of -infinity only, is NaN. Throws kInvalidArgument: extents,
+// dtypes, sizes, overlap, parameters outside their range, no positions with a temperature above 0.
 MLXN_API void sample(Stream& stream, const SampleArgs& args);
 
 }  // namespace mlxn::ops

@@ -8,63 +8,18 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 #include <vector>
 
 #include "backends/cpu/cpu_stream.h"
 #include "kernels/common/float_io.h"
+#include "kernels/common/norm_row-inl.h"
 #include "kernels/common/simd.h"
 #include "kernels/rms_norm/cpu.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Four accumulators hide the latency of fma; their order of addition is fixed, so a row's result
-// depends on nothing but the row.
-float SumOfSquares(const float* x, int64_t dim) {
-  const hn::ScalableTag<float> d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  auto s0 = hn::Zero(d), s1 = hn::Zero(d), s2 = hn::Zero(d), s3 = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + 4 * lanes <= dim; i += 4 * lanes) {
-    const auto v0 = hn::LoadU(d, x + i), v1 = hn::LoadU(d, x + i + lanes);
-    const auto v2 = hn::LoadU(d, x + i + 2 * lanes), v3 = hn::LoadU(d, x + i + 3 * lanes);
-    s0 = hn::MulAdd(v0, v0, s0);
-    s1 = hn::MulAdd(v1, v1, s1);
-    s2 = hn::MulAdd(v2, v2, s2);
-    s3 = hn::MulAdd(v3, v3, s3);
-  }
-  for (; i + lanes <= dim; i += lanes) {
-    const auto v = hn::LoadU(d, x + i);
-    s0 = hn::MulAdd(v, v, s0);
-  }
-  float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
-  for (; i < dim; ++i) sum += x[i] * x[i];
-  return sum;
-}
-
-// out = (x * inv * (offset + weight) + add) * scale, where weight and add may be null.
-void NormRow(const float* x, const float* weight, const float* add, float inv, float offset,
-             float scale, int64_t dim, float* out) {
-  const hn::ScalableTag<float> d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto vinv = hn::Set(d, inv), voffset = hn::Set(d, offset), vscale = hn::Set(d, scale);
-  int64_t i = 0;
-  for (; i + lanes <= dim; i += lanes) {
-    auto v = hn::Mul(hn::LoadU(d, x + i), vinv);
-    if (weight != nullptr) v = hn::Mul(v, hn::Add(voffset, hn::LoadU(d, weight + i)));
-    if (add != nullptr) v = hn::Add(v, hn::LoadU(d, add + i));
-    hn::StoreU(hn::Mul(v, vscale), d, out + i);
-  }
-  for (; i < dim; ++i) {
-    float v = x[i] * inv;
-    if (weight != nullptr) v *= offset + weight[i];
-    if (add != nullptr) v += add[i];
-    out[i] = v * scale;
-  }
-}
 
 void AddRows(const float* a, const float* b, int64_t dim, float* out) {
   const hn::ScalableTag<float> d;
@@ -100,8 +55,7 @@ void RmsNormRows(const RmsNormParams& p, int64_t begin, int64_t end) {
       x = x_row.data();
       if (p.sum != nullptr) store_f32(p.dtype, x, p.dim, p.sum, row * p.dim);
     }
-    const float mean = SumOfSquares(x, p.dim) / static_cast<float>(p.dim);
-    const float inv = 1.0f / std::sqrt(mean + p.eps);
+    const float inv = InverseRms(x, p.dim, p.eps);
     const float* add = p.add_after ? row_of(p.add_after, row, add_row) : nullptr;
     float* out = direct ? static_cast<float*>(p.out) + row * p.dim : out_row.data();
     NormRow(x, weight, add, inv, p.weight_offset, p.scale, p.dim, out);

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of dequantize, best first.
+#include "kernels/dequantize/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<DequantizeParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, dequantize_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, dequantize_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, dequantize_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<DequantizeParams>> dequantize_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

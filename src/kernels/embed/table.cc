@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of embed, best first.
+#include "kernels/embed/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<EmbedParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, embed_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, embed_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, embed_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<EmbedParams>> embed_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

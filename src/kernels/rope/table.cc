@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of rope, best first.
+#include "kernels/rope/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<RopeParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, rope_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, rope_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, rope_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<RopeParams>> rope_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of sample, best first.
+#include "kernels/sample/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<SampleParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, sample_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, sample_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, sample_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<SampleParams>> sample_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

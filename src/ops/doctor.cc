@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/doctor.h"
+
+#include <span>
+#include <string>
+#include <utility>
+
+#include "kernels/argmax/params.h"
+#include "kernels/attn_decode/params.h"
+#include "kernels/attn_prefill/params.h"
+#include "kernels/common/entry.h"
+#include "kernels/dequantize/params.h"
+#include "kernels/elementwise/params.h"
+#include "kernels/embed/params.h"
+#include "kernels/glu/params.h"
+#include "kernels/kv_append/params.h"
+#include "kernels/matmul/params.h"
+#include "kernels/moe_combine/params.h"
+#include "kernels/moe_route/params.h"
+#include "kernels/rms_norm/params.h"
+#include "kernels/rope/params.h"
+#include "kernels/sample/params.h"
+#include "kernels/skeleton/params.h"
+#include "kernels/softmax/params.h"
+#include "kernels/top_k/params.h"
+
+namespace mlxn {
+namespace {
+
+template <typename Params>
+KernelReport report_of(const char* op, std::span<const kernels::Entry<Params>> table,
+                       const Device& device) {
+  KernelReport report{.op = op, .entries = {}, .chosen = {}};
+  bool first_of_kind = true;
+  for (kernels::EntryReport& entry : kernels::report(table, device)) {
+    const bool is_best = entry.device == device.kind() && std::exchange(first_of_kind, false);
+    if (entry.refusal.empty() && device.options().strict && !is_best) {
+      entry.refusal = "is not the best (strict)";
+    }
+    if (entry.refusal.empty() && report.chosen.empty()) report.chosen = entry.name;
+    report.entries.push_back({std::move(entry.name), entry.device, std::move(entry.refusal)});
+  }
+  return report;
+}
+
+}  // namespace
+
+std::vector<KernelReport> doctor(const Device& device) {
+  using namespace kernels;  // NOLINT: the tables
+  return {
+      report_of("argmax", argmax_entries(), device),
+      report_of("attn_decode", attn_decode_entries(), device),
+      report_of("attn_prefill", attn_prefill_entries(), device),
+      report_of("axpy", axpy_entries(), device),
+      report_of("dequantize", dequantize_entries(), device),
+      report_of("elementwise", elementwise_entries(), device),
+      report_of("embed", embed_entries(), device),
+      report_of("expert_matmul", expert_matmul_entries(), device),
+      report_of("glu", glu_entries(), device),
+      report_of("kv_append", kv_append_entries(), device),
+      report_of("matmul", matmul_entries(), device),
+      report_of("moe_combine", moe_combine_entries(), device),
+      report_of("moe_route", moe_route_entries(), device),
+      report_of("rms_norm", rms_norm_entries(), device),
+      report_of("rope", rope_entries(), device),
+      report_of("sample", sample_entries(), device),
+      report_of("softmax", softmax_entries(), device),
+      report_of("top_k", top_k_entries(), device),
+  };
+}
+
+}  // namespace mlxn

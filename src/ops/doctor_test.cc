@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/doctor.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "kernels/common/test_kit.h"
+
+namespace mlxn {
+namespace {
+
+TEST(Doctor, ListsEveryTable) {
+  size_t tables = 0;
+  for (const auto& folder : std::filesystem::directory_iterator(MLXN_SOURCE_DIR "/src/kernels")) {
+    tables += std::filesystem::exists(folder.path() / "table.cc") ? 1 : 0;
+  }
+  const auto reports = doctor(testing::cpu_device());
+  // kernels/matmul/table.cc holds two: matmul and expert_matmul.
+  EXPECT_EQ(reports.size(), tables + 1);
+  EXPECT_TRUE(std::is_sorted(reports.begin(), reports.end(),
+                             [](const auto& a, const auto& b) { return a.op < b.op; }));
+  for (const KernelReport& report : reports) {
+    ASSERT_FALSE(report.entries.empty()) << report.op;
+    EXPECT_FALSE(report.chosen.empty()) << report.op;
+  }
+}
+
+TEST(Doctor, SaysWhyAnEntryIsRefused) {
+  DeviceOptions options;
+  options.max_isa = Isa::kBaseline;
+  for (const KernelReport& report : doctor(Device::open("cpu", options))) {
+    if (report.op != "softmax") continue;
+    ASSERT_EQ(report.entries.size(), 3u);
+    EXPECT_EQ(report.chosen, "baseline");
+    EXPECT_EQ(report.entries[0].refusal, "needs avx512");
+    EXPECT_EQ(report.entries[1].refusal, "needs avx2");
+    EXPECT_EQ(report.entries[2].refusal, "");
+  }
+  options.strict = true;
+  for (const KernelReport& report : doctor(Device::open("cpu", options))) {
+    if (report.op != "softmax") continue;
+    EXPECT_EQ(report.chosen, "");
+    EXPECT_NE(report.entries[2].refusal.find("strict"), std::string::npos);
+  }
+}
+
+TEST(Doctor, NamesTheEntryThatWasAskedFor) {
+  for (const KernelReport& report : doctor(testing::cpu_device("baseline"))) {
+    if (report.op != "softmax") continue;
+    EXPECT_EQ(report.chosen, "baseline");
+  }
+}
+
+}  // namespace
+}  // namespace mlxn
