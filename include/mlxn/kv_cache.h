@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// The keys and values of one layer for a batch of sequences. A linear cache keeps every position up
+// to max_context. A ring keeps what a sliding window still needs: position a lies in slot
+// a mod capacity. How many tokens each sequence holds is the caller's: all layers of a model share
+// these numbers, and in a captured step they live in a device buffer.
+#pragma once
+
+#include <cstdint>
+
+#include "mlxn/buffer.h"
+#include "mlxn/device.h"
+#include "mlxn/lengths.h"
+#include "mlxn/ops/attention.h"
+#include "mlxn/stream.h"
+
+namespace mlxn {
+
+struct KvCacheShape {
+  int64_t batch = 1;          // sequences
+  int64_t num_kv_heads = 1;   // Hkv
+  int64_t head_dim = 0;       // elements of a key row, a multiple of 8 up to 512
+  int64_t v_dim = 0;          // elements of a value row; 0: head_dim
+  DType dtype = DType::kF32;  // f32, f16, bf16
+  int64_t max_context = 0;    // positions that a sequence may reach
+  int64_t window_size = 0;    // keys a query sees, itself included; 0: all, and the cache is linear
+  int64_t max_chunk = 1;      // ring: most tokens of one append
+};
+
+class MLXN_API KvCache {
+ public:
+  // Slots per KV head. Linear: max_context. Ring: window_size + max_chunk - 1 rounded up to 64, so
+  // that a chunk can be appended before its first query attends; never more than max_context.
+  // These and the constructor throw kInvalidArgument naming the field, also when a size overflows.
+  static int64_t capacity_of(const KvCacheShape& shape);
+  // Bytes that a cache of this shape allocates: keys plus values, nothing else.
+  static int64_t cache_bytes(const KvCacheShape& shape);
+
+  KvCache() = default;  // empty: valid() is false
+  // Allocates zero-filled keys and values. Throws kBufferAllocation if there is not enough memory.
+  KvCache(const Device& device, const KvCacheShape& shape);
+
+  bool valid() const { return k_.valid(); }
+  const KvCacheShape& shape() const { return shape_; }
+  bool is_ring() const { return shape_.window_size > 0; }
+  int64_t capacity() const { return capacity_; }
+  int64_t bytes() const;                  // of this view
+  const Buffer& k() const { return k_; }  // [batch, Hkv, capacity, head_dim]
+  const Buffer& v() const { return v_; }  // [batch, Hkv, capacity, v_dim]
+
+  // Sequences [begin, begin + count) as a cache of their own, on the same memory.
+  KvCache sequences(int64_t begin, int64_t count) const;
+  KvCache sequence(int64_t b) const { return sequences(b, 1); }
+
+  // Writes new tokens k [batch, n, Hkv, head_dim] and v [batch, n, Hkv, v_dim] (f32, f16, bf16) at
+  // positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a device-resident
+  // pos is trusted), kInvalidArgument for n > max_chunk on a ring and as ops::kv_append.
+  void append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const;
+
+  // Arguments of attention over this cache, window included; kv_len is the number of tokens so far.
+  // The caller sets scale, soft cap and layouts.
+  ops::AttnDecodeArgs decode_args(const Buffer& q, const Buffer& out, const Lengths& kv_len) const;
+  ops::AttnPrefillArgs prefill_args(const Buffer& q, const Buffer& out,
+                                    const Lengths& kv_len) const;
+
+ private:
+  KvCacheShape shape_;
+  int64_t capacity_ = 0;
+  Buffer k_;
+  Buffer v_;
+};
+
+}  // namespace mlxn

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the visible keys of one sequence are cut into parts that are worked on independently. The
+// cut depends on the number of visible keys and on n_split, never on batch, threads or capacity.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/checked.h"
+#include "kernels/attn_decode/params.h"
+#include "kernels/common/attn_keys.h"
+
+namespace mlxn::kernels {
+
+// Below 256 keys (64 KiB of f16 rows at dims 128) handing a part out costs more than it gains; more
+// than 64 parts would only make the merge longer.
+inline constexpr int64_t kSplitKeys = 256;
+inline constexpr int64_t kMaxAutoSplits = 64;
+
+// Positions [first, end) that the query at position end - 1 sees.
+struct VisibleKeys {
+  int64_t first;
+  int64_t end;
+  int64_t count() const { return end - first; }
+};
+
+inline VisibleKeys visible_keys(const KeyMap& map, int64_t window_size) {
+  const int64_t oldest = window_size > 0 ? map.end - std::min(window_size, map.end) : 0;
+  return {std::max(map.first, oldest), map.end};
+}
+
+// Keys per part; part i covers [i * keys, (i + 1) * keys) of the visible ones.
+inline int64_t split_keys(int64_t visible, int64_t n_split) {
+  if (n_split > 0) return std::max<int64_t>(1, base::ceil_div(visible, n_split));
+  const int64_t even = base::ceil_div(visible, kMaxAutoSplits);
+  return std::max(kSplitKeys, base::round_up(even, kAttnKeyTile));
+}
+
+// Parts that a cache of this capacity can need.
+inline int64_t max_splits(const AttnDecodeParams& p) {
+  if (p.n_split > 0) return p.n_split;
+  const int64_t most = p.window_size > 0 ? std::min(p.window_size, p.capacity) : p.capacity;
+  return std::min(kMaxAutoSplits, base::ceil_div(most, kSplitKeys));
+}
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of attn_decode, best first.
+#include "kernels/attn_decode/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<AttnDecodeParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, attn_decode_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, attn_decode_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, attn_decode_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<AttnDecodeParams>> attn_decode_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

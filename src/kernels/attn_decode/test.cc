@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/attn_decode/reference.h"
+#include "kernels/common/attn_test_kit.h"
+
+namespace mlxn {
+namespace {
+
+using testing::cpu_device;
+using testing::expect_error;
+using testing::GuardedBuffer;
+using testing::Random;
+using testing::random_buffer;
+
+struct Case {
+  int64_t batch = 1, heads = 1, kv_heads = 1, dim = 64, v_dim = 0;
+  int64_t capacity = 64;
+  std::vector<int64_t> kv_len = {64};
+  DType q_dtype = f32, kv_dtype = f32;
+  float softmax_scale = 1.0f, logits_soft_cap = 0.0f;
+  ops::MaskKind mask = ops::MaskKind::kCausal;
+  int64_t window_size = 0;
+  int n_split = 0;
+  float key_factor = 1.0f;  // multiplies K
+
+  std::string name() const {
+    return std::string(mlxn::name(q_dtype)) + "/" + std::string(mlxn::name(kv_dtype)) + " H " +
+           std::to_string(heads) + "/" + std::to_string(kv_heads) + " D " + std::to_string(dim) +
+           " kv_len " + std::to_string(kv_len[0]) + "/" + std::to_string(capacity) + " window " +
+           std::to_string(window_size);
+  }
+};
+
+// Inputs of a case; slots without a key are NaN.
+ops::AttnDecodeArgs make_args(const Device& device, const Case& c, uint32_t seed) {
+  Random random(seed);
+  const int64_t v_dim = c.v_dim ? c.v_dim : c.dim;
+  ops::AttnDecodeArgs args;
+  args.softmax_scale = c.softmax_scale;
+  args.logits_soft_cap = c.logits_soft_cap;
+  args.mask = c.mask;
+  args.window_size = c.window_size;
+  args.n_split = c.n_split;
+  args.q = random_buffer(device, c.q_dtype, {c.batch, c.heads, c.dim}, random);
+  auto keys = random.normals(c.batch * c.kv_heads * c.capacity * c.dim);
+  for (float& value : keys) value *= c.key_factor;
+  args.k = testing::make_buffer(device, c.kv_dtype, {c.batch, c.kv_heads, c.capacity, c.dim}, keys);
+  args.v = random_buffer(device, c.kv_dtype, {c.batch, c.kv_heads, c.capacity, v_dim}, random);
+  args.kv_len = Lengths(c.kv_len);
+  const auto held = [&](int64_t b, int64_t slot) {
+    return slot < c.kv_len[c.kv_len.size() == 1 ? 0 : static_cast<size_t>(b)];
+  };
+  testing::poison_slots(args.k, held);
+  testing::poison_slots(args.v, held);
+  return args;
+}
+
+std::vector<int32_t> expand(const Lengths& lengths, int64_t batch) {
+  std::vector<int32_t> values;
+  for (int64_t b = 0; b < batch; ++b) {
+    values.push_back(
+        static_cast<int32_t>(lengths.host[lengths.host.size() == 1 ? 0 : static_cast<size_t>(b)]));
+  }
+  return values;
+}
+
+kernels::AttnReference reference_of(const ops::AttnDecodeArgs& args) {
+  const int64_t batch = args.q.dim(0);
+  const auto kv_len = expand(args.kv_len, batch);
+  const auto start = args.ring_start.empty() ? kv_len : expand(args.ring_start, batch);
+  return kernels::attn_decode_reference(
+      {.q = args.q.data(),
+       .k = args.k.data(),
+       .v = args.v.data(),
+       .out = nullptr,
+       .kv_len = kv_len.data(),
+       .ring_start = args.ring_start.empty() ? nullptr : start.data(),
+       .batch = batch,
+       .num_heads = args.q.dim(1),
+       .num_kv_heads = args.k.dim(1),
+       .capacity = args.k.dim(2),
+       .window_size = args.window_size,
+       .head_dim = static_cast<int32_t>(args.q.dim(2)),
+       .v_dim = static_cast<int32_t>(args.v.dim(3)),
+       .n_split = 0,
+       .q_dtype = args.q.dtype(),
+       .kv_dtype = args.k.dtype(),
+       .softmax_scale = args.softmax_scale,
+       .logits_soft_cap = args.logits_soft_cap,
+       .ring = args.ring});
+}
+
+// Runs the op twice, expects the same bits, and returns the output.
+Buffer run(Stream& stream, ops::AttnDecodeArgs args) {
+  const Shape shape = {args.q.dim(0), args.q.dim(1), args.v.dim(3)};
+  const GuardedBuffer out(stream.device(), args.q.dtype(), shape);
+  const GuardedBuffer again(stream.device(), args.q.dtype(), shape);
+  args.out = out.view();
+  ops::attn_decode(stream, args);
+  args.out = again.view();
+  ops::attn_decode(stream, args);
+  stream.commit().wait();
+  out.check();
+  EXPECT_EQ(testing::bytes_of(out.view()), testing::bytes_of(again.view()));
+  return out.view();
+}
+
+class AttnDecodeTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  Device device_ = cpu_device(GetParam());
+  Stream stream_{device_};
+
+  Buffer expect_oracle(const Case& c, uint32_t seed = 1) {
+    const auto args = make_args(device_, c, seed);
+    const Buffer out = run(stream_, args);
+    testing::expect_attention(out, reference_of(args), c.name());
+    return out;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Entries, AttnDecodeTest,
+                         ::testing::ValuesIn(testing::runnable(kernels::attn_decode_entries())));
+
+TEST_P(AttnDecodeTest, SmallCases) {  // D1, D2, D4
+  expect_oracle(
+      {.heads = 4, .kv_heads = 4, .dim = 256, .kv_len = {32}, .softmax_scale = 1.0f / 16});
+  expect_oracle({.heads = 16, .kv_heads = 8, .dim = 256, .kv_len = {48}});
+  expect_oracle({.heads = 4,
+                 .kv_heads = 4,
+                 .dim = 512,
+                 .kv_len = {32},
+                 .softmax_scale = 1.0f / std::sqrt(512.0f)});
+  expect_oracle({.heads = 16, .kv_heads = 2, .dim = 512, .capacity = 1024, .kv_len = {1000}});
+}
+
+TEST_P(AttnDecodeTest, WindowEqualsTheLastKeysAlone) {  // D3
+  const Case c{.heads = 4,
+               .kv_heads = 4,
+               .dim = 256,
+               .capacity = 128,
+               .mask = ops::MaskKind::kWindow,
+               .window_size = 16};
+  const Buffer out = expect_oracle(c);
+  auto args = make_args(device_, c, 1);
+  for (Buffer* cache : {&args.k, &args.v}) {
+    const Buffer sliced = device_.alloc(f32, {1, 4, 16, 256});
+    for (int64_t h = 0; h < 4; ++h) {
+      std::memcpy(sliced.data() + h * 16 * 1024, cache->data() + (h * 128 + 48) * 1024, 16 * 1024);
+    }
+    *cache = sliced;
+  }
+  args.kv_len = 16;
+  args.mask = ops::MaskKind::kCausal;
+  args.window_size = 0;
+  EXPECT_EQ(testing::bytes_of(run(stream_, args)), testing::bytes_of(out));
+}
+
+TEST_P(AttnDecodeTest, EveryDimLengthAndDtype) {  // D5
+  uint32_t seed = 10;
+  for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
+    for (int64_t kv_len : {1, 2, 31, 32, 33, 127, 128, 129, 1000}) {
+      for (DType kv_dtype : {f32, f16, bf16}) {
+        const int64_t capacity = kv_len == 1000 ? 1024 : kv_len;
+        expect_oracle({.heads = 8,
+                       .kv_heads = 2,
+                       .dim = dim,
+                       .capacity = capacity,
+                       .kv_len = {kv_len},
+                       .kv_dtype = kv_dtype,
+                       .softmax_scale = 1.0f / std::sqrt(static_cast<float>(dim))},
+                      ++seed);
+      }
+    }
+  }
+}
+
+TEST_P(AttnDecodeTest, EveryMultipleOfEightAndGroupSize) {
+  uint32_t seed = 100;
+  for (int64_t dim = 8; dim <= 512; dim += 8) {
+    const int64_t v_dim = 520 - dim, group = 1 + dim / 8 % 9;
+    const DType kv_dtype = dim % 3 == 0 ? f32 : dim % 3 == 1 ? f16 : bf16;
+    expect_oracle({.heads = 2 * group,
+                   .kv_heads = 2,
+                   .dim = dim,
+                   .v_dim = v_dim,
+                   .capacity = 71,
+                   .kv_len = {70},
+                   .kv_dtype = kv_dtype,
+                   .softmax_scale = 0.1f},
+                  ++seed);
+  }
+}
+
+TEST_P(AttnDecodeTest, SixteenBitQueries) {
+  for (DType q_dtype : {f16, bf16}) {
+    for (DType kv_dtype : {f32, f16, bf16}) {
+      expect_oracle({.heads = 8,
+                     .kv_heads = 2,
+                     .dim = 128,
+                     .capacity = 300,
+                     .kv_len = {299},
+                     .q_dtype = q_dtype,
+                     .kv_dtype = kv_dtype,
+                     .softmax_scale = 0.09f});
+    }
+  }
+}
+
+TEST_P(AttnDecodeTest, SplitCounts) {  // D6
+  Case c{.heads = 32, .kv_heads = 4, .dim = 128, .capacity = 8192, .kv_len = {4097}};
+  c.softmax_scale = 1.0f / std::sqrt(128.0f);
+  const auto args = make_args(device_, c, 3);
+  const auto reference = reference_of(args);
+  for (int n_split : {0, 1, 2, 3, 7, 16, 32, 64, 1024}) {
+    auto split = args;
+    split.n_split = n_split;
+    testing::expect_attention(run(stream_, split), reference, "n_split " + std::to_string(n_split));
+  }
+}
+
+TEST_P(AttnDecodeTest, OneKeyGivesItsValue) {  // D7
+  const Case c{.heads = 8, .kv_heads = 8, .dim = 128, .capacity = 32, .kv_len = {1}, .n_split = 32};
+  const auto args = make_args(device_, c, 4);
+  const Buffer out = run(stream_, args);
+  for (size_t h = 0; h < 8; ++h) {
+    EXPECT_EQ(std::memcmp(out.data() + h * 512, args.v.data() + h * 32 * 512, 512), 0);
+  }
+}
+
+TEST_P(AttnDecodeTest, RingEqualsLinear) {  // D8
+  const int64_t capacity = 100, kv_heads = 4, dim = 128;
+  for (int64_t window : {100, 64, 1}) {
+    for (int64_t tokens : {100, 101, 163, 200, 350}) {
+      Case c{.heads = 16,
+             .kv_heads = kv_heads,
+             .dim = dim,
+             .capacity = tokens,
+             .kv_len = {tokens},
+             .softmax_scale = 0.1f,
+             .mask = ops::MaskKind::kWindow,
+             .window_size = window};
+      const Buffer linear = expect_oracle(c, 5);
+      auto ring = make_args(device_, c, 5);
+      for (Buffer* cache : {&ring.k, &ring.v}) {
+        const Buffer slots = device_.alloc(f32, {1, kv_heads, capacity, dim});
+        for (int64_t h = 0; h < kv_heads; ++h) {
+          for (int64_t a = std::max<int64_t>(0, tokens - capacity); a < tokens; ++a) {
+            std::memcpy(slots.data() + (h * capacity + a % capacity) * dim * 4,
+                        cache->data() + (h * tokens + a) * dim * 4, dim * 4);
+          }
+        }
+        *cache = slots;
+      }
+      ring.ring = true;
+      EXPECT_EQ(testing::bytes_of(run(stream_, ring)), testing::bytes_of(linear)) << c.name();
+      ring.ring = false;
+      ring.kv_len = capacity;
+      ring.ring_start = tokens % capacity;
+      EXPECT_EQ(testing::bytes_of(run(stream_, ring)), testing::bytes_of(linear)) << c.name();
+    }
+  }
+}
+
+TEST_P(AttnDecodeTest, RingStartBeyondTheValidSlots) {
+  auto args = make_args(device_, {.heads = 2, .capacity = 10, .kv_len = {7}}, 1);
+  for (int64_t start : {0, 1, 5, 7, 9}) {
+    args.ring_start = start;
+    testing::expect_attention(run(stream_, args), reference_of(args), std::to_string(start));
+  }
+  args = make_args(device_, {.heads = 2, .capacity = 4, .kv_len = {1}}, 1);
+  args.ring_start = 2;
+  for (float value : testing::to_floats(run(stream_, args))) EXPECT_EQ(value, 0.0f);
+}
+
+TEST_P(AttnDecodeTest, SoftCap) {  // D10
+  Case c{.heads = 8, .kv_heads = 2, .dim = 128, .capacity = 512, .kv_len = {512}};
+  const Buffer plain = expect_oracle(c);
+  for (float cap : {50.0f, 5.0f}) {
+    c.logits_soft_cap = cap;
+    EXPECT_NE(testing::bytes_of(expect_oracle(c)), testing::bytes_of(plain));
+  }
+}
+
+TEST_P(AttnDecodeTest, LargeLogits) {  // D11
+  const Case c{
+      .heads = 4, .kv_heads = 4, .dim = 128, .capacity = 256, .kv_len = {256}, .key_factor = 10.0f};
+  const auto args = make_args(device_, c, 6);
+  const auto reference = reference_of(args);
+  EXPECT_GT(*std::max_element(reference.z_max.begin(), reference.z_max.end()), 250.0);
+  testing::expect_attention(run(stream_, args), reference, c.name());
+}
+
+TEST_P(AttnDecodeTest, ExactAllocations) {  // D12
+  for (DType kv_dtype : {f32, f16, bf16}) {
+    for (int64_t dim : {128, 72}) {
+      expect_oracle({.heads = 2,
+                     .dim = dim,
+                     .capacity = 299,
+                     .kv_len = {299},
+                     .kv_dtype = kv_dtype,
+                     .softmax_scale = 0.1f});
+    }
+  }
+}
+
+TEST_P(AttnDecodeTest, BatchAndThreadsDoNotChangeBits) {  // D13
+  const Case c{.batch = 3,
+               .heads = 8,
+               .kv_heads = 2,
+               .dim = 128,
+               .capacity = 2048,
+               .kv_len = {1, 77, 2048},
+               .softmax_scale = 0.1f};
+  const auto expected = testing::bytes_of(expect_oracle(c, 7));
+  const size_t row = expected.size() / 3;
+  for (int threads : {1, 2, 3, 8}) {
+    const Device device = cpu_device(GetParam(), threads);
+    Stream stream(device);
+    const auto args = make_args(device, c, 7);
+    EXPECT_EQ(testing::bytes_of(run(stream, args)), expected) << threads << " threads";
+    for (int64_t b = 0; b < 3; ++b) {
+      auto one = args;
+      one.q = args.q.rows(b, 1);
+      one.k = args.k.rows(b, 1);
+      one.v = args.v.rows(b, 1);
+      one.kv_len = c.kv_len[static_cast<size_t>(b)];
+      const Buffer out = run(stream, one);
+      EXPECT_EQ(std::memcmp(out.data(), expected.data() + static_cast<size_t>(b) * row, row), 0);
+    }
+  }
+}
+
+TEST_P(AttnDecodeTest, DeviceLengthsAreReadAtRunTime) {
+  const Case c{.batch = 2, .heads = 4, .kv_heads = 2, .capacity = 600, .kv_len = {600, 600}};
+  auto args = make_args(device_, c, 8);
+  const Buffer kv_len = testing::make_i32(device_, {600, 600});
+  const Buffer out = device_.alloc(f32, {2, 4, 64});
+  args.kv_len = kv_len;
+  args.out = out;
+  stream_.begin_capture();
+  ops::attn_decode(stream_, args);
+  const Graph graph = stream_.end_capture();
+  const std::vector<std::vector<int32_t>> steps = {{1, 600}, {257, 3}, {600, 599}};
+  for (const auto& values : steps) {
+    std::copy(values.begin(), values.end(), kv_len.span<int32_t>().begin());
+    stream_.replay(graph);
+    stream_.commit().wait();
+    auto known = args;
+    known.kv_len = Lengths({values[0], values[1]});
+    testing::expect_attention(out, reference_of(known), "replay");
+    EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(run(stream_, known)));
+  }
+  // Values that do not fit are clamped to the cache.
+  kv_len.span<int32_t>()[0] = -5;
+  kv_len.span<int32_t>()[1] = 100000;
+  stream_.replay(graph);
+  stream_.commit().wait();
+  auto whole = args;
+  whole.kv_len = 600;
+  const auto expected = testing::bytes_of(run(stream_, whole));
+  EXPECT_EQ(std::memcmp(out.data() + 1024, expected.data() + 1024, 1024), 0);
+  for (int i = 0; i < 256; ++i) EXPECT_EQ(out.span<float>()[static_cast<size_t>(i)], 0.0f);
+}
+
+TEST_P(AttnDecodeTest, NanStaysInItsRow) {
+  const Case c{.heads = 4, .kv_heads = 2, .kv_len = {50}};
+  auto args = make_args(device_, c, 9);
+  const auto clean = testing::to_floats(run(stream_, args));
+  args.q.span<float>()[64 + 5] = NAN;  // head 1
+  const auto found = testing::to_floats(run(stream_, args));
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (i / 64 == 1) {
+      EXPECT_TRUE(std::isnan(found[i]));
+    } else {
+      EXPECT_EQ(found[i], clean[i]);
+    }
+  }
+}
+
+TEST(AttnDecodeErrors, EachRuleNamesItsParameter) {  // D9
+  const Device device = cpu_device();
+  Stream stream(device);
+  const Case c{.heads = 4, .kv_heads = 2};
+  auto good = make_args(device, c, 1);
+  good.out = device.alloc(f32, {1, 4, 64});
+  const auto expect = [&](const std::vector<std::string>& fragments, const auto& change) {
+    auto args = good;
+    change(args);
+    auto all = fragments;
+    all.push_back("attn_decode");
+    expect_error(ErrorKind::kInvalidArgument, all, [&] { ops::attn_decode(stream, args); });
+  };
+  using Args = ops::AttnDecodeArgs;
+  expect({"ring_start", "64"}, [](Args& a) { a.ring_start = 64; });
+  expect({"ring_start", "ring"}, [](Args& a) { a.ring_start = 1, a.ring = true; });
+  expect({"kv_len", "0"}, [](Args& a) { a.kv_len = 0; });
+  expect({"kv_len", "65", "64"}, [](Args& a) { a.kv_len = 65; });
+  expect({"kv_len", "2 values"}, [](Args& a) { a.kv_len = {1, 2}; });
+  expect({"kv_len", "0 values"}, [](Args& a) { a.kv_len = Lengths(); });
+  expect({"kv_len", "f32"}, [&](Args& a) { a.kv_len = device.alloc(f32, {1}); });
+  expect({"kv_len", "[3]"}, [&](Args& a) { a.kv_len = device.alloc(i32, {3}); });
+  expect({"q", "6 heads", "4 heads"}, [&](Args& a) {
+    a.q = device.alloc(f32, {1, 6, 64});
+    a.out = device.alloc(f32, {1, 6, 64});
+    a.k = device.alloc(f32, {1, 4, 64, 64});
+    a.v = device.alloc(f32, {1, 4, 64, 64});
+  });
+  expect({"window_size", "0"}, [](Args& a) { a.mask = ops::MaskKind::kWindow; });
+  expect({"window_size", "7"}, [](Args& a) { a.window_size = 7; });
+  expect({"logits_soft_cap", "-1"}, [](Args& a) { a.logits_soft_cap = -1.0f; });
+  expect({"logits_soft_cap"}, [](Args& a) { a.logits_soft_cap = NAN; });
+  expect({"softmax_scale"}, [](Args& a) { a.softmax_scale = INFINITY; });
+  expect({"mask", "9"}, [](Args& a) { a.mask = static_cast<ops::MaskKind>(9); });
+  expect({"n_split", "1025"}, [](Args& a) { a.n_split = 1025; });
+  expect({"n_split", "-1"}, [](Args& a) { a.n_split = -1; });
+  expect({"v", "f16", "f32"}, [&](Args& a) { a.v = device.alloc(f16, {1, 2, 64, 64}); });
+  expect({"out", "f16"}, [&](Args& a) { a.out = device.alloc(f16, {1, 4, 64}); });
+  expect({"q", "empty"}, [](Args& a) { a.q = Buffer(); });
+  expect({"out", "overlap"}, [](Args& a) { a.out = a.q; });
+  expect({"q", "head dim 60"}, [&](Args& a) {
+    a.q = device.alloc(f32, {1, 4, 60});
+    a.k = device.alloc(f32, {1, 2, 64, 60});
+  });
+  expect({"k", "[1, 2, 64, 72]"}, [&](Args& a) { a.k = device.alloc(f32, {1, 2, 64, 72}); });
+  expect({"v", "head dim 520"}, [&](Args& a) { a.v = device.alloc(f32, {1, 2, 64, 520}); });
+  // Shapes that claim more memory than there is, also when their product overflows.
+  const auto claim = [&](const Buffer& b, const Shape& shape) {
+    return Buffer(b.allocation(), 0, b.byte_len(), b.dtype(), shape);
+  };
+  expect({"k", "bytes"}, [&](Args& a) { a.k = claim(a.k, {1, 2, 65, 64}); });
+  expect({"out", "bytes"}, [&](Args& a) { a.out = claim(a.out, {1, 8, 64}); });
+  expect({"v", "shape"}, [&](Args& a) { a.v = claim(a.v, {1, int64_t{1} << 40, 1 << 20, 64}); });
+  EXPECT_EQ(stream.counters().dispatches, 0u);
+  ops::attn_decode(stream, good);
+  stream.commit().wait();
+}
+
+}  // namespace
+}  // namespace mlxn

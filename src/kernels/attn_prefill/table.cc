@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of attn_prefill, best first.
+#include "kernels/attn_prefill/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr Entry<AttnPrefillParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, attn_prefill_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, attn_prefill_avx2},
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, attn_prefill_baseline},
+};
+
+}  // namespace
+
+std::span<const Entry<AttnPrefillParams>> attn_prefill_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which keys a sequence holds, at which positions, and in which cache slots they lie.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace mlxn::kernels {
+
+// Keys that are handled together. Tiles begin at multiples of it, counted in positions.
+inline constexpr int64_t kAttnKeyTile = 64;
+
+// Where the running maximum of a softmax starts. It is finite, so that exp(-inf - floor) is 0 and
+// exp(floor - floor) is 1.
+inline constexpr float kAttnFloor = -1.7014117e38f;  // -FLT_MAX / 2
+
+// Position a lies in slot (a + shift) mod capacity; only the slots below num_valid hold keys.
+struct KeyMap {
+  int64_t first;      // oldest position held
+  int64_t end;        // one past the newest position
+  int64_t num_valid;  // slots in use
+  int64_t capacity;   // slots
+  int64_t shift;
+
+  int64_t slot(int64_t position) const { return (position + shift) % capacity; }
+  int64_t next(int64_t slot) const { return slot + 1 == capacity ? 0 : slot + 1; }
+};
+
+// kv_len and ring_start as in AttnDecodeArgs. Values of a device buffer cannot be checked when the
+// work is recorded, so they are clamped to the cache here.
+inline KeyMap make_key_map(int64_t kv_len, int64_t ring_start, bool ring, int64_t capacity) {
+  kv_len = std::max<int64_t>(kv_len, 0);
+  if (ring) {
+    const int64_t valid = std::min(kv_len, capacity);
+    return {kv_len - valid, kv_len, valid, capacity, 0};
+  }
+  kv_len = std::min(kv_len, capacity);
+  const bool usable = ring_start >= 0 && ring_start < capacity;
+  return {0, kv_len, kv_len, capacity, usable ? ring_start : 0};
+}
+
+// At least `count` floats at a 64-byte boundary that this thread may use until its next call.
+inline float* attn_thread_scratch(size_t count) {
+  constexpr size_t kLine = 16;  // floats
+  thread_local std::vector<float> storage;
+  if (storage.size() < count + kLine) storage.resize(count + kLine);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(storage.data());
+  return reinterpret_cast<float*>((address + 63) & ~uintptr_t{63});
+}
+
+}  // namespace mlxn::kernels

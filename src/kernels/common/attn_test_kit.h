@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the attention tests share: the tolerances of attention.md 1.9 and NaN-poisoned caches.
+#pragma once
+
+#include "kernels/common/attn_reference.h"
+#include "kernels/common/test_kit.h"
+#include "mlxn/ops/attention.h"
+
+namespace mlxn::testing {
+
+// Elementwise and NRMSE gates for outputs of `dtype` (the dtype of q, whatever the cache holds).
+inline void expect_attention(const Buffer& out, const kernels::AttnReference& reference,
+                             const std::string& what) {
+  const DType dtype = out.dtype();
+  const auto found = to_floats(out);
+  const size_t width = reference.out.size() / reference.z_max.size();
+  const auto tolerance = [&](size_t i) {
+    const double weight = reference.weight[i], value = std::abs(reference.out[i]);
+    if (dtype == f16) return 0x1p-10 * value + 0x1p-11 * weight + 0x1p-25;
+    if (dtype == bf16) return 0x1p-8 * value + 0x1p-9 * weight;
+    return (4e-6 + 1e-6 * reference.z_max[i / width]) * weight + 1e-37;
+  };
+  expect_close(found, reference.out, tolerance, what);
+  double error = 0.0, norm = 0.0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    const double difference = static_cast<double>(found[i]) - reference.out[i];
+    error += difference * difference;
+    norm += reference.out[i] * reference.out[i];
+  }
+  const double gate = dtype == f16 ? 1e-3 : dtype == bf16 ? 6e-3 : 5e-5;
+  EXPECT_LE(std::sqrt(error), gate * std::sqrt(norm)) << what;
+}
+
+// Sets every element of the rows of [B, Hkv, C, D] for which keep(b, slot) is false to NaN.
+inline void poison_slots(const Buffer& cache, const std::function<bool(int64_t, int64_t)>& keep) {
+  const int64_t heads = cache.dim(1), capacity = cache.dim(2), dim = cache.dim(3);
+  const std::vector<float> nan(static_cast<size_t>(dim), NAN);
+  for (int64_t b = 0; b < cache.dim(0); ++b) {
+    for (int64_t slot = 0; slot < capacity; ++slot) {
+      if (keep(b, slot)) continue;
+      for (int64_t h = 0; h < heads; ++h) {
+        kernels::store_f32(cache.dtype(), nan.data(), dim, cache.data(),
+                           ((b * heads + h) * capacity + slot) * dim);
+      }
+    }
+  }
+}
+
+}  // namespace mlxn::testing

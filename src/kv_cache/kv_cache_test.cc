@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/kv_cache.h"
+
+#include "kernels/common/test_kit.h"
+
+namespace mlxn {
+namespace {
+
+using testing::cpu_device;
+using testing::expect_error;
+using testing::Random;
+using testing::random_buffer;
+
+KvCacheShape sliding() {
+  return {.batch = 2,
+          .num_kv_heads = 2,
+          .head_dim = 32,
+          .dtype = f16,
+          .max_context = 500,
+          .window_size = 100,
+          .max_chunk = 64};
+}
+
+KvCacheShape full() {
+  KvCacheShape shape = sliding();
+  shape.window_size = 0;
+  return shape;
+}
+
+TEST(KvCacheSize, FollowsTheContract) {
+  // Gemma 4 31B in bf16 at 131072 tokens: a full layer keeps them all, a sliding one its window of
+  // 1024 and a chunk of 512.
+  KvCacheShape layer{.num_kv_heads = 4, .head_dim = 512, .dtype = bf16, .max_context = 131072};
+  EXPECT_EQ(KvCache::cache_bytes(layer), int64_t{131072} * 4 * 512 * 2 * 2);
+  layer = {.num_kv_heads = 16,
+           .head_dim = 256,
+           .dtype = bf16,
+           .max_context = 131072,
+           .window_size = 1024,
+           .max_chunk = 512};
+  EXPECT_EQ(KvCache::capacity_of(layer), 1536);
+  EXPECT_EQ(KvCache::cache_bytes(layer), int64_t{1536} * 16 * 256 * 2 * 2);
+  layer.max_chunk = 1;
+  EXPECT_EQ(KvCache::capacity_of(layer), 1024);
+  layer.max_chunk = 2;
+  EXPECT_EQ(KvCache::capacity_of(layer), 1088);
+  layer.max_context = 1000;
+  EXPECT_EQ(KvCache::capacity_of(layer), 1000);
+  layer.v_dim = 128;
+  layer.dtype = f32;
+  EXPECT_EQ(KvCache::cache_bytes(layer), int64_t{1000} * 16 * (256 + 128) * 4);
+}
+
+TEST(KvCacheSize, IsWhatIsAllocated) {
+  const Device device = cpu_device();
+  for (const KvCacheShape& shape : {sliding(), full()}) {
+    const size_t before = device.allocated_bytes();
+    const KvCache cache(device, shape);
+    EXPECT_EQ(cache.bytes(), KvCache::cache_bytes(shape));
+    EXPECT_EQ(device.allocated_bytes() - before, static_cast<size_t>(cache.bytes()));
+    EXPECT_EQ(cache.capacity(), KvCache::capacity_of(shape));
+  }
+}
+
+// Chunks of a prompt, then single tokens: the ring gives what the linear cache gives under the same
+// window, bit for bit, and one sequence alone what it gives in the batch.
+TEST(KvCacheAttention, RingEqualsLinear) {
+  const Device device = cpu_device();
+  Stream stream(device);
+  Random random(1);
+  const KvCache ring(device, sliding()), linear(device, full());
+  ASSERT_LT(ring.capacity(), 400);
+  for (int64_t tokens = 0; tokens < 400;) {
+    const int64_t n = tokens < 384 ? 64 : 1;
+    const Buffer k = random_buffer(device, f32, {2, n, 2, 32}, random);
+    const Buffer v = random_buffer(device, f32, {2, n, 2, 32}, random);
+    ring.append(stream, k, v, tokens);
+    linear.append(stream, k, v, tokens);
+    tokens += n;
+    const Shape q_shape = n == 1 ? Shape{2, 4, 32} : Shape{2, 4, n, 32};
+    const Buffer q = random_buffer(device, f32, q_shape, random);
+    const Buffer a = device.alloc(f32, q_shape), b = device.alloc(f32, q_shape);
+    const Buffer alone = device.alloc(f32, q_shape);
+    const KvCache one = ring.sequence(1);
+    if (n == 1) {
+      ops::attn_decode(stream, ring.decode_args(q, a, tokens));
+      auto args = linear.decode_args(q, b, tokens);
+      args.mask = ops::MaskKind::kWindow;
+      args.window_size = 100;
+      ops::attn_decode(stream, args);
+      ops::attn_decode(stream, one.decode_args(q.rows(1, 1), alone.rows(1, 1), tokens));
+    } else {
+      ops::attn_prefill(stream, ring.prefill_args(q, a, tokens));
+      auto args = linear.prefill_args(q, b, tokens);
+      args.window_size = 100;
+      ops::attn_prefill(stream, args);
+      ops::attn_prefill(stream, one.prefill_args(q.rows(1, 1), alone.rows(1, 1), tokens));
+    }
+    stream.commit().wait();
+    ASSERT_EQ(testing::bytes_of(a), testing::bytes_of(b)) << tokens;
+    ASSERT_EQ(testing::bytes_of(alone.rows(1, 1)), testing::bytes_of(a.rows(1, 1))) << tokens;
+  }
+}
+
+TEST(KvCacheAttention, ValuesOfAnotherWidth) {
+  const Device device = cpu_device();
+  Stream stream(device);
+  Random random(2);
+  KvCacheShape shape = full();
+  shape.batch = 1;
+  shape.dtype = f32;
+  shape.v_dim = 16;
+  const KvCache cache(device, shape);
+  const Buffer v = random_buffer(device, f32, {1, 1, 2, 16}, random);
+  cache.append(stream, random_buffer(device, f32, {1, 1, 2, 32}, random), v, 0);
+  const Buffer out = device.alloc(f32, {1, 2, 16});
+  ops::attn_decode(stream,
+                   cache.decode_args(random_buffer(device, f32, {1, 2, 32}, random), out, 1));
+  stream.commit().wait();
+  EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(v));
+}
+
+TEST(KvCacheErrors, EachRuleNamesItsField) {
+  const Device device = cpu_device();
+  Stream stream(device);
+  const auto expect = [&](const char* field, const auto& change) {
+    KvCacheShape shape = sliding();
+    change(shape);
+    expect_error(ErrorKind::kInvalidArgument, {"KvCache", field},
+                 [&] { KvCache::cache_bytes(shape); });
+    expect_error(ErrorKind::kInvalidArgument, {"KvCache", field},
+                 [&] { KvCache cache(device, shape); });
+  };
+  expect("batch", [](KvCacheShape& s) { s.batch = 0; });
+  expect("num_kv_heads", [](KvCacheShape& s) { s.num_kv_heads = 0; });
+  expect("head_dim", [](KvCacheShape& s) { s.head_dim = 12; });
+  expect("v_dim", [](KvCacheShape& s) { s.v_dim = 520; });
+  expect("dtype", [](KvCacheShape& s) { s.dtype = u8; });
+  expect("max_context", [](KvCacheShape& s) { s.max_context = 0; });
+  expect("max_context", [](KvCacheShape& s) { s.max_context = int64_t{1} << 40; });
+  expect("window_size", [](KvCacheShape& s) { s.window_size = -1; });
+  expect("max_chunk", [](KvCacheShape& s) { s.max_chunk = 0; });
+  expect("2^63", [](KvCacheShape& s) {
+    s.batch = s.num_kv_heads = 1 << 30;
+    s.max_context = 1 << 30;
+    s.window_size = 0;
+  });
+  const KvCache cache(device, sliding());
+  const Buffer one = device.alloc(f32, {2, 1, 2, 32}), many = device.alloc(f32, {2, 65, 2, 32});
+  expect_error(ErrorKind::kInvalidArgument, {"max_chunk 64", "65"},
+               [&] { cache.append(stream, many, many, 0); });
+  expect_error(ErrorKind::kContextFull, {"max_context 500"},
+               [&] { cache.append(stream, one, one, 500); });
+  expect_error(ErrorKind::kContextFull, {"pos", "500"}, [&] {
+    cache.append(stream, one, one, {3, 500});
+  });
+  expect_error(ErrorKind::kInvalidArgument, {"count", "2"}, [&] { cache.sequences(1, 2); });
+  EXPECT_EQ(stream.counters().dispatches, 0u);
+  cache.append(stream, one, one, 499);
+  stream.commit().wait();
+}
+
+}  // namespace
+}  // namespace mlxn

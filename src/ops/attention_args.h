@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks that the attention ops share, and their per-sequence integers.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "mlxn/lengths.h"
+#include "mlxn/stream.h"
+#include "ops/check.h"
+
+namespace mlxn::ops {
+
+inline constexpr int64_t kMaxHeadDim = 512;
+// Heads of all sequences together: with 1024 parts each, the tasks of a dispatch fit 32 bits.
+inline constexpr int64_t kMaxHeadRows = 1 << 21;
+
+// Rank and dtype of q, k, v, out; k and v of one dtype; out of q's dtype, not overlapping an input.
+void check_attention_buffers(const char* op, const Device& device, const Buffer& q, const Buffer& k,
+                             const Buffer& v, const Buffer& out, size_t q_rank);
+// A multiple of 8 from 8 to kMaxHeadDim.
+void check_head_dim(const char* op, const char* parameter, int64_t dim);
+// num_heads is a multiple of num_kv_heads, and there are not more heads than kMaxHeadRows.
+void check_head_counts(const char* op, int64_t batch, int64_t num_heads, int64_t num_kv_heads);
+// Scale finite, cap finite and at least 0.
+void check_score_rule(const char* op, float softmax_scale, float logits_soft_cap);
+
+// One host value or `batch` of them, each in min .. max (max at most 2^31 - 1); or a device buffer
+// i32 [batch], whose values cannot be checked.
+void check_lengths(const char* op, const char* parameter, const Device& device,
+                   const Lengths& lengths, int64_t batch, int64_t min, int64_t max);
+// The value of sequence b, if it is known now.
+std::optional<int64_t> host_value(const Lengths& lengths, int64_t b);
+// i32 [batch] that kernels read when they run. Host values are copied to memory of the stream.
+Buffer resolve_lengths(Stream& stream, const Lengths& lengths, int64_t batch);
+
+}  // namespace mlxn::ops

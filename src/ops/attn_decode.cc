@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "kernels/attn_decode/params.h"
+#include "mlxn/ops/attention.h"
+#include "ops/attention_args.h"
+
+namespace mlxn::ops {
+namespace {
+
+constexpr const char* kOp = "attn_decode";
+constexpr int64_t kMaxSplits = 1024;
+
+void check_mask(const AttnDecodeArgs& args) {
+  switch (args.mask) {
+    case MaskKind::kNone:
+    case MaskKind::kCausal:
+      if (args.window_size != 0) {
+        fail(kOp, "window_size", std::to_string(args.window_size), "0 unless mask is kWindow");
+      }
+      return;
+    case MaskKind::kWindow:
+      return check_min(kOp, "window_size", args.window_size, 1);
+  }
+  fail(kOp, "mask", std::to_string(static_cast<int>(args.mask)), "kNone, kCausal or kWindow");
+}
+
+void check(const Device& device, const AttnDecodeArgs& args) {
+  check_attention_buffers(kOp, device, args.q, args.k, args.v, args.out, 3);
+  const int64_t batch = args.q.dim(0), heads = args.q.dim(1), dim = args.q.dim(2);
+  const int64_t kv_heads = args.k.dim(1), capacity = args.k.dim(2), v_dim = args.v.dim(3);
+  check_head_dim(kOp, "q", dim);
+  check_head_dim(kOp, "v", v_dim);
+  check_shape(kOp, "k", args.k, {batch, kv_heads, capacity, dim});
+  check_shape(kOp, "v", args.v, {batch, kv_heads, capacity, v_dim});
+  check_shape(kOp, "out", args.out, {batch, heads, v_dim});
+  check_head_counts(kOp, batch, heads, kv_heads);
+  check_score_rule(kOp, args.softmax_scale, args.logits_soft_cap);
+  check_mask(args);
+  check_range(kOp, "n_split", args.n_split, 0, kMaxSplits);
+  const int64_t int_max = std::numeric_limits<int32_t>::max();
+  check_range(kOp, "k: capacity", capacity, 1, int_max);
+  check_lengths(kOp, "kv_len", device, args.kv_len, batch, 1, args.ring ? int_max : capacity);
+  if (args.kv_len.device) check_overlap(kOp, "out", args.out, "kv_len", args.kv_len.device);
+  if (args.ring_start.empty()) return;
+  if (args.ring) fail(kOp, "ring_start", "given together with ring", "one of the two");
+  check_lengths(kOp, "ring_start", device, args.ring_start, batch, 0, capacity - 1);
+  check_overlap(kOp, "out", args.out, "ring_start", args.ring_start.device);
+}
+
+}  // namespace
+
+void attn_decode(Stream& stream, const AttnDecodeArgs& args) {
+  check(stream.device(), args);
+  const int64_t batch = args.q.dim(0);
+  const Buffer kv_len = resolve_lengths(stream, args.kv_len, batch);
+  const Buffer ring_start =
+      args.ring_start.empty() ? Buffer() : resolve_lengths(stream, args.ring_start, batch);
+  const kernels::AttnDecodeParams params{
+      .q = args.q.data(),
+      .k = args.k.data(),
+      .v = args.v.data(),
+      .out = args.out.data(),
+      .kv_len = kv_len.span<const int32_t>().data(),
+      .ring_start = ring_start ? ring_start.span<const int32_t>().data() : nullptr,
+      .batch = batch,
+      .num_heads = args.q.dim(1),
+      .num_kv_heads = args.k.dim(1),
+      .capacity = args.k.dim(2),
+      .window_size = std::min<int64_t>(args.window_size, std::numeric_limits<int32_t>::max()),
+      .head_dim = static_cast<int32_t>(args.q.dim(2)),
+      .v_dim = static_cast<int32_t>(args.v.dim(3)),
+      .n_split = args.n_split,
+      .q_dtype = args.q.dtype(),
+      .kv_dtype = args.k.dtype(),
+      .softmax_scale = args.softmax_scale,
+      .logits_soft_cap = args.logits_soft_cap,
+      .ring = args.ring,
+  };
+  backends::Access access;
+  for (const Buffer* input : {&args.q, &args.k, &args.v, &kv_len, &ring_start}) {
+    access.read(*input);
+  }
+  access.write(args.out);
+  const auto& entry = kernels::choose(kOp, kernels::attn_decode_entries(), stream.device(), params);
+  entry.launch(stream.impl(), params, std::move(access));
+}
+
+}  // namespace mlxn::ops

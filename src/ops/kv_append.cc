@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "kernels/kv_append/params.h"
+#include "mlxn/ops/attention.h"
+#include "ops/attention_args.h"
+
+namespace mlxn::ops {
+namespace {
+
+constexpr const char* kOp = "kv_append";
+constexpr int64_t kIntMax = std::numeric_limits<int32_t>::max();
+
+// Slots of the cache, whose extents are checked against those of the new tokens.
+int64_t check_cache(const Device& device, const char* parameter, const Buffer& cache,
+                    const Buffer& src, CacheLayout layout) {
+  check_output(kOp, parameter, cache, device, {f32, f16, bf16});
+  const int64_t batch = src.dim(0), heads = src.dim(2), dim = src.dim(3);
+  const bool head_major = layout == CacheLayout::kHeadMajor;
+  const size_t rank = head_major ? 4 : 3;
+  if (cache.rank() != rank) {
+    fail(kOp, parameter, "shape " + to_string(cache.shape()), std::to_string(rank) + " extents");
+  }
+  const int64_t capacity = cache.dim(head_major ? 2 : 1);
+  check_shape(
+      kOp, parameter, cache,
+      head_major ? Shape{batch, heads, capacity, dim} : Shape{batch, capacity, heads * dim});
+  check_range(kOp, parameter, capacity, 1, kIntMax);
+  return capacity;
+}
+
+void check_source(const Device& device, const char* parameter, const Buffer& src) {
+  check_buffer(kOp, parameter, src, device, {f32, f16, bf16});
+  if (src.rank() != 4) {
+    fail(kOp, parameter, "shape " + to_string(src.shape()), "4 extents");
+  }
+}
+
+// Tokens to write, from the arguments alone.
+int64_t token_count(const KvAppendArgs& args) {
+  const int64_t n_src = args.k.dim(1);
+  check_range(kOp, "src_offset", args.src_offset, 0, n_src);
+  if (args.n < -1) check_min(kOp, "n", args.n, -1);
+  const int64_t left = n_src - args.src_offset;
+  if (args.n == -1) return left;
+  if (args.n > left) {
+    fail(kOp, "n", std::to_string(args.n) + " from src_offset " + std::to_string(args.src_offset),
+         "at most the " + std::to_string(left) + " tokens that k has there");
+  }
+  return args.n;
+}
+
+// True if the call has no heads or tokens, which is a no-op.
+bool is_empty(const KvAppendArgs& args) {
+  if (!args.k.valid() || args.k.rank() != 4) return false;
+  if (args.n == 0) return true;
+  return std::any_of(args.k.shape().begin(), args.k.shape().end(),
+                     [](int64_t extent) { return extent == 0; });
+}
+
+int64_t check(const Device& device, const KvAppendArgs& args, int64_t n) {
+  if (args.layout != CacheLayout::kHeadMajor && args.layout != CacheLayout::kTokenMajor) {
+    fail(kOp, "layout", std::to_string(static_cast<int>(args.layout)), "kHeadMajor or kTokenMajor");
+  }
+  const int64_t capacity = check_cache(device, "k_cache", args.k_cache, args.k, args.layout);
+  check_overlap(kOp, "k_cache", args.k_cache, "k", args.k);
+  if (args.v.valid() != args.v_cache.valid()) {
+    fail(kOp, args.v.valid() ? "v_cache" : "v", "an empty buffer",
+         "both v and v_cache, or neither");
+  }
+  if (args.v) {
+    check_source(device, "v", args.v);
+    check_shape(kOp, "v", args.v, args.k.shape());
+    check_like(kOp, "v", args.v, args.k, "k");
+    check_output(kOp, "v_cache", args.v_cache, device, {f32, f16, bf16});
+    check_shape(kOp, "v_cache", args.v_cache, args.k_cache.shape());
+    check_like(kOp, "v_cache", args.v_cache, args.k_cache, "k_cache");
+    check_overlap(kOp, "v_cache", args.v_cache, "v", args.v);
+    check_overlap(kOp, "v_cache", args.v_cache, "k", args.k);
+    check_overlap(kOp, "v_cache", args.v_cache, "k_cache", args.k_cache);
+    check_overlap(kOp, "k_cache", args.k_cache, "v", args.v);
+  }
+  check_overlap(kOp, "k_cache", args.k_cache, "pos", args.pos.device);
+  check_overlap(kOp, "v_cache", args.v_cache, "pos", args.pos.device);
+  const int64_t batch = args.k.dim(0);
+  if (!args.ring) {
+    if (n > capacity) {
+      fail(kOp, "n", std::to_string(n), "at most the " + std::to_string(capacity) + " slots");
+    }
+    check_lengths(kOp, "pos", device, args.pos, batch, 0, capacity - n);
+  } else {
+    check_lengths(kOp, "pos", device, args.pos, batch, 0, kIntMax - n);
+  }
+  return capacity;
+}
+
+}  // namespace
+
+void kv_append(Stream& stream, const KvAppendArgs& args) {
+  if (is_empty(args)) return;
+  check_source(stream.device(), "k", args.k);
+  const int64_t n = token_count(args);
+  if (n == 0) return;
+  const int64_t capacity = check(stream.device(), args, n);
+  // A ring keeps the last `capacity` tokens only.
+  const int64_t lost = std::max<int64_t>(0, n - capacity);
+  const Buffer pos = resolve_lengths(stream, args.pos, args.k.dim(0));
+  const kernels::KvAppendParams params{
+      .k = args.k.data(),
+      .v = args.v ? args.v.data() : nullptr,
+      .k_cache = args.k_cache.data(),
+      .v_cache = args.v ? args.v_cache.data() : nullptr,
+      .pos = pos.span<const int32_t>().data(),
+      .batch = args.k.dim(0),
+      .n_src = args.k.dim(1),
+      .src_offset = args.src_offset + lost,
+      .n = n - lost,
+      .pos_skip = lost,
+      .num_kv_heads = args.k.dim(2),
+      .capacity = capacity,
+      .dim = args.k.dim(3),
+      .src_dtype = args.k.dtype(),
+      .cache_dtype = args.k_cache.dtype(),
+      .ring = args.ring,
+      .token_major = args.layout == CacheLayout::kTokenMajor,
+  };
+  backends::Access access;
+  for (const Buffer* input : {&args.k, &args.v, &pos}) access.read(*input);
+  access.write(args.k_cache);
+  access.write(args.v_cache);
+  const auto& entry = kernels::choose(kOp, kernels::kv_append_entries(), stream.device(), params);
+  entry.launch(stream.impl(), params, std::move(access));
+}
+
+}  // namespace mlxn::ops
