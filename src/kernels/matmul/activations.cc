@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/matmul/activations.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/matmul/activations.cc"
+#include <hwy/foreach_target.h>
+//
+#include <hwy/highway.h>
+
+#include "kernels/common/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mlxn::kernels::matmul::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+void WidenF16(const uint16_t* in, size_t count, float* out) {
+  const hn::ScalableTag<float> d;
+  const hn::Rebind<hwy::float16_t, decltype(d)> d16;
+  const size_t lanes = hn::Lanes(d), rest = count % lanes;
+  for (size_t i = 0; i < count - rest; i += lanes) {
+    const auto v = hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(in + i));
+    hn::StoreU(hn::PromoteTo(d, v), d, out + i);
+  }
+  for (size_t i = count - rest; i < count; ++i) out[i] = to_float(F16{in[i]});
+}
+
+void WidenBF16(const uint16_t* in, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(in[i]) << 16;
+    memcpy(out + i, &bits, sizeof(bits));
+  }
+}
+
+// Elements [begin, end) of x as f32.
+void WidenX(const MatmulParams& p, int64_t begin, int64_t end, float* out) {
+  if (p.x_dtype == DType::kF32) {
+    memcpy(out, static_cast<const float*>(p.x) + begin,
+           static_cast<size_t>(end - begin) * sizeof(float));
+  } else if (p.x_dtype == DType::kF16) {
+    WidenF16(static_cast<const uint16_t*>(p.x) + begin, static_cast<size_t>(end - begin), out);
+  } else {
+    WidenBF16(static_cast<const uint16_t*>(p.x) + begin, end - begin, out);
+  }
+}
+
+// The bits of the largest magnitude; at least 0x7f800000 if one is infinite or NaN.
+uint32_t MaxMagnitudeBits(const float* x) {
+  const hn::CappedTag<int32_t, kBlock> d;
+  const auto mask = hn::Set(d, 0x7fffffff);
+  auto max = hn::Zero(d);
+  for (size_t i = 0; i < kBlock; i += hn::Lanes(d)) {
+    max = hn::Max(max, hn::And(mask, hn::LoadU(d, reinterpret_cast<const int32_t*>(x) + i)));
+  }
+  return static_cast<uint32_t>(hn::GetLane(hn::MaxOfLanes(d, max)));
+}
+
+// q[i] = nearest integer of x[i] * inverse, halves to even.
+void RoundToLevels(const float* x, float inverse, int32_t* q) {
+  const hn::CappedTag<float, kBlock> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  for (size_t i = 0; i < kBlock; i += hn::Lanes(d)) {
+    const auto scaled = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse));
+    hn::StoreU(hn::NearestInt(scaled), di, q + i);
+  }
+}
+
+// Narrows eight integers at a time and puts their bytes in the order of the pairs.
+void StorePairs(const int32_t* q, PairOrder order, int16_t* out) {
+  alignas(16) static constexpr uint8_t kBytes[16] = {0, 1, 4,  5,  2,  3,  6,  7,
+                                                     8, 9, 12, 13, 10, 11, 14, 15};
+  alignas(16) static constexpr uint8_t kNibbles[16] = {0, 1, 8,  9,  2, 3, 10, 11,
+                                                       4, 5, 12, 13, 6, 7, 14, 15};
+  const uint8_t* index = order == PairOrder::kBytes ? kBytes : kNibbles;
+#if HWY_TARGET == HWY_SCALAR
+  for (int i = 0; i < kBlock; ++i) {
+    out[i] = static_cast<int16_t>(q[i / 8 * 8 + index[i % 8 * 2] / 2]);
+  }
+#else
+  const hn::CappedTag<int32_t, 4> d32;
+  const hn::CappedTag<int16_t, 8> d16;
+  const hn::CappedTag<uint8_t, 16> d8;
+  const auto places = hn::Load(d8, index);
+  for (int i = 0; i < kBlock; i += 8) {
+    const auto low = hn::Load(d32, q + i), high = hn::Load(d32, q + i + 4);
+    const auto narrow = hn::ReorderDemote2To(d16, low, high);
+    hn::StoreU(hn::BitCast(d16, hn::TableLookupBytes(hn::BitCast(d8, narrow), places)), d16,
+               out + i);
+  }
+#endif
+}
+
+int32_t SumOfHalf(const int32_t* q) {
+  const hn::CappedTag<int32_t, kBlock / 2> d;
+  auto sum = hn::Zero(d);
+  for (size_t i = 0; i < kBlock / 2; i += hn::Lanes(d)) sum = hn::Add(sum, hn::Load(d, q + i));
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+void QuantiseBlock(const float* x, const ActivationLayout& layout, ActivationBlock& block) {
+  const uint32_t max_bits = MaxMagnitudeBits(x);
+  constexpr uint32_t kInfinityBits = 0x7f800000;
+  if (max_bits == 0 || max_bits >= kInfinityBits) {
+    block = ActivationBlock{};
+    if (max_bits != 0) block.scale = std::numeric_limits<float>::quiet_NaN();
+    return;
+  }
+  float max;
+  memcpy(&max, &max_bits, sizeof(max));
+  // Tiny blocks are lifted first: kMaxLevel / max would overflow.
+  constexpr float kTiny = 0x1p-100f, kLift = 0x1p+90f;
+  float lifted[kBlock];
+  const bool lift = max < kTiny;
+  if (lift) {
+    for (int i = 0; i < kBlock; ++i) lifted[i] = x[i] * kLift;
+    max *= kLift;
+  }
+  alignas(64) int32_t q[kBlock];
+  RoundToLevels(lift ? lifted : x, static_cast<float>(kMaxLevel) / max, q);
+  StorePairs(q, layout.order, block.q);
+  const int32_t sum[2] = {SumOfHalf(q), SumOfHalf(q + kBlock / 2)};
+  block.scale = max / static_cast<float>(kMaxLevel);
+  if (lift) block.scale /= kLift;
+  block.sum = static_cast<float>(sum[0] + sum[1]);
+  block.offset[0] = -layout.code_offset * (layout.split_halves ? sum[0] : sum[0] + sum[1]);
+  block.offset[1] = layout.split_halves ? -layout.code_offset * sum[1] : 0;
+}
+
+void Quantise(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  const ActivationLayout layout = activation_layout(p.weight);
+  ActivationBlock* blocks = reinterpret_cast<ActivationBlock*>(staged);
+  alignas(64) float x[kBlock];
+  for (int64_t i = begin; i < end; i += kBlock) {
+    WidenX(p, i, i + kBlock, x);
+    QuantiseBlock(x, layout, blocks[i / kBlock]);
+  }
+}
+
+void Widen(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  WidenX(p, begin, end, reinterpret_cast<float*>(staged) + begin);
+}
+
+}  // namespace mlxn::kernels::matmul::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mlxn::kernels::matmul {
+
+HWY_EXPORT(Quantise);
+HWY_EXPORT(Widen);
+
+ActivationLayout activation_layout(const quant::WeightView& weight) {
+  switch (weight.format) {
+    case Format::kQ4_0:
+      return {PairOrder::kBytes, 8, false};
+    case Format::kQ6_K:
+      return {PairOrder::kBytes, 32, true};
+    case Format::kAffine:
+      return {weight.bits == 4 ? PairOrder::kNibbles : PairOrder::kBytes, 0, false};
+    default:
+      return {PairOrder::kBytes, 0, false};
+  }
+}
+
+int64_t activation_row_bytes(const MatmulParams& p) {
+  return p.weight.cols / kBlock * static_cast<int64_t>(sizeof(ActivationBlock));
+}
+int64_t widened_row_bytes(const MatmulParams& p) {
+  return p.x_dtype == DType::kF32 ? 0 : p.weight.cols * static_cast<int64_t>(sizeof(float));
+}
+
+void quantise_avx512(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  variant(HWY_DISPATCH_TABLE(Quantise), Isa::kAvx512)(p, begin, end, staged);
+}
+void quantise_avx2(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  variant(HWY_DISPATCH_TABLE(Quantise), Isa::kAvx2)(p, begin, end, staged);
+}
+void quantise_baseline(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  variant(HWY_DISPATCH_TABLE(Quantise), Isa::kBaseline)(p, begin, end, staged);
+}
+void widen_avx512(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  variant(HWY_DISPATCH_TABLE(Widen), Isa::kAvx512)(p, begin, end, staged);
+}
+void widen_avx2(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  variant(HWY_DISPATCH_TABLE(Widen), Isa::kAvx2)(p, begin, end, staged);
+}
+void widen_baseline(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
+  variant(HWY_DISPATCH_TABLE(Widen), Isa::kBaseline)(p, begin, end, staged);
+}
+
+}  // namespace mlxn::kernels::matmul
+#endif  // HWY_ONCE

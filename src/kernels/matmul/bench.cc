@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// matmul of every format: one row (bytes of weight per second, and as percent of what this run
+// reads from memory) and 512 rows (operations per second). Weights rotate over more memory than
+// caches hold. Arguments: rows of x, threads.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <map>
+
+#include "backends/cpu/cpu_stream.h"
+#include "kernels/matmul/test_cases.h"
+#include "mlxn/ops/matmul.h"
+
+namespace mlxn {
+namespace {
+
+using testing::Random;
+using testing::WeightKind;
+
+constexpr int64_t kN = 4096, kK = 14336;
+constexpr size_t kRotation = size_t{512} << 20;  // bytes
+
+Device device_of(int threads) {
+  DeviceOptions options;
+  options.num_threads = threads;
+  return Device::open("cpu", options);
+}
+
+// Bytes per second that `threads` threads read from memory; measured once per thread count.
+double read_bandwidth(int threads) {
+  static std::map<int, double> known;
+  if (known.count(threads) != 0) return known[threads];
+  constexpr int64_t kTask = 1 << 20;
+  const Device device = device_of(threads);
+  Stream stream(device);
+  const Buffer data = device.alloc(u8, {static_cast<int64_t>(kRotation)});
+  std::atomic<uint64_t> sink{0};
+  const auto pass = [&] {
+    backends::Access access;
+    access.read(data);
+    backends::cpu::cpu_stream(stream.impl())
+        .dispatch("read", "bench", std::move(access), kRotation / kTask, [&](uint32_t task) {
+          const auto* words = reinterpret_cast<const uint64_t*>(data.data() + task * kTask);
+          uint64_t sum = 0;
+          for (int64_t i = 0; i < kTask / 8; ++i) sum += words[i];
+          sink += sum;
+        });
+    stream.commit().wait();
+  };
+  pass();
+  double best = 0.0;
+  for (int i = 0; i < 5; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    pass();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    best = std::max(best, static_cast<double>(kRotation) / seconds.count());
+  }
+  return known[threads] = best;
+}
+
+// Repeats the first rows of `one` down a weight of kN rows.
+Buffer repeat(const Device& device, const Buffer& one, int64_t times) {
+  if (!one) return {};
+  Shape shape = one.shape();
+  shape[0] *= times;
+  const Buffer all = device.alloc(one.dtype(), shape);
+  for (int64_t i = 0; i < times; ++i) {
+    std::memcpy(all.data() + static_cast<size_t>(i) * one.byte_len(), one.data(), one.byte_len());
+  }
+  return all;
+}
+
+void bench_matmul(benchmark::State& state, const WeightKind& kind) {
+  const int64_t rows = state.range(0);
+  const int threads = static_cast<int>(state.range(1));
+  const double bandwidth = rows == 1 ? read_bandwidth(threads) : 0.0;
+  const Device device = device_of(threads);
+  Stream stream(device);
+  Random random(1);
+  constexpr int64_t kUnique = 64;
+  const Weight unique = testing::random_weight(device, kind, {kUnique, kK}, random);
+  const auto make = [&] {
+    Weight w = unique;
+    w.shape = {kN, kK};
+    w.data = repeat(device, unique.data, kN / kUnique);
+    w.scales = repeat(device, unique.scales, kN / kUnique);
+    w.biases = repeat(device, unique.biases, kN / kUnique);
+    return w;
+  };
+  std::vector<Weight> weights = {make()};
+  const size_t bytes = stored_bytes(weights[0]);
+  while (rows == 1 && weights.size() * bytes < kRotation) weights.push_back(make());
+  const Buffer x = testing::random_buffer(device, f32, {rows, kK}, random);
+  const Buffer out = device.alloc(f32, {rows, kN});
+  size_t turn = 0;
+  for (auto _ : state) {
+    ops::matmul(stream, {.x = x, .weight = weights[turn++ % weights.size()], .out = out});
+    stream.commit().wait();
+  }
+  const double runs = static_cast<double>(state.iterations());
+  state.counters["GOP/s"] = benchmark::Counter(2e-9 * static_cast<double>(rows * kN * kK) * runs,
+                                               benchmark::Counter::kIsRate);
+  if (rows != 1) return;
+  state.counters["GB/s"] =
+      benchmark::Counter(1e-9 * static_cast<double>(bytes) * runs, benchmark::Counter::kIsRate);
+  state.counters["%read"] = benchmark::Counter(
+      100.0 * static_cast<double>(bytes) * runs / bandwidth, benchmark::Counter::kIsRate);
+}
+
+const bool registered = [] {
+  std::vector<WeightKind> kinds = {{Format::kQ4_0},
+                                   {Format::kQ8_0},
+                                   {Format::kQ4_K},
+                                   {Format::kQ6_K},
+                                   {Format::kAffine, 4, 64, bf16},
+                                   {Format::kAffine, 8, 64, bf16},
+                                   {Format::kF16},
+                                   {Format::kBF16},
+                                   {Format::kF32}};
+  for (const WeightKind& kind : kinds) {
+    benchmark::RegisterBenchmark(("matmul/" + kind.name()).c_str(), bench_matmul, kind)
+        ->ArgNames({"rows", "threads"})
+        ->ArgsProduct({{1, 512}, {1, 2}})
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace mlxn

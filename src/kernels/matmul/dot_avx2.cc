@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Integer matmul with AVX2.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/matmul/activations.h"
+#include "kernels/matmul/cpu.h"
+#include "kernels/matmul/tile.h"
+#include "quant/affine.h"
+#include "quant/q4_0.h"
+#include "quant/q4_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,bmi2")
+
+namespace mlxn::kernels::matmul {
+namespace {
+
+#include "kernels/matmul/lanes_avx2.h"
+//
+#include "kernels/matmul/panel_formats.h"
+//
+#include "kernels/matmul/panel_dot.h"
+
+}  // namespace
+
+void run_avx2(const Tile& tile) { run_tile(tile); }
+
+}  // namespace mlxn::kernels::matmul
+
+#pragma GCC pop_options
+#endif  // __x86_64__

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Integer matmul with AVX-512 and no VNNI.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/matmul/activations.h"
+#include "kernels/matmul/cpu.h"
+#include "kernels/matmul/tile.h"
+#include "quant/affine.h"
+#include "quant/q4_0.h"
+#include "quant/q4_k.h"
+#include "quant/q6_k.h"
+#include "quant/q8_0.h"
+
+#pragma GCC push_options
+// GCC 12's own header reads the "undefined" vectors that its intrinsics start from.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi2")
+
+namespace mlxn::kernels::matmul {
+namespace {
+
+// sum + w.lo16 * x.lo16 + w.hi16 * x.hi16 in each lane.
+inline __m512i dot_pairs(__m512i sum, __m512i w, __m512i x) {
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(w, x));
+}
+
+#include "kernels/matmul/lanes_avx512.h"
+//
+#include "kernels/matmul/panel_formats.h"
+//
+#include "kernels/matmul/panel_dot.h"
+
+}  // namespace
+
+void run_avx512(const Tile& tile) { run_tile(tile); }
+
+}  // namespace mlxn::kernels::matmul
+
+#pragma GCC pop_options
+#endif  // __x86_64__

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sixteen weight rows side by side in AVX-512 registers, one per 32-bit lane. Included inside an
+// anonymous namespace compiled for the target, after dot_pairs(sum, w, x), which differs between
+// processors with VNNI and without.
+#pragma once
+
+struct Lanes {
+  static constexpr int kRows = 16;
+  static constexpr int kTileRows = 8;  // rows of x at once: 8 + 8 accumulators out of 32 registers
+  using Int = __m512i;
+  using Float = __m512;
+
+  static Int splat(int32_t v) { return _mm512_set1_epi32(v); }
+  static Float splat(float v) { return _mm512_set1_ps(v); }
+  static Int load(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Float load(const float* p) { return _mm512_loadu_ps(p); }
+  static void store(Int v, int32_t* p) { _mm512_storeu_si512(p, v); }
+  static void store(Float v, float* p) { _mm512_storeu_ps(p, v); }
+  static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  static Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
+  static Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
+  template <int kBits>
+  static Int shift_right_16(Int v) {
+    return _mm512_srli_epi16(v, kBits);
+  }
+  template <int kBits>
+  static Int shift_left_16(Int v) {
+    return _mm512_slli_epi16(v, kBits);
+  }
+  template <int kBits>
+  static Int shift_right_signed_16(Int v) {
+    return _mm512_srai_epi16(v, kBits);
+  }
+  static Int shift_right_32(Int v, int bits) { return _mm512_srli_epi32(v, bits); }
+  static Int shift_left_32(Int v, int bits) { return _mm512_slli_epi32(v, bits); }
+  static Int shift_right_signed_32(Int v, int bits) { return _mm512_srai_epi32(v, bits); }
+  static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
+  static Float bits_to_float(Int v) { return _mm512_castsi512_ps(v); }
+  static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+  static Float mul_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+  static Float negate(Float a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+  // The f16 in the low half of each lane.
+  static Float low_f16(Int v) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)); }
+
+  // Bits of `packed`, in order, to the places where `mask` has ones.
+  static uint64_t spread(uint64_t packed, uint64_t mask) { return _pdep_u64(packed, mask); }
+
+  // sum += w.lo16 * q[0] + w.hi16 * q[1] in each lane.
+  static Int dot(Int sum, Int w, const int16_t* q) {
+    int32_t pair;
+    std::memcpy(&pair, q, sizeof(pair));
+    return dot_pairs(sum, w, _mm512_set1_epi32(pair));
+  }
+
+  // Lane r of out[i] = bytes 4i .. 4i + 3 of the 16 bytes at rows[r] + offset: four rows per
+  // register in 128-bit parts, then a 4 x 4 transposition inside the parts.
+  static void gather_16_bytes(const std::byte* const* rows, int64_t offset, Int out[4]) {
+    Int part[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const auto piece = [&](int r) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + offset));
+      };
+      Int v = _mm512_castsi128_si512(piece(i));
+      v = _mm512_inserti32x4(v, piece(4 + i), 1);
+      v = _mm512_inserti32x4(v, piece(8 + i), 2);
+      part[i] = _mm512_inserti32x4(v, piece(12 + i), 3);
+    }
+    const Int low01 = _mm512_unpacklo_epi32(part[0], part[1]);
+    const Int high01 = _mm512_unpackhi_epi32(part[0], part[1]);
+    const Int low23 = _mm512_unpacklo_epi32(part[2], part[3]);
+    const Int high23 = _mm512_unpackhi_epi32(part[2], part[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+  }
+
+  // Lane r of out[i] = bytes 4i .. 4i + 3 of the kLineBytes at rows[r] + offset. Whole cache lines:
+  // rows a multiple of 4 KiB apart share the 8 ways of one set of the first-level cache, and a
+  // second visit to a line would find it gone.
+  static constexpr int kLineBytes = 64;
+  static void gather_line(const std::byte* const* rows, int64_t offset, Int out[16]) {
+    Int pairs[16], quads[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {  // pairs: rows i, i + 1; words 0, 1 and 2, 3 of each part
+      const Int a = _mm512_loadu_si512(rows[i] + offset);
+      const Int b = _mm512_loadu_si512(rows[i + 1] + offset);
+      pairs[i] = _mm512_unpacklo_epi32(a, b);
+      pairs[i + 1] = _mm512_unpackhi_epi32(a, b);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {  // quads[i + w]: rows i .. i + 3, word w of each part
+      quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+      quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+      quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+      quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int w = 0; w < 4; ++w) {  // parts 0, 1 and 2, 3 of rows 0 .. 7 and 8 .. 15
+      const Int low0 = _mm512_shuffle_i32x4(quads[w], quads[4 + w], 0x44);
+      const Int high0 = _mm512_shuffle_i32x4(quads[w], quads[4 + w], 0xee);
+      const Int low1 = _mm512_shuffle_i32x4(quads[8 + w], quads[12 + w], 0x44);
+      const Int high1 = _mm512_shuffle_i32x4(quads[8 + w], quads[12 + w], 0xee);
+      out[w] = _mm512_shuffle_i32x4(low0, low1, 0x88);
+      out[4 + w] = _mm512_shuffle_i32x4(low0, low1, 0xdd);
+      out[8 + w] = _mm512_shuffle_i32x4(high0, high1, 0x88);
+      out[12 + w] = _mm512_shuffle_i32x4(high0, high1, 0xdd);
+    }
+  }
+
+  // The f16 at rows[r] + offset.
+  static Float gather_f16(const std::byte* const* rows, int64_t offset) {
+    const auto half = [&](int first) {
+      __m128i v = _mm_setzero_si128();
+      const auto at = [&](int r) {
+        uint16_t bits;
+        std::memcpy(&bits, rows[first + r] + offset, sizeof(bits));
+        return bits;
+      };
+      v = _mm_insert_epi16(v, at(0), 0);
+      v = _mm_insert_epi16(v, at(1), 1);
+      v = _mm_insert_epi16(v, at(2), 2);
+      v = _mm_insert_epi16(v, at(3), 3);
+      v = _mm_insert_epi16(v, at(4), 4);
+      v = _mm_insert_epi16(v, at(5), 5);
+      v = _mm_insert_epi16(v, at(6), 6);
+      return _mm_insert_epi16(v, at(7), 7);
+    };
+    return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(half(0)), half(8), 1));
+  }
+};

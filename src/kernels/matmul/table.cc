@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every implementation of matmul and expert_matmul, best first.
+#include <utility>
+
+#include "kernels/matmul/activations.h"
+#include "kernels/matmul/cpu.h"
+
+namespace mlxn::kernels {
+namespace {
+
+using matmul::CpuKernel;
+
+bool is_dense(const MatmulParams& p) {
+  return p.weight.format == Format::kF32 || p.weight.format == Format::kF16 ||
+         p.weight.format == Format::kBF16;
+}
+
+// Dense weights and integer codes have kernels of their own under one name.
+struct Kernels {
+  CpuKernel dense;
+  CpuKernel integer;
+};
+
+template <const Kernels& kKernels>
+void launch(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
+  matmul::launch(stream, p, std::move(access), is_dense(p) ? kKernels.dense : kKernels.integer);
+}
+
+constexpr CpuKernel integer(const char* name, decltype(CpuKernel::stage) stage,
+                            decltype(CpuKernel::run) run) {
+  return {name, matmul::activation_row_bytes, stage, run};
+}
+constexpr CpuKernel dense(const char* name, decltype(CpuKernel::stage) stage,
+                          decltype(CpuKernel::run) run) {
+  return {name, matmul::widened_row_bytes, stage, run};
+}
+
+#if defined(__x86_64__)
+std::optional<std::string_view> refuse_dense(const MatmulParams& p) {
+  if (is_dense(p)) return "is for integer formats";
+  return std::nullopt;
+}
+
+constexpr Kernels kVnni = {
+    {}, integer("avx512_vnni", matmul::quantise_avx512, matmul::run_avx512_vnni)};
+constexpr Kernels kAvx512 = {dense("avx512", matmul::widen_avx512, matmul::run_dense_avx512),
+                             integer("avx512", matmul::quantise_avx512, matmul::run_avx512)};
+constexpr Kernels kAvx2 = {dense("avx2", matmul::widen_avx2, matmul::run_dense_avx2),
+                           integer("avx2", matmul::quantise_avx2, matmul::run_avx2)};
+#endif
+constexpr Kernels kBaseline = {
+    dense("baseline", matmul::widen_baseline, matmul::run_dense_baseline),
+    integer("baseline", matmul::quantise_baseline, matmul::run_baseline)};
+
+constexpr Entry<MatmulParams> kEntries[] = {
+#if defined(__x86_64__)
+    {"avx512_vnni", DeviceKind::kCpu, Isa::kAvx512Vnni, refuse_dense, launch<kVnni>},
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, launch<kAvx512>},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, launch<kAvx2>},
+#endif
+    {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, launch<kBaseline>},
+};
+
+}  // namespace
+
+// The entries read MatmulParams::ids, so both ops share them.
+std::span<const Entry<MatmulParams>> matmul_entries() { return kEntries; }
+std::span<const Entry<MatmulParams>> expert_matmul_entries() { return kEntries; }
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <stdexcept>
+
+#include "kernels/matmul/reference.h"
+#include "kernels/matmul/test_cases.h"
+#include "mlxn/ops/matmul.h"
+
+namespace mlxn {
+namespace {
+
+using testing::bytes_of;
+using testing::cpu_device;
+using testing::GuardedBuffer;
+using testing::Random;
+using testing::random_buffer;
+using testing::random_weight;
+using testing::WeightKind;
+
+const std::vector<WeightKind> kDenseKinds = {{Format::kF32}, {Format::kF16}, {Format::kBF16}};
+
+bool is_dense(const WeightKind& kind) { return kind.block() == 1; }
+
+// ops.md 0.4: MM(K), the two-digit term of integer formats, the store.
+double tolerance(const kernels::MatmulReference& r, size_t i, int64_t k, bool dense, DType out) {
+  const double kk = static_cast<double>(k);
+  const double mm = (8.0 + kk / 32.0 + std::log2(kk)) * 0x1p-24 * r.magnitude[i] + 1e-6;
+  return mm + (dense ? 0.0 : 0x1p-15 * r.block_term[i]) + testing::store_tolerance(out, r.out[i]);
+}
+
+kernels::MatmulParams params_of(const ops::MatmulArgs& args) {
+  const int64_t m = args.x.element_count() / args.weight.cols();
+  return {.weight = quant::view_of(args.weight),
+          .x = args.x.data(),
+          .residual = args.residual ? args.residual.data() : nullptr,
+          .out = args.out.data(),
+          .ids = nullptr,
+          .x_rows = m,
+          .out_rows = m,
+          .rows_per_x = 1,
+          .x_dtype = args.x.dtype(),
+          .out_dtype = args.out.dtype()};
+}
+
+// |w| of affine weights counts scale * code and bias apart.
+void add_affine_magnitude(const Weight& w, const Buffer& x, kernels::MatmulReference& r) {
+  if (w.format != Format::kAffine || !w.biases) return;
+  const auto xs = testing::to_floats(x);
+  const auto biases = testing::to_floats(w.biases);
+  const int64_t k = w.cols(), n = w.rows(), groups = k / w.group_size;
+  for (size_t i = 0; i < r.out.size(); ++i) {
+    const int64_t row = static_cast<int64_t>(i) / n, col = static_cast<int64_t>(i) % n;
+    for (int64_t j = 0; j < k; ++j) {
+      const double bias = biases[static_cast<size_t>(col * groups + j / w.group_size)];
+      r.magnitude[i] += 2.0 * std::abs(bias * xs[static_cast<size_t>(row * k + j)]);
+    }
+  }
+}
+
+void expect_matches(Stream& stream, const ops::MatmulArgs& args, const std::string& what) {
+  ops::matmul(stream, args);
+  stream.commit().wait();
+  auto r = kernels::matmul_reference(params_of(args));
+  add_affine_magnitude(args.weight, args.x, r);
+  const bool dense = args.weight.format <= Format::kBF16;
+  testing::expect_close(
+      testing::to_floats(args.out), r.out,
+      [&](size_t i) { return tolerance(r, i, args.weight.cols(), dense, args.out.dtype()); }, what);
+}
+
+class MatmulTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  std::vector<WeightKind> kinds() const {
+    std::vector<WeightKind> all = testing::integer_kinds();
+    if (GetParam() != "avx512_vnni") {
+      all.insert(all.end(), kDenseKinds.begin(), kDenseKinds.end());
+    }
+    return all;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Entries, MatmulTest,
+                         ::testing::ValuesIn(testing::runnable(kernels::matmul_entries())));
+
+TEST_P(MatmulTest, MatchesOracle) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(1);
+  int turn = 0;
+  for (const WeightKind& kind : kinds()) {
+    const std::vector<int64_t> dense_ks = {1, 3, 5, 6, 7, 33, 47, 63, 72, 100, 130, 513, 1031};
+    const int64_t block = std::max<int64_t>(32, kind.block());
+    const std::vector<int64_t> block_ks = {block, block * 3, block * 9, 4096};
+    for (int64_t k : is_dense(kind) ? dense_ks : block_ks) {
+      for (int64_t m : {1, 2, 7, 8, 9, 31, 32, 33, 64, 65}) {
+        const std::vector<int64_t> ns = {1, 3, 7, 8, 17, 31, 37};
+        const int64_t n = ns[static_cast<size_t>(++turn) % ns.size()];
+        if (m * n * k > 400000) continue;
+        const std::vector<DType> dtypes = {f32, f16, bf16};
+        const DType dtype = dtypes[static_cast<size_t>(turn) % 3];
+        const Buffer x = random_buffer(device, dtype, {m, k}, random);
+        const Weight w = random_weight(device, kind, {n, k}, random);
+        const GuardedBuffer out(device, turn % 2 == 0 ? f32 : dtype, {m, n});
+        expect_matches(stream, {.x = x, .weight = w, .out = out.view()},
+                       kind.name() + " m " + std::to_string(m) + " n " + std::to_string(n) + " k " +
+                           std::to_string(k));
+        out.check();
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, LongRowsAndResidual) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(2);
+  for (const WeightKind& kind : kinds()) {
+    const Weight w = random_weight(device, kind, {5, 8192}, random);
+    const Buffer x = random_buffer(device, f32, {3, 8192}, random);
+    const Buffer residual = random_buffer(device, f32, {3, 5}, random);
+    const GuardedBuffer out(device, f32, {3, 5});
+    expect_matches(stream, {.x = x, .weight = w, .out = out.view(), .residual = residual},
+                   kind.name());
+    out.check();
+    // In place: the residual is the output.
+    const Buffer same = device.upload(residual.data(), f32, {3, 5});
+    ops::matmul(stream, {.x = x, .weight = w, .out = same, .residual = same});
+    stream.commit().wait();
+    EXPECT_EQ(bytes_of(same), bytes_of(out.view())) << kind.name();
+  }
+}
+
+// A row's bits: whatever rows are beside it, whatever the thread count, prepared or not.
+TEST_P(MatmulTest, SameBitsForEveryRowCountAndThreadCount) {
+  Random random(3);
+  for (const WeightKind& kind : kinds()) {
+    const int64_t n = 83, k = is_dense(kind) ? 1031 : 1280, rows = 70;
+    const auto w_values = random.normals(n * k), x_values = random.normals(rows * k);
+    std::vector<std::byte> expected;
+    for (int threads : {1, 2, 3, 8}) {
+      const Device device = cpu_device(GetParam(), threads);
+      Stream stream(device);
+      const Weight w = testing::encode_weight(device, kind, {n, k}, w_values);
+      const Buffer x = testing::make_buffer(device, f32, {rows, k}, x_values);
+      const Buffer out = device.alloc(f32, {rows, n});
+      ops::matmul(stream, {.x = x, .weight = prepare(device, w), .out = out});
+      stream.commit().wait();
+      if (expected.empty()) expected = bytes_of(out);
+      EXPECT_EQ(bytes_of(out), expected) << kind.name() << " " << threads << " threads";
+      if (threads != 2) continue;
+      for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 33, 64, 65}) {
+        const int64_t first = rows - m;
+        const Buffer part = device.alloc(f32, {m, n});
+        ops::matmul(stream, {.x = x.rows(first, m), .weight = w, .out = part});
+        stream.commit().wait();
+        EXPECT_EQ(bytes_of(part), bytes_of(out.rows(first, m))) << kind.name() << " m " << m;
+      }
+    }
+  }
+}
+
+// Integer sums are exact and the f32 steps the same, so all entries agree to the bit.
+TEST(MatmulEntries, IntegerFormatsGiveTheSameBits) {
+  Random random(4);
+  for (const WeightKind& kind : testing::integer_kinds()) {
+    const int64_t n = 37, k = 1280, rows = 11;
+    const auto w_values = random.normals(n * k), x_values = random.normals(rows * k);
+    std::vector<std::byte> expected;
+    for (const std::string& entry : testing::runnable(kernels::matmul_entries())) {
+      const Device device = cpu_device(entry);
+      Stream stream(device);
+      const Weight w = testing::encode_weight(device, kind, {n, k}, w_values);
+      const Buffer x = testing::make_buffer(device, f32, {rows, k}, x_values);
+      const Buffer out = device.alloc(f32, {rows, n});
+      ops::matmul(stream, {.x = x, .weight = w, .out = out});
+      stream.commit().wait();
+      if (expected.empty()) expected = bytes_of(out);
+      EXPECT_EQ(bytes_of(out), expected) << kind.name() << " " << entry;
+    }
+  }
+}
+
+// The bits of each value kind of ops.md J, per row so that they cannot hide one another.
+TEST_P(MatmulTest, ValueKinds) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(5);
+  const int64_t k = 512, n = 19, rows = 9;
+  std::vector<float> values(static_cast<size_t>(rows * k));
+  for (int64_t i = 0; i < k; ++i) {
+    const auto at = [&](int64_t row) -> float& { return values[static_cast<size_t>(row * k + i)]; };
+    at(0) = 0.0f;
+    at(1) = 1.0f;
+    at(2) = i % 2 == 0 ? 1.0f : -1.0f;
+    at(3) = random.uniform(-1.0f, 1.0f);
+    at(4) = std::exp(2.0f * random.normal());
+    at(5) = i == 77 ? 7e4f : random.normal();
+    at(6) = random.normal() * 1e-39f;  // subnormal
+    at(7) = random.normal() * 1e-34f;
+    at(8) = random.normal() * 1e30f;
+  }
+  for (const WeightKind& kind : kinds()) {
+    const Weight w = random_weight(device, kind, {n, k}, random);
+    const Buffer x = testing::make_buffer(device, f32, {rows, k}, values);
+    const GuardedBuffer out(device, f32, {rows, n});
+    expect_matches(stream, {.x = x, .weight = w, .out = out.view()}, kind.name());
+    for (float v : out.view().rows(0, 1).span<float>()) EXPECT_EQ(v, 0.0f);
+    // Tiny rows against the relative part of the tolerance alone.
+    const Buffer scaled = device.alloc(f32, {1, n});
+    std::vector<float> lifted(static_cast<size_t>(k));
+    for (size_t i = 0; i < lifted.size(); ++i) {
+      lifted[i] = values[7 * static_cast<size_t>(k) + i] * 0x1p+100f;
+    }
+    ops::matmul(
+        stream,
+        {.x = testing::make_buffer(device, f32, {1, k}, lifted), .weight = w, .out = scaled});
+    stream.commit().wait();
+    const auto tiny = out.view().rows(7, 1).span<float>(), large = scaled.span<float>();
+    for (size_t i = 0; i < tiny.size(); ++i) {
+      EXPECT_NEAR(tiny[i] * 0x1p+100f, large[i], 1e-2 + 1e-4 * std::abs(large[i])) << kind.name();
+    }
+  }
+}
+
+TEST_P(MatmulTest, NanAndInfinityStayInTheirRow) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(6);
+  const int64_t k = 512, n = 19, rows = 12;
+  for (const WeightKind& kind : kinds()) {
+    const Weight w = random_weight(device, kind, {n, k}, random);
+    auto values = random.normals(rows * k);
+    const Buffer clean_x = testing::make_buffer(device, f32, {rows, k}, values);
+    values[static_cast<size_t>(2 * k)] = NAN;
+    values[static_cast<size_t>(5 * k + k - 1)] = NAN;
+    values[static_cast<size_t>(7 * k + 100)] = INFINITY;
+    values[static_cast<size_t>(8 * k + 300)] = -INFINITY;
+    const Buffer x = testing::make_buffer(device, f32, {rows, k}, values);
+    const Buffer clean = device.alloc(f32, {rows, n}), out = device.alloc(f32, {rows, n});
+    ops::matmul(stream, {.x = clean_x, .weight = w, .out = clean});
+    ops::matmul(stream, {.x = x, .weight = w, .out = out});
+    stream.commit().wait();
+    for (int64_t row = 0; row < rows; ++row) {
+      const Buffer found = out.rows(row, 1);
+      if (row == 2 || row == 5 || row == 7 || row == 8) {
+        for (float v : found.span<float>()) EXPECT_FALSE(std::isfinite(v)) << kind.name();
+      } else {
+        EXPECT_EQ(bytes_of(found), bytes_of(clean.rows(row, 1))) << kind.name();
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, ViewsWithOffsets) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(7);
+  for (const WeightKind& kind : kinds()) {
+    const int64_t k = 256, n = 9;
+    Weight w = random_weight(device, kind, {n + 3, k}, random);
+    Weight part = w;
+    part.shape = {n, k};
+    part.data = w.data.rows(2, n);
+    if (w.scales) part.scales = w.scales.rows(2, n);
+    if (w.biases) part.biases = w.biases.rows(2, n);
+    const Buffer x = random_buffer(device, f16, {5, k}, random);
+    const GuardedBuffer out(device, f32, {3, n});
+    expect_matches(stream, {.x = x.rows(1, 4).rows(1, 3), .weight = part, .out = out.view()},
+                   kind.name());
+    out.check();
+  }
+}
+
+// Memory whose last byte lies before a page that must not be touched.
+Buffer at_page_end(const Device& device, const Buffer& source) {
+  if (!source) return {};
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t used = (source.byte_len() + page - 1) / page * page;
+  void* memory =
+      mmap(nullptr, used + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::runtime_error("mmap");
+  std::byte* end = static_cast<std::byte*>(memory) + used;
+  mprotect(end, page, PROT_NONE);
+  std::memcpy(end - source.byte_len(), source.data(), source.byte_len());
+  std::shared_ptr<void> owner(memory, [used, page](void* p) { munmap(p, used + page); });
+  return device.wrap(end - source.byte_len(), source.byte_len(), source.dtype(), source.shape(),
+                     owner);
+}
+
+TEST_P(MatmulTest, ReadsNothingPastItsOperands) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(9);
+  for (const WeightKind& kind : kinds()) {
+    for (int64_t k :
+         {std::max<int64_t>(32, kind.block()), std::max<int64_t>(96, kind.block() * 3)}) {
+      for (int64_t m : {1, 2, 5}) {
+        Weight w = random_weight(device, kind, {5, k}, random);
+        w.data = at_page_end(device, w.data);
+        w.scales = at_page_end(device, w.scales);
+        w.biases = at_page_end(device, w.biases);
+        const Buffer x = at_page_end(device, random_buffer(device, bf16, {m, k}, random));
+        const Buffer out = device.alloc(f32, {m, 5});
+        expect_matches(stream, {.x = x, .weight = w, .out = out},
+                       kind.name() + " k " + std::to_string(k));
+      }
+    }
+  }
+}
+
+TEST_P(MatmulTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(8);
+  const WeightKind kind{Format::kQ4_K};
+  const Weight w = random_weight(device, kind, {40, 512}, random);
+  const Buffer x = random_buffer(device, f32, {4, 512}, random);
+  const Buffer direct = device.alloc(f32, {4, 40}), replayed = device.alloc(f32, {4, 40});
+  ops::matmul(stream, {.x = x, .weight = w, .out = direct});
+  stream.begin_capture();
+  ops::matmul(stream, {.x = x, .weight = w, .out = replayed});
+  const Graph graph = stream.end_capture();
+  for (int i = 0; i < 20; ++i) {
+    std::memset(replayed.data(), 0xff, replayed.byte_len());
+    stream.replay(graph);
+    stream.commit().wait();
+    ASSERT_EQ(bytes_of(replayed), bytes_of(direct));
+  }
+}
+
+}  // namespace
+}  // namespace mlxn

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mlxn/model.h"
+
+#include <utility>
+
+#include "models/model_impl.h"
+
+namespace mlxn {
+namespace {
+
+std::vector<float> copy_logits(const Buffer& logits) {
+  const auto values = logits.span<float>();
+  return {values.begin(), values.end()};
+}
+
+}  // namespace
+
+ModelMemory estimate_memory(const ModelConfig& config, const ModelOptions& options) {
+  const models::Plan plan = models::make_plan(config, options);
+  ModelMemory memory;
+  memory.caches = models::cache_bytes(plan);
+  memory.scratch = models::scratch_bytes(plan);
+  return memory;
+}
+
+ModelMemory estimate_memory(const Device& device, const Checkpoint& checkpoint,
+                            const ModelOptions& options) {
+  ModelMemory memory = estimate_memory(checkpoint.config(), options);
+  const auto source = models::checkpoint_source(device, checkpoint);
+  const models::GemmaWeights weights = models::load_weights(device, checkpoint.config(), *source,
+                                                            {.prepare = false, .progress = {}});
+  const models::WeightBytes bytes = models::count_bytes(device, weights);
+  memory.weights = bytes.stored;
+  memory.prepared = options.prepare ? bytes.prepared : 0;
+  return memory;
+}
+
+Model::Model(std::shared_ptr<ModelImpl> impl) : impl_(std::move(impl)) {}
+
+Model Model::load(const Device& device, const Checkpoint& checkpoint, ModelOptions options) {
+  const ModelConfig& config = checkpoint.config();
+  models::make_plan(config, options);  // refuses bad options before the weights are read
+  const auto source = models::checkpoint_source(device, checkpoint);
+  models::GemmaWeights weights =
+      models::load_weights(device, config, *source, {options.prepare, options.progress});
+  return Model(std::make_shared<ModelImpl>(device, config, std::move(weights), std::move(options),
+                                           checkpoint.warnings()));
+}
+
+Model Model::random(const Device& device, const ModelConfig& config, int bits, int group_size,
+                    ModelOptions options) {
+  models::make_plan(config, options);
+  const auto source = models::random_source(device, config, bits, group_size);
+  models::GemmaWeights weights =
+      models::load_weights(device, config, *source, {options.prepare, options.progress});
+  return Model(std::make_shared<ModelImpl>(device, config, std::move(weights), std::move(options),
+                                           std::vector<std::string>{}));
+}
+
+const Device& Model::device() const { return impl_->device(); }
+const ModelConfig& Model::config() const { return impl_->config(); }
+const ModelOptions& Model::options() const { return impl_->options(); }
+ModelMemory Model::memory() const { return impl_->memory(); }
+const std::vector<std::string>& Model::warnings() const { return impl_->warnings(); }
+int64_t Model::length(int sequence) const { return impl_->length(sequence); }
+void Model::set_profiling(bool on) const { impl_->stream().set_profiling(on); }
+std::vector<ProfileEvent> Model::take_profile() const { return impl_->stream().take_profile(); }
+void Model::reset() { impl_->reset(); }
+bool Model::trim(int sequence, int64_t length) { return impl_->trim(sequence, length); }
+
+std::vector<float> Model::prefill(int sequence, std::span<const int32_t> tokens,
+                                  bool all_positions) {
+  if (!all_positions) {
+    impl_->prefill(sequence, tokens);
+    return copy_logits(impl_->decoder().scratch().logits(1));
+  }
+  std::vector<float> logits(tokens.size() * static_cast<size_t>(config().vocab_size));
+  impl_->prefill(sequence, tokens, logits.data());
+  return logits;
+}
+
+std::vector<float> Model::decode(std::span<const int32_t> tokens) {
+  const auto batch = static_cast<int64_t>(tokens.size());
+  if (batch < 1 || batch > options().batch) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Model::decode", "tokens", std::to_string(batch),
+                            "1 .. " + std::to_string(options().batch)});
+  }
+  for (int32_t id : tokens) impl_->check_token(id);
+  impl_->set_step_tokens(tokens);
+  impl_->queue_decode(batch);
+  impl_->stream().commit().wait();
+  impl_->advance(batch);
+  return copy_logits(impl_->decoder().scratch().logits(batch));
+}
+
+std::vector<float> Model::logits(std::span<const int32_t> tokens, bool all_positions) {
+  reset();
+  return prefill(0, tokens, all_positions);
+}
+
+}  // namespace mlxn
