@@ -250,7 +250,7 @@ TEST(GeneratorTest, LogprobsAndAlternatives) {
     for (const TokenLogprob& top : event.top_logprobs) {
       EXPECT_NEAR(top.logprob, logits[static_cast<size_t>(top.id)] - std::log(sum), 1e-4);
     }
-    EXPECT_NEAR(event.logprob, event.top_logprobs[0].logprob, 1e-5);
+    EXPECT_EQ(event.logprob, event.top_logprobs[0].logprob);
     logits = model.decode(std::vector<int32_t>{event.id});
   }
   options.logprobs = -1;

@@ -99,13 +99,12 @@ std::vector<Draw> Sampler::take(const std::vector<bool>& ignored) {
     if (!logprobs_) continue;
     draw.logprob = logprobs_.span<float>()[static_cast<size_t>(row)];
     if (num_top_ == 0) continue;
-    // log sum exp of the raw logits, from the token whose log-probability is known.
+    // Log-probabilities differ as the raw logits do; the drawn token's own is known.
     const float logit = queued_logits_.span<float>()[static_cast<size_t>(i * vocab + draw.id)];
-    const float log_sum = logit - draw.logprob;
     for (int64_t k = 0; k < num_top_; ++k) {
       const auto at = static_cast<size_t>(row * num_top_ + k);
       draw.top_logprobs.push_back({static_cast<int32_t>(top_ids_.span<uint32_t>()[at]),
-                                   top_values_.span<float>()[at] - log_sum});
+                                   draw.logprob + (top_values_.span<float>()[at] - logit)});
     }
   }
   return draws;

@@ -25,6 +25,10 @@ struct Entry {
   std::optional<std::string_view> (*refuses)(const Params&);
   // Records the work. `access` lists what the op reads and writes.
   void (*launch)(StreamImpl&, const Params&, backends::Access);
+  // Why calls of this kind are another entry's business, as for an integer kernel and dense
+  // weights; empty if they are this one's. Unlike a refusal this does not make the entry that runs
+  // a fallback.
+  std::optional<std::string_view> (*leaves)(const Params&) = nullptr;
 };
 
 // Why an entry cannot run on this device whatever the params; empty if it can.
@@ -39,20 +43,26 @@ std::string refusal_of_device(const Entry<Params>& entry, const Device& device) 
   return {};
 }
 
-// The first entry that accepts. With DeviceOptions::strict only the first entry of the device's
-// kind may run. Throws kKernelNotFound with every refusal.
+// The first entry that accepts. With DeviceOptions::strict only the best entry may run: the first
+// one that the device can run and that does not leave the call to others. Throws kKernelNotFound
+// with every refusal.
 template <typename Params>
 const Entry<Params>& choose(const char* op, std::span<const Entry<Params>> table,
                             const Device& device, const Params& params) {
   std::string refusals;
-  bool first_of_kind = true;
+  bool best_seen = false;
   for (const Entry<Params>& entry : table) {
     std::string why = refusal_of_device(entry, device);
-    if (why.empty() && entry.refuses != nullptr) {
-      if (const auto reason = entry.refuses(params)) why = std::string(*reason);
+    if (why.empty() && entry.leaves != nullptr) {
+      if (const auto reason = entry.leaves(params)) why = std::string(*reason);
     }
-    const bool is_best = entry.device == device.kind() && std::exchange(first_of_kind, false);
-    if (why.empty() && device.options().strict && !is_best) why = "is not the best (strict)";
+    if (why.empty()) {
+      if (entry.refuses != nullptr) {
+        if (const auto reason = entry.refuses(params)) why = std::string(*reason);
+      }
+      const bool is_best = !std::exchange(best_seen, true);
+      if (why.empty() && device.options().strict && !is_best) why = "is not the best (strict)";
+    }
     if (why.empty()) return entry;
     refusals += (refusals.empty() ? "" : "; ") + std::string(entry.name) + " " + why;
   }

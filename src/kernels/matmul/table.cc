@@ -36,7 +36,7 @@ constexpr CpuKernel dense(const char* name, decltype(CpuKernel::stage) stage,
 }
 
 #if defined(__x86_64__)
-std::optional<std::string_view> refuse_dense(const MatmulParams& p) {
+std::optional<std::string_view> leave_dense(const MatmulParams& p) {
   if (is_dense(p)) return "is for integer formats";
   return std::nullopt;
 }
@@ -54,7 +54,7 @@ constexpr Kernels kBaseline = {
 
 constexpr Entry<MatmulParams> kEntries[] = {
 #if defined(__x86_64__)
-    {"avx512_vnni", DeviceKind::kCpu, Isa::kAvx512Vnni, refuse_dense, launch<kVnni>},
+    {"avx512_vnni", DeviceKind::kCpu, Isa::kAvx512Vnni, nullptr, launch<kVnni>, leave_dense},
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, launch<kAvx512>},
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, launch<kAvx2>},
 #endif
