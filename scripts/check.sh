@@ -10,11 +10,14 @@ scripts/check_sources
 git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
 
 # Address and undefined behaviour: the whole suite.
-cmake --preset asan -DMLXN_BUILD_CLI=ON
+cmake --preset asan
 cmake --build --preset asan
 ctest --preset asan --parallel "$(nproc)"
 
 # Threads: what runs concurrently.
+concurrent=(base_base_test backends_backends_test kernels_matmul_test kernels_matmul_expert_test
+            kernels_attn_decode_test kernels_attn_prefill_test kernels_rms_norm_test kernels_sample_test
+            models_model_test runtime_generator_test tests_model_goldens_test)
 cmake --preset tsan -DMLXN_BUILD_CLI=OFF
-cmake --build --preset tsan
-ctest --preset tsan --parallel "$(nproc)" --label-regex 'cpu|model'
+cmake --build --preset tsan --target "${concurrent[@]}"
+ctest --preset tsan --parallel "$(nproc)" --tests-regex "^($(IFS='|'; echo "${concurrent[*]}"))\$"
