@@ -32,7 +32,9 @@ endfunction()
 
 # The ctest label of a test follows from its room.
 function(mlxn_label_of source result)
-  if(source MATCHES "/src/(quant|checkpoint)/")
+  if(source MATCHES "(mutation|robustness)_test.cc$")
+    set(label fuzz)
+  elseif(source MATCHES "/src/(quant|checkpoint)/")
     set(label format)
   elseif(source MATCHES "/src/tokenizer/")
     set(label tokenizer)

@@ -6,11 +6,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build=build/release
-if [ ! -x "$build/mlxn" ] || [ -n "$(find CMakeLists.txt cmake include src cli -newer "$build/mlxn" -type f -print -quit)" ]; then
+# Rebuild when something the command is made of is newer than the last good build.
+newer=$(find CMakeLists.txt cmake include src cli \( -name '*.cc' -o -name '*.h' -o -name '*.txt' -o -name '*.cmake' -o -name '*.in' \) \
+        -not -name '*_test.cc' -not -name test.cc -not -name bench.cc -newer "$build/mlxn" -print -quit 2>/dev/null || true)
+if [ ! -x "$build/mlxn" ] || [ -n "$newer" ]; then
   scripts/setup.sh
   # The build's own output goes to stderr: stdout carries the model's text alone.
-  cmake --preset release -DMLXN_BUILD_TESTS=OFF >&2
+  cmake --preset release >&2
   cmake --build --preset release --target mlxn_command >&2
+  touch "$build/mlxn"
 fi
 prompt=(--prompt "Tell me a story about a fox.")
 for argument in "$@"; do

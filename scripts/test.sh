@@ -5,6 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh
-cmake --preset release -DMLXN_BUILD_TESTS=ON
+cmake --preset release
 cmake --build --preset release
 ctest --preset release --parallel "$(nproc)" "$@"

@@ -48,6 +48,9 @@ class MLXN_API Stream {
   Stream& commit();
   // Waits for committed work; throws kCommandBuffer if it failed. Recording may go on afterwards.
   void wait();
+  // Drops what was recorded but not committed, a capture in progress too: for callers that fail
+  // half-way through a recording.
+  void discard();
   // Orders everything recorded before against everything after.
   void barrier();
 

@@ -53,6 +53,8 @@ class StreamImpl {
 
   virtual void commit() = 0;
   virtual void wait() = 0;
+  // Drops everything recorded but not committed, a capture too. For callers that fail half-way.
+  virtual void discard() = 0;
   virtual void barrier() = 0;
   virtual void begin_capture() = 0;
   virtual std::shared_ptr<const GraphData> end_capture() = 0;

@@ -184,6 +184,34 @@ TEST(Stream, FailureSurfacesAtWaitAndTheStreamGoesOn) {
   EXPECT_EQ(b.span<float>()[0], 1.0f);
 }
 
+TEST(Stream, DiscardDropsWorkAndCaptures) {
+  const Device device = open_cpu();
+  Stream stream(device);
+  const Buffer a = device.alloc(f32, {4}), b = device.alloc(f32, {4});
+  add_one(stream, a, b);
+  stream.discard();
+  stream.commit().wait();
+  EXPECT_EQ(b.span<float>()[0], 0.0f);
+  stream.begin_capture();
+  add_one(stream, a, b);
+  stream.discard();
+  EXPECT_FALSE(stream.is_capturing());
+  add_one(stream, a, b);
+  stream.commit().wait();
+  EXPECT_EQ(b.span<float>()[0], 1.0f);
+}
+
+TEST(Stream, RefusesTaskCountsThatCouldWrap) {
+  const Device device = open_cpu();
+  Stream stream(device);
+  const auto record = [&](uint32_t tasks) {
+    cpu_stream(stream.impl()).dispatch("op", "test", {}, tasks, [](uint32_t) {});
+  };
+  EXPECT_THROW(record(0), Error);
+  EXPECT_THROW(record(1u << 31), Error);
+  EXPECT_EQ(stream.counters().dispatches, 0u);
+}
+
 TEST(Graph, ReplaysWithNewValues) {
   const Device device = open_cpu();
   Stream stream(device);

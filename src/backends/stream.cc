@@ -23,6 +23,7 @@ Stream& Stream::commit() {
 }
 
 void Stream::wait() { impl_->wait(); }
+void Stream::discard() { impl_->discard(); }
 void Stream::barrier() { impl_->barrier(); }
 void Stream::begin_capture() { impl_->begin_capture(); }
 Graph Stream::end_capture() { return Graph(impl_->end_capture()); }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <bit>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <thread>
@@ -96,6 +99,9 @@ TEST(MappedFile, ReadsAndReportsFailures) {
   std::remove(path.c_str());
   EXPECT_THROW(base::MappedFile::open(path), Error);
   EXPECT_THROW(base::MappedFile::open(::testing::TempDir()), Error);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THROW(base::MappedFile::open(path), Error) << "must not wait for a writer";
+  std::remove(path.c_str());
 }
 
 TEST(ThreadPool, SharesWorkAndJoinsEveryoneWhoBegan) {
@@ -119,6 +125,27 @@ TEST(ThreadPool, SharesWorkAndJoinsEveryoneWhoBegan) {
     }
   }
 }
+
+// The sanitizers need more address space than this test leaves.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(ThreadPool, ThreadsThatCannotStartAreAnError) {
+  // Address space for a few threads' stacks only.
+  ASSERT_EXIT(
+      {
+        rlimit limit{};
+        ::getrlimit(RLIMIT_AS, &limit);
+        limit.rlim_cur = rlim_t{256} << 20;
+        ::setrlimit(RLIMIT_AS, &limit);
+        try {
+          const base::ThreadPool pool(1000);
+        } catch (const Error& error) {
+          std::_Exit(error.kind() == ErrorKind::kBufferAllocation ? 0 : 2);
+        }
+        std::_Exit(3);
+      },
+      ::testing::ExitedWithCode(0), "");
+}
+#endif
 
 TEST(ThreadPool, WorkersReallyRunSideBySide) {
   base::ThreadPool pool(2);

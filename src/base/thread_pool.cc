@@ -4,6 +4,10 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <string>
+#include <system_error>
+
+#include "mlxn/error.h"
 
 namespace mlxn::base {
 namespace {
@@ -47,12 +51,22 @@ int available_cores() {
 
 ThreadPool::ThreadPool(int num_threads) : inside_(kClosed) {
   threads_.reserve(static_cast<size_t>(std::max(0, num_threads - 1)));
-  for (int worker = 1; worker < num_threads; ++worker) {
-    threads_.emplace_back([this, worker] { worker_loop(worker); });
+  try {
+    for (int worker = 1; worker < num_threads; ++worker) {
+      threads_.emplace_back([this, worker] { worker_loop(worker); });
+    }
+  } catch (const std::system_error& error) {
+    stop();
+    throw Error(ErrorKind::kBufferAllocation,
+                ErrorDetail{"Device::open", "num_threads",
+                            std::to_string(num_threads) + " (" + error.what() + ")",
+                            "threads that the system can start"});
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_.store(true, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_acq_rel);
   generation_.notify_all();

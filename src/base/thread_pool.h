@@ -23,7 +23,8 @@ extern template void wait_while_equal(const std::atomic<uint32_t>&, uint32_t);
 
 class ThreadPool {
  public:
-  // num_threads includes the thread that calls run().
+  // num_threads includes the thread that calls run(). Throws kBufferAllocation if the system cannot
+  // start that many.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -39,6 +40,7 @@ class ThreadPool {
 
  private:
   void worker_loop(int worker);
+  void stop();
 
   std::mutex run_mutex_;
   const std::function<void(int)>* body_ = nullptr;

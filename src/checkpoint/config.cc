@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -72,7 +73,7 @@ class Checker {
     }
     if (c_.moe.num_experts != 0) {
       range("num_experts", c_.moe.num_experts, 1, kMaxExperts);
-      range("top_k_experts", c_.moe.top_k, 1, c_.moe.num_experts);
+      range("top_k_experts", c_.moe.top_k, 1, std::min(c_.moe.num_experts, kMaxSelectedExperts));
       range("moe_intermediate_size", c_.moe.intermediate_size, 1, kMaxWidth);
     }
     check_ids();
@@ -90,11 +91,14 @@ class Checker {
     }
   }
   void positive(const std::string& field, double value) const {
-    if (!(value > 0) || !std::isfinite(value)) reject(field, fmt::format("{}", value), "over 0");
+    // Kernels take these as f32.
+    if (!(static_cast<float>(value) > 0) || !std::isfinite(static_cast<float>(value))) {
+      reject(field, fmt::format("{}", value), "over 0, in the range of f32");
+    }
   }
   void not_negative(const std::string& field, double value) const {
-    if (!(value >= 0) || !std::isfinite(value)) {
-      reject(field, fmt::format("{}", value), "0 or more");
+    if (!(value >= 0) || !std::isfinite(static_cast<float>(value))) {
+      reject(field, fmt::format("{}", value), "0 or more, in the range of f32");
     }
   }
 

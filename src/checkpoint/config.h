@@ -21,7 +21,8 @@ inline constexpr int64_t kMaxWidth = int64_t{1} << 20;  // hidden, intermediate 
 inline constexpr int64_t kMaxVocab = int64_t{1} << 24;
 inline constexpr int64_t kMaxHeads = 4096;
 inline constexpr int64_t kMaxHeadDim = 512;
-inline constexpr int64_t kMaxExperts = 4096;
+inline constexpr int64_t kMaxExperts = 1024;
+inline constexpr int64_t kMaxSelectedExperts = 64;
 inline constexpr int64_t kMaxPositions = int64_t{1} << 31;
 
 // config: root of config.json. generation: root of generation_config.json, may be absent.

@@ -43,11 +43,14 @@ GgufVocab read_gguf_vocab(const GgufFile& gguf) {
   vocab.add_space_prefix = gguf.boolean("tokenizer.ggml.add_space_prefix");
   for (const GgufValue& value : gguf.parts()[0].header.metadata) {
     if (value.key.substr(0, kTemplateKey.size()) != kTemplateKey) continue;
+    // The value in hand is read directly: looking each key up again would be quadratic.
+    if (value.type != GgufValueType::kString) gguf.reject(value.key, "another type", "a string");
+    const std::string text(reinterpret_cast<const char*>(value.data.data()), value.data.size());
     const std::string_view rest = value.key.substr(kTemplateKey.size());
     if (rest.empty()) {
-      vocab.chat_templates["default"] = *gguf.text(value.key);
+      vocab.chat_templates["default"] = text;
     } else if (rest[0] == '.' && rest.size() > 1) {
-      vocab.chat_templates[std::string(rest.substr(1))] = *gguf.text(value.key);
+      vocab.chat_templates[std::string(rest.substr(1))] = text;
     }
   }
   return vocab;

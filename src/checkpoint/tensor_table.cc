@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
-constexpr size_t kMaxIndexBytes = size_t{256} << 20;
+constexpr size_t kMaxIndexBytes = size_t{16} << 20;
 
 StoredType stored_type(SafetensorsType type) {
   switch (type) {

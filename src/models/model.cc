@@ -65,11 +65,19 @@ const std::vector<std::string>& Model::warnings() const { return impl_->warnings
 int64_t Model::length(int sequence) const { return impl_->length(sequence); }
 void Model::set_profiling(bool on) const { impl_->stream().set_profiling(on); }
 std::vector<ProfileEvent> Model::take_profile() const { return impl_->stream().take_profile(); }
-void Model::reset() { impl_->reset(); }
-bool Model::trim(int sequence, int64_t length) { return impl_->trim(sequence, length); }
+void Model::reset() {
+  impl_->claim(0);
+  impl_->reset();
+}
+bool Model::trim(int sequence, int64_t length) {
+  impl_->claim(0);
+  return impl_->trim(sequence, length);
+}
 
 std::vector<float> Model::prefill(int sequence, std::span<const int32_t> tokens,
                                   bool all_positions) {
+  impl_->claim(0);
+  impl_->check_prompt(sequence, tokens);
   if (!all_positions) {
     impl_->prefill(sequence, tokens);
     return copy_logits(impl_->decoder().scratch().logits(1));
@@ -87,6 +95,7 @@ std::vector<float> Model::decode(std::span<const int32_t> tokens) {
                             "1 .. " + std::to_string(options().batch)});
   }
   for (int32_t id : tokens) impl_->check_token(id);
+  impl_->claim(0);
   impl_->set_step_tokens(tokens);
   impl_->queue_decode(batch);
   impl_->stream().commit().wait();

@@ -20,6 +20,7 @@ ModelImpl::ModelImpl(const Device& device, const ModelConfig& config, models::Ge
       warnings_(std::move(warnings)),
       lengths_(static_cast<size_t>(plan_.batch), 0),
       peak_lengths_(lengths_) {
+  options_.progress = {};  // what it refers to ends with the load
   options_.max_context = plan_.max_context;
   options_.prefill_chunk = plan_.chunk;
   if (!options_.prepare) weight_bytes_.prepared = 0;
@@ -88,15 +89,17 @@ void ModelImpl::run_chunk(int64_t sequence, std::span<const int32_t> tokens, Dec
   }
   Buffer logits;
   if (want == Decoder::Want::kAll) logits = device_.alloc(f32, {count, config().vocab_size});
-  decoder_.prefill(stream_, sequence, start, count, want, logits, trace);
-  stream_.commit().wait();
+  // Slots are overwritten from here on, whether the chunk ends well or not.
+  peak_lengths_[row] = std::max(peak_lengths_[row], start + count);
+  recording([&] {
+    decoder_.prefill(stream_, sequence, start, count, want, logits, trace);
+    stream_.commit().wait();
+  });
   if (logits) std::memcpy(all_logits, logits.data(), logits.byte_len());
   lengths_[row] = start + count;
-  peak_lengths_[row] = std::max(peak_lengths_[row], lengths_[row]);
 }
 
-bool ModelImpl::prefill(int64_t sequence, std::span<const int32_t> tokens, float* all_logits,
-                        const PrefillHooks& hooks) {
+void ModelImpl::check_prompt(int64_t sequence, std::span<const int32_t> tokens) const {
   const size_t row = checked_sequence(sequence);
   if (tokens.empty()) {
     throw Error(ErrorKind::kInvalidArgument,
@@ -111,6 +114,13 @@ bool ModelImpl::prefill(int64_t sequence, std::span<const int32_t> tokens, float
                     std::to_string(lengths_[row]) + " held and " + std::to_string(total) + " new",
                     "at most " + std::to_string(plan_.max_context) + " together"});
   }
+}
+
+bool ModelImpl::prefill(int64_t sequence, std::span<const int32_t> tokens, float* all_logits,
+                        const PrefillHooks& hooks) {
+  check_prompt(sequence, tokens);
+  const auto row = static_cast<size_t>(sequence);
+  const auto total = static_cast<int64_t>(tokens.size());
   for (int64_t done = 0; done < total;) {
     if (hooks.before_chunk && !hooks.before_chunk(done)) return false;
     // Boundaries lie at multiples of the chunk in the sequence, wherever the prompt starts.
@@ -149,19 +159,40 @@ void ModelImpl::queue_decode(int64_t batch) {
     positions[row] = static_cast<int32_t>(lengths_[row]);
     kv_len[row] = positions[row] + 1;
   }
-  Graph& graph = decode_steps_[batch];
-  if (graph.empty()) {
-    stream_.begin_capture();
-    decoder_.decode(stream_, batch);
-    graph = stream_.end_capture();
+  for (size_t row = 0; row < static_cast<size_t>(batch); ++row) {
+    peak_lengths_[row] = std::max(peak_lengths_[row], lengths_[row] + 1);
   }
-  stream_.replay(graph);
+  recording([&] {
+    if (decode_batch_ != batch) {
+      // A captured step holds scratch of its own, so only one is kept.
+      decode_step_ = Graph();
+      decode_batch_ = 0;
+      stream_.begin_capture();
+      decoder_.decode(stream_, batch);
+      decode_step_ = stream_.end_capture();
+      decode_batch_ = batch;
+    }
+    stream_.replay(decode_step_);
+  });
+}
+
+void ModelImpl::recording(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (...) {
+    stream_.discard();
+    throw;
+  }
+}
+
+bool ModelImpl::claim(uint64_t owner) {
+  const bool unchanged = owner != 0 && owner_ == owner;
+  owner_ = owner;
+  return unchanged;
 }
 
 void ModelImpl::advance(int64_t batch, const std::vector<bool>& frozen) {
   for (size_t row = 0; row < static_cast<size_t>(batch); ++row) {
-    // A frozen sequence has written one slot beyond its length all the same.
-    peak_lengths_[row] = std::max(peak_lengths_[row], lengths_[row] + 1);
     if (frozen.empty() || !frozen[row]) ++lengths_[row];
   }
 }

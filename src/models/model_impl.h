@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,9 +51,17 @@ class ModelImpl {
   void advance(int64_t batch, const std::vector<bool>& frozen = {});
 
   void check_token(int32_t id) const;
+  // That the sequence can take these tokens. Throws kInvalidArgument, kContextFull.
+  void check_prompt(int64_t sequence, std::span<const int32_t> tokens) const;
+
+  // Says who is about to write the caches. True if nobody else has since this owner's last claim, so
+  // that what it remembers of their contents holds. 0 is nobody in particular.
+  bool claim(uint64_t owner);
 
  private:
   size_t checked_sequence(int64_t sequence) const;
+  // Runs body, which records; if it throws, the half-made recording is dropped.
+  void recording(const std::function<void()>& body);
   void run_chunk(int64_t sequence, std::span<const int32_t> tokens, models::Decoder::Want want,
                  float* all_logits, const models::Trace& trace);
 
@@ -67,7 +74,9 @@ class ModelImpl {
   std::vector<std::string> warnings_;
   std::vector<int64_t> lengths_;           // tokens in the caches, per sequence
   std::vector<int64_t> peak_lengths_;      // the most a sequence has held since it was last empty
-  std::map<int64_t, Graph> decode_steps_;  // by batch
+  Graph decode_step_;         // of decode_batch_ sequences
+  int64_t decode_batch_ = 0;  // 0: none captured
+  uint64_t owner_ = 0;        // who wrote the caches last
 };
 
 }  // namespace mlxn

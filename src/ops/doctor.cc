@@ -31,10 +31,9 @@ template <typename Params>
 KernelReport report_of(const char* op, std::span<const kernels::Entry<Params>> table,
                        const Device& device) {
   KernelReport report{.op = op, .entries = {}, .chosen = {}};
-  bool first_of_kind = true;
   for (kernels::EntryReport& entry : kernels::report(table, device)) {
-    const bool is_best = entry.device == device.kind() && std::exchange(first_of_kind, false);
-    if (entry.refusal.empty() && device.options().strict && !is_best) {
+    // As choose() does: with strict only the best entry that the device can run may serve a call.
+    if (entry.refusal.empty() && device.options().strict && !report.chosen.empty()) {
       entry.refusal = "is not the best (strict)";
     }
     if (entry.refusal.empty() && report.chosen.empty()) report.chosen = entry.name;

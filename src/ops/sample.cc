@@ -18,7 +18,9 @@ void check_param(const char* parameter, bool ok, float value, const char* requir
   if (!ok) fail(kOp, parameter, std::to_string(value), required);
 }
 
-void check_rule(const SamplingParams& p) {
+}  // namespace
+
+void check_sampling_params(const SamplingParams& p) {
   check_finite(kOp, "params: presence_penalty", p.presence_penalty);
   check_finite(kOp, "params: frequency_penalty", p.frequency_penalty);
   check_param("params: temperature", std::isfinite(p.temperature) && p.temperature >= 0.0f,
@@ -29,6 +31,8 @@ void check_rule(const SamplingParams& p) {
               std::isfinite(p.repetition_penalty) && p.repetition_penalty > 0.0f,
               p.repetition_penalty, "a finite number above 0");
 }
+
+namespace {
 
 // Per-sequence integers: one host value for all, one each, or i32 [B] on the device.
 void check_lengths(const char* parameter, const Lengths& lengths, const Device& device,
@@ -84,7 +88,7 @@ void check(const Device& device, const SampleArgs& args) {
   if (num_params != 1 && num_params != sequences) {
     fail(kOp, "params", std::to_string(num_params), "1 or " + std::to_string(sequences));
   }
-  for (const SamplingParams& params : args.params) check_rule(params);
+  for (const SamplingParams& params : args.params) check_sampling_params(params);
   int64_t max_history = 0;
   if (args.history) {
     check_buffer(kOp, "history", args.history, device, {i32});

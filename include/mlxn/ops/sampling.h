@@ -42,6 +42,9 @@ struct SamplingParams {
   uint64_t seed = 0;
 };
 
+// Throws kInvalidArgument naming the parameter that is outside its range.
+MLXN_API void check_sampling_params(const SamplingParams& params);
+
 struct SampleArgs {
   Buffer logits;                       // f32 [B, V]; not changed
   std::vector<SamplingParams> params;  // one for all, or B

@@ -8,6 +8,9 @@
 namespace mlxn::backends::cpu {
 namespace {
 
+// Task counters may run past the end by one per thread; the sum over a group must fit 32 bits.
+constexpr uint32_t kMaxTasks = 1u << 26;
+
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
@@ -37,6 +40,10 @@ bool CpuStream::needs_barrier(const Access& access) {
 
 void CpuStream::dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks,
                          TaskFn run) {
+  if (num_tasks == 0 || num_tasks > kMaxTasks) {
+    throw Error(ErrorKind::kInvalidArgument, ErrorDetail{op, "tasks", std::to_string(num_tasks),
+                                                         "1 to " + std::to_string(kMaxTasks)});
+  }
   const bool barrier_before = needs_barrier(access);
   ++counters_.dispatches;
   Dispatch dispatch{op, entry, std::move(access), num_tasks, std::move(run), barrier_before};
@@ -117,8 +124,12 @@ uint32_t CpuStream::run_tasks(size_t item, int worker, std::vector<ProfileEvent>
     }
   }
   if (events && ran > 0) {
-    events->push_back({dispatch.op, dispatch.entry, worker, begin - profile_start_ns_,
-                       now_ns() - profile_start_ns_});
+    try {
+      events->push_back({dispatch.op, dispatch.entry, worker, begin - profile_start_ns_,
+                         now_ns() - profile_start_ns_});
+    } catch (...) {
+      remember_failure();
+    }
   }
   return ran;
 }
@@ -173,6 +184,11 @@ void CpuStream::commit() {
   }
   ++counters_.commits;
   if (!items_.empty()) execute();
+  discard();
+}
+
+void CpuStream::discard() {
+  capture_.reset();
   items_.clear();
   owned_.clear();
   replayed_.clear();
@@ -187,6 +203,8 @@ void CpuStream::wait() {
     std::rethrow_exception(failure);
   } catch (const std::exception& error) {
     throw Error(ErrorKind::kCommandBuffer, ErrorDetail{"Stream::wait", "", error.what(), ""});
+  } catch (...) {
+    throw Error(ErrorKind::kCommandBuffer, "Stream::wait: a task threw an unknown object");
   }
 }
 

@@ -44,6 +44,7 @@ class CpuStream final : public StreamImpl {
 
   void commit() override;
   void wait() override;
+  void discard() override;
   void barrier() override;
   void begin_capture() override;
   std::shared_ptr<const GraphData> end_capture() override;

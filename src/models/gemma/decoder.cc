@@ -155,6 +155,8 @@ void Decoder::run_layers(Stream& stream, Pass& pass) {
   for (size_t i = 0; i < config_.layers.size(); ++i) {
     if (pass.want == Want::kNothing && static_cast<int64_t>(i) >= first_reader_layer_) return;
     layer(stream, pass, i);
+    // What ops stage for a long prompt is freed layer by layer; a decode step is captured whole.
+    if (!pass.span.decode) stream.commit();
     if (hidden) ops::cast(stream, {.x = pass.x, .out = trace_entry(hidden, i + 1)});
   }
 }
