@@ -2,15 +2,18 @@
 // mlxn bench: prompt and generation speed of a model, tokenisation and sampling not counted.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <random>
 
 #include "commands.h"
 #include "exit_codes.h"
 #include "interrupt.h"
 #include "machine.h"
+#include "output.h"
 #include "session.h"
 #include "shape.h"
 #include "table.h"
@@ -52,14 +55,66 @@ std::vector<int32_t> random_tokens(const ModelConfig& config, int64_t count) {
   return tokens;
 }
 
-Model load_subject(const BenchFlags& flags, const Terminal& terminal, ModelOptions options) {
-  const Device device = flags.device.open();
+// What is measured, before it takes any memory.
+struct Source {
+  std::optional<Checkpoint> checkpoint;  // none: random weights
+  ModelConfig config;
+  ModelOptions options;
+};
+
+// Refuses a test that does not fit into the context.
+void check_length(const BenchFlags& flags, const ModelConfig& config, const char* flag,
+                  int64_t count) {
+  const bool asked = flags.model.max_kv_size > 0;
+  const int64_t limit = asked ? flags.model.max_kv_size : config.max_position_embeddings;
+  if (count == 0 || count + flags.depth <= limit) return;
+  throw UsageError(
+      fmt::format("{}: found {} tokens behind --n-depth {}, required at most {} "
+                  "together, {}",
+                  flag, count, flags.depth, limit,
+                  asked ? "the --max-kv-size" : "what the model was trained for"));
+}
+
+Source open_source(const BenchFlags& flags) {
+  Source source;
+  if (flags.random_weights) {
+    source.config = load_model_config(flags.config);
+  } else {
+    source.checkpoint = Checkpoint::open(flags.model.path());
+    source.config = source.checkpoint->config();
+  }
+  source.options = flags.model.options(source.config);
+  source.options.batch = flags.batch;
+  int64_t longest = 1;
+  for (int64_t count : flags.prompt) {
+    check_length(flags, source.config, "--n-prompt", count);
+    longest = std::max(longest, count);
+  }
+  for (int64_t count : flags.generate) {
+    check_length(flags, source.config, "--n-gen", count);
+    longest = std::max(longest, count);
+  }
+  if (source.options.max_context == 0) source.options.max_context = longest + flags.depth;
+  return source;
+}
+
+// Random weights of `bits` with a 16-bit scale and bias per group. Repacked copies are not counted.
+ModelMemory random_memory(const Source& source, const BenchFlags& flags) {
+  ModelMemory memory = estimate_memory(source.config, source.options);
+  const double per_weight = flags.bits < 16 ? flags.bits + 32.0 / flags.group_size : flags.bits;
+  memory.weights = static_cast<uint64_t>(
+      static_cast<double>(count_parameters(source.config).total) * per_weight / 8.0);
+  return memory;
+}
+
+Model load_subject(const Device& device, const Source& source, const BenchFlags& flags,
+                   const Terminal& terminal) {
   ProgressBar bar(terminal, flags.random_weights ? "Making weights" : "Loading");
+  ModelOptions options = source.options;
   options.progress = [&bar](double fraction) { bar.update(fraction); };
-  Model model = flags.random_weights
-                    ? Model::random(device, load_model_config(flags.config), flags.bits,
-                                    flags.group_size, options)
-                    : Model::load(device, Checkpoint::open(flags.model.path()), options);
+  Model model = source.checkpoint
+                    ? Model::load(device, *source.checkpoint, options)
+                    : Model::random(device, source.config, flags.bits, flags.group_size, options);
   bar.finish();
   return model;
 }
@@ -100,7 +155,9 @@ double bytes_per_step(const Model& model) {
          static_cast<double>(count.total);
 }
 
-Row measure(Subject& subject, const BenchFlags& flags, bool is_prompt, int64_t count) {
+// Nothing if Ctrl-C came before the first sample.
+std::optional<Row> measure(Subject& subject, const BenchFlags& flags, bool is_prompt,
+                           int64_t count) {
   const auto run = [&] {
     return is_prompt ? run_prompt(subject.model, flags, count)
                      : run_generation(subject.model, flags, count);
@@ -108,6 +165,7 @@ Row measure(Subject& subject, const BenchFlags& flags, bool is_prompt, int64_t c
   run();  // warm: pages of the weights are read, kernels chosen, the step captured
   std::vector<double> rates;
   for (int i = 0; i < flags.repetitions && !interrupted(); ++i) rates.push_back(run());
+  if (rates.empty()) return std::nullopt;
   double mean = 0.0, variance = 0.0;
   for (double rate : rates) mean += rate / static_cast<double>(rates.size());
   for (double rate : rates) variance += (rate - mean) * (rate - mean);
@@ -174,31 +232,32 @@ std::string render(const std::vector<Row>& rows, const std::string& format) {
 
 int run(const BenchFlags& flags) {
   const Terminal terminal = flags.common.terminal();
-  int64_t longest = 1;
-  for (int64_t count : flags.prompt) longest = std::max(longest, count);
-  for (int64_t count : flags.generate) longest = std::max(longest, count);
-  ModelOptions options = flags.model.options();
-  options.batch = flags.batch;
-  if (options.max_context == 0) options.max_context = longest + flags.depth;
-  Subject subject{load_subject(flags, terminal, options), "", 0.0};
+  const Device device = flags.device.open();
+  const Source source = open_source(flags);
+  if (source.checkpoint) {
+    require_memory(estimate_memory(device, *source.checkpoint, source.options), true);
+  } else {
+    require_memory(random_memory(source, flags), false);
+  }
+  terminal.info(fmt::format("Measuring the read bandwidth of {}", device.name()));
+  const double bandwidth = measure_read_bandwidth(device.num_threads());
+  reset_peak_memory();  // the measurement's own buffer is not the model's
+  terminal.info(fmt::format("Read bandwidth: {:.1f} GB/s", bandwidth / 1e9));
+  Subject subject{load_subject(device, source, flags, terminal), "", bandwidth};
   subject.name =
       fmt::format("{} {}", name(subject.model.config().family),
                   flags.random_weights ? fmt::format("random {}-bit", flags.bits)
                                        : subject.model.config().quantization.description);
-  terminal.info(fmt::format("Measuring the read bandwidth of {}", subject.model.device().name()));
-  subject.bandwidth = measure_read_bandwidth(subject.model.device().num_threads());
-  reset_peak_memory();  // the measurement's own buffer is not the model's
-  terminal.info(fmt::format("Read bandwidth: {:.1f} GB/s", subject.bandwidth / 1e9));
 
   std::vector<Row> rows;
-  for (int64_t count : flags.prompt) {
-    if (count > 0 && !interrupted()) rows.push_back(measure(subject, flags, true, count));
-  }
-  for (int64_t count : flags.generate) {
-    if (count > 0 && !interrupted()) rows.push_back(measure(subject, flags, false, count));
-  }
-  fmt::print("{}", render(rows, flags.output));
-  return interrupted() ? kInterrupted : kOk;
+  const auto add = [&](bool is_prompt, int64_t count) {
+    if (count == 0 || interrupted()) return;
+    if (auto row = measure(subject, flags, is_prompt, count)) rows.push_back(std::move(*row));
+  };
+  for (int64_t count : flags.prompt) add(true, count);
+  for (int64_t count : flags.generate) add(false, count);
+  write_stdout(render(rows, flags.output));
+  return interrupted() ? interrupt_exit_code() : kOk;
 }
 
 }  // namespace
@@ -207,35 +266,52 @@ Command add_bench(CLI::App& app) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App* command = app.add_subcommand("bench", "Measure prompt and generation speed");
   flags->model.add_to(*command, false);
-  const auto list = [command](const char* names, std::vector<int64_t>& values, const char* help) {
-    command->add_option(names, values, help)
+  const auto option = [command](const char* names, auto& value, const char* help,
+                                const char* variable) {
+    return with_environment(command->add_option(names, value, help),
+                            std::string("BENCH_") + variable);
+  };
+  const auto list = [&option](const char* names, std::vector<int64_t>& values, const char* help,
+                              const char* variable) {
+    option(names, values, help, variable)
+        ->expected(1)
+        ->take_all()
+        ->allow_extra_args(false)
         ->delimiter(',')
         ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
   };
-  list("-p,--n-prompt", flags->prompt, "Prompt lengths to measure, such as 128,512; 0: none");
-  list("-n,--n-gen", flags->generate, "Generation lengths to measure; 0: none");
-  command->add_option("-d,--n-depth", flags->depth, "Tokens in the cache before each test")
+  list("-p,--n-prompt", flags->prompt, "Prompt lengths to measure, such as 128,512; 0: none",
+       "N_PROMPT");
+  list("-n,--n-gen", flags->generate, "Generation lengths to measure; 0: none", "N_GEN");
+  option("-d,--n-depth", flags->depth, "Tokens in the cache before each test", "N_DEPTH")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
-  command->add_option("-r,--repetitions", flags->repetitions, "Runs per test")
+  option("-r,--repetitions", flags->repetitions, "Runs per test", "REPETITIONS")
       ->check(CLI::Range(1, 1000));
-  command->add_option("-b,--batch-size", flags->batch, "Sequences decoded together")
+  option("-b,--batch-size", flags->batch, "Sequences decoded together", "BATCH_SIZE")
       ->check(CLI::Range(1, 1024));
-  command->add_option("-o,--output", flags->output, "md, csv, json or jsonl")
+  option("-o,--output", flags->output, "md, csv, json or jsonl", "OUTPUT")
       ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}));
-  auto* random = command->add_flag("--random-weights", flags->random_weights,
-                                   "Measure the shape of --config without a model file");
-  auto* config = command->add_option("--config", flags->config, "config.json of the shape");
+  auto* random =
+      with_environment(command->add_flag("--random-weights", flags->random_weights,
+                                         "Measure the shape of --config without a model file"),
+                       "BENCH_RANDOM_WEIGHTS");
+  auto* config = option("--config", flags->config, "config.json of the shape", "CONFIG");
   random->needs(config);
   config->needs(random);
-  command->add_option("--bits", flags->bits, "Random weights: affine bits, or 16 or 32 for floats")
+  option("--bits", flags->bits, "Random weights: affine bits, or 16 or 32 for floats", "BITS")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 8, 16, 32}));
-  command->add_option("--group-size", flags->group_size, "Random weights: weights per scale")
+  option("--group-size", flags->group_size, "Random weights: weights per scale", "GROUP_SIZE")
       ->check(CLI::IsMember({32, 64, 128}));
   flags->device.add_to(*command);
   flags->common.add_to(*command);
   command->callback([flags] {
     if (flags->model.model.empty() != flags->random_weights) {
       throw CLI::RequiredError("either --model or --random-weights --config");
+    }
+    const auto is_zero = [](int64_t count) { return count == 0; };
+    if (std::ranges::all_of(flags->prompt, is_zero) &&
+        std::ranges::all_of(flags->generate, is_zero)) {
+      throw CLI::ValidationError("--n-prompt, --n-gen", "one of them must be above 0");
     }
   });
   return {command, [flags] { return run(*flags); }};

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // mlxn chat: a conversation in the terminal. The caches keep it, so a turn costs only its new
 // tokens.
-#include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <iostream>
 #include <memory>
 
 #include "commands.h"
 #include "exit_codes.h"
 #include "interrupt.h"
+#include "output.h"
 #include "session.h"
 
 namespace mlxn::cli {
 namespace {
+
+constexpr const char* kCommands =
+    "/reset forgets the conversation, /exit ends it, /help shows the commands";
+constexpr const char* kFull = "the KV cache is full: /reset starts afresh";
 
 struct ChatFlags {
   CommonFlags common;
@@ -41,17 +44,18 @@ class Chat {
   }
 
   int loop() {
-    terminal_.info(terminal_.dim("/reset forgets the conversation, /exit ends it"));
-    int code = kOk;
-    for (std::string line; code == kOk && read_line(line);) {
+    terminal_.info(terminal_.dim(kCommands));
+    for (std::string line; !stdout_broken() && read_line(line);) {
       if (line == "/exit" || line == "/quit") break;
       if (line == "/reset") {
         forget();
+      } else if (line.starts_with('/')) {
+        show_commands(line);
       } else if (!line.empty()) {
-        code = answer(line);
+        answer(line);
       }
     }
-    return interrupted() ? kInterrupted : code;
+    return interrupted() ? interrupt_exit_code() : kOk;
   }
 
  private:
@@ -61,16 +65,32 @@ class Chat {
     session_.generator.reset();
   }
 
+  void show_commands(const std::string& line) const {
+    if (line != "/help") terminal_.error("unknown command " + line);
+    terminal_.info(kCommands);
+  }
+
   bool read_line(std::string& line) {
     if (::isatty(STDIN_FILENO) && !terminal_.quiet()) {
-      fmt::print(stderr, "{}", terminal_.bold("> "));
-      std::fflush(stderr);
+      write_stderr(terminal_.bold("> "));
     }
     return !interrupted() && static_cast<bool>(std::getline(std::cin, line));
   }
 
-  int answer(const std::string& line) {
+  void answer(const std::string& line) {
     messages_.push_back({"user", line});
+    try {
+      reply();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kContextFull) throw;
+      // The message did not fit, so it was not said.
+      messages_.pop_back();
+      terminal_.error(error.what());
+      terminal_.error(kFull);
+    }
+  }
+
+  void reply() {
     const auto prompt = session_.tokenizer.encode(session_.tokenizer.apply_chat_template(messages_),
                                                   {.add_special = false, .parse_special = true});
     GenerateOptions options;
@@ -78,21 +98,18 @@ class Chat {
     options.sampling = sampling_;
     options.reuse_cache = true;
     options.logprobs = -1;
-    options.cancelled = [] { return interrupted(); };
+    options.cancelled = [] { return interrupted() || stdout_broken(); };
     const auto results = session_.generator.run({prompt}, options, [](const TokenEvent& event) {
-      std::fwrite(event.text.data(), 1, event.text.size(), stdout);
-      std::fflush(stdout);
+      write_stdout(event.text);
+      flush_stdout();
     });
-    fmt::print("\n");
-    std::fflush(stdout);
+    write_stdout("\n");
+    flush_stdout();
     messages_.push_back({"assistant", results[0].text});
     print_stats(terminal_, session_.generator.stats());
-    if (results[0].finish == FinishReason::kContextFull) {
-      terminal_.error("the KV cache is full: /reset starts afresh");
-    }
+    if (results[0].finish == FinishReason::kContextFull) terminal_.error(kFull);
     // Ctrl-C cuts off an answer; at the prompt it ends the chat.
     if (results[0].finish == FinishReason::kCancelled) clear_interrupt();
-    return kOk;
   }
 
   const ChatFlags& flags_;

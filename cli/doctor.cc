@@ -2,8 +2,6 @@
 // mlxn doctor and mlxn completion.
 #include "mlxn/doctor.h"
 
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "commands.h"
@@ -11,6 +9,7 @@
 #include "exit_codes.h"
 #include "machine.h"
 #include "mlxn/version.h"
+#include "output.h"
 #include "session.h"
 #include "table.h"
 
@@ -68,17 +67,16 @@ int run(const DoctorFlags& flags) {
     report["threads"] = device.num_threads();
     report["devices"] = without_texts(devices);
     report["kernels"] = without_texts(kernels);
-    fmt::print("{}\n", report.dump(2));
+    print("{}\n", report.dump(2));
     return kOk;
   }
-  fmt::print("mlxn {}\n{}, {} threads, {}\n{} of memory available\n\n", version(), device.name(),
-             device.num_threads(), name(device.isa()),
-             human_bytes(static_cast<double>(available_memory_bytes())));
-  fmt::print(
-      "{}\n",
-      markdown({{"device", "device"}, {"description", "description"}, {"available", "available"}},
-               devices));
-  fmt::print("{}", markdown({{"op", "op"}, {"runs", "runs"}, {"others", "others"}}, kernels));
+  print("mlxn {}\n{}, {} threads, {}\n{} of memory available\n\n", version(), device.name(),
+        device.num_threads(), name(device.isa()),
+        human_bytes(static_cast<double>(available_memory_bytes())));
+  print("{}\n",
+        markdown({{"device", "device"}, {"description", "description"}, {"available", "available"}},
+                 devices));
+  print("{}", markdown({{"op", "op"}, {"runs", "runs"}, {"others", "others"}}, kernels));
   return kOk;
 }
 
@@ -88,7 +86,8 @@ Command add_doctor(CLI::App& app) {
   auto flags = std::make_shared<DoctorFlags>();
   CLI::App* command = app.add_subcommand(
       "doctor", "List devices and which kernel of each op runs, and why the others do not");
-  command->add_flag("--json", flags->json, "Print one JSON object");
+  with_environment(command->add_flag("--json", flags->json, "Print one JSON object"),
+                   "DOCTOR_JSON");
   flags->device.add_to(*command);
   return {command, [flags] { return run(*flags); }};
 }
@@ -100,7 +99,7 @@ Command add_completion(CLI::App& app) {
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   return {command, [shell, &app] {
-            fmt::print("{}", completion_script(app, *shell));
+            write_stdout(completion_script(app, *shell));
             return int{kOk};
           }};
 }

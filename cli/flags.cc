@@ -1,11 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "flags.h"
 
+#include <fmt/format.h>
+
+#include <charconv>
 #include <random>
 
 #include "machine.h"
 
 namespace mlxn::cli {
+namespace {
+
+template <typename Accepts>
+CLI::Validator number_check(std::string range, Accepts accepts) {
+  return CLI::Validator(
+      [range, accepts](std::string& text) {
+        double value = 0.0;
+        if (CLI::detail::lexical_cast(text, value) && accepts(value)) return std::string();
+        return fmt::format("found {}, required {}", text, range);
+      },
+      range);
+}
+
+std::optional<uint64_t> parse_seed(const std::string& text) {
+  if (text == "-1") return std::nullopt;
+  uint64_t seed = 0;
+  const char* const end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, seed);
+  if (result.ec != std::errc() || result.ptr != end) {
+    throw CLI::ValidationError("--seed", fmt::format("found {}, required -1 or 0 .. 2^64 - 1",
+                                                     text.empty() ? "nothing" : text));
+  }
+  return seed;
+}
+
+}  // namespace
+
+CLI::Validator number_between(double low, double high) {
+  return number_check(fmt::format("{} .. {}", low, high),
+                      [=](double value) { return value >= low && value <= high; });
+}
+
+CLI::Validator number_above(double low, double high) {
+  return number_check(fmt::format("above {}, at most {}", low, high),
+                      [=](double value) { return value > low && value <= high; });
+}
+
+CLI::Validator not_empty() {
+  return CLI::Validator(
+      [](std::string& text) { return text.empty() ? "found no text" : std::string(); }, "");
+}
 
 CLI::Option* with_environment(CLI::Option* option, const std::string& name) {
   return option->envname("MLXN_" + name);
@@ -51,7 +95,7 @@ void ModelFlags::add_to(CLI::App& app, bool model_required) {
   with_environment(app.add_option("--kv-type", kv_type, "KV cache element: f32, f16 or bf16"),
                    "KV_TYPE")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
-  with_environment(app.add_option("-c,--ctx-size,--max-kv-size", max_kv_size,
+  with_environment(app.add_option("-c,--max-kv-size,--ctx-size", max_kv_size,
                                   "Tokens a sequence may hold, prompt and reply together; 0: what "
                                   "the model was trained for, at most 8192"),
                    "MAX_KV_SIZE")
@@ -60,7 +104,13 @@ void ModelFlags::add_to(CLI::App& app, bool model_required) {
 
 std::string ModelFlags::path() const { return resolve_model_path(model, hugging_face_cache()); }
 
-ModelOptions ModelFlags::options() const {
+ModelOptions ModelFlags::options(const ModelConfig& config) const {
+  if (max_kv_size > config.max_position_embeddings) {
+    throw UsageError(
+        fmt::format("--max-kv-size: found {}, required at most {}, what the model was "
+                    "trained for",
+                    max_kv_size, config.max_position_embeddings));
+  }
   ModelOptions options;
   options.kv_type = parse_kv_type(kv_type);
   options.max_context = max_kv_size;
@@ -71,22 +121,25 @@ void SamplingFlags::add_to(CLI::App& app) {
   with_environment(app.add_option("--temp,--temperature", temperature,
                                   "0: always the likeliest token. Default: the model's, else 0"),
                    "TEMP")
-      ->check(CLI::Range(0.0f, 100.0f));
+      ->check(number_between(0.0, 100.0));
   with_environment(app.add_option("--top-k", top_k, "Keep the k likeliest tokens; 0: off"), "TOP_K")
       ->check(CLI::Range(0, 1 << 24));
   with_environment(
       app.add_option("--top-p", top_p, "Keep the likeliest tokens up to this mass; 1: off"),
       "TOP_P")
-      ->check(CLI::Range(0.0f, 1.0f));
+      ->check(number_above(0.0, 1.0));
   with_environment(app.add_option("--min-p", min_p,
                                   "Keep tokens of at least this share of the likeliest; 0: off"),
                    "MIN_P")
-      ->check(CLI::Range(0.0f, 1.0f));
+      ->check(number_between(0.0, 1.0));
   with_environment(app.add_option("--repetition-penalty,--repeat-penalty", repetition_penalty,
                                   "Divide the logits of the last 64 tokens; 1: off"),
                    "REPETITION_PENALTY")
-      ->check(CLI::Range(0.01f, 100.0f));
-  with_environment(app.add_option("-s,--seed", seed, "Seed of the sampler; default: random"),
+      ->check(number_between(0.01, 100.0));
+  with_environment(app.add_option_function<std::string>(
+                          "-s,--seed", [this](const std::string& text) { seed = parse_seed(text); },
+                          "Seed of the sampler; -1, the default: random")
+                       ->type_name("INT"),
                    "SEED");
 }
 

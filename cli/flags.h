@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,12 @@
 #include "terminal.h"
 
 namespace mlxn::cli {
+
+// A flag whose value turns out wrong after parsing. The text names the flag; exit code kUsage.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 struct CommonFlags {
   bool quiet = false;
@@ -40,7 +47,8 @@ struct ModelFlags {
 
   void add_to(CLI::App& app, bool model_required = true);
   std::string path() const;  // resolved
-  ModelOptions options() const;
+  // Throws UsageError if --max-kv-size is more than the model was made for.
+  ModelOptions options(const ModelConfig& config) const;
 };
 
 struct SamplingFlags {
@@ -52,13 +60,19 @@ struct SamplingFlags {
   std::optional<uint64_t> seed;
 
   void add_to(CLI::App& app);
-  // Values given on the command line win over the model's own defaults. Without --seed the seed is
-  // drawn from the system.
+  // Values given on the command line win over the model's own defaults. Without --seed, or
+  // with -1, the seed is drawn from the system.
   ops::SamplingParams params(const SamplingDefaults& defaults) const;
 };
 
 // A flag that may also be set by the variable MLXN_<NAME>, and its help.
 CLI::Option* with_environment(CLI::Option* option, const std::string& name);
+
+// A number between two bounds. NaN is not.
+CLI::Validator number_between(double low, double high);
+// Above `low`, at most `high`.
+CLI::Validator number_above(double low, double high);
+CLI::Validator not_empty();
 
 DType parse_kv_type(const std::string& text);
 

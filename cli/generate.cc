@@ -2,10 +2,9 @@
 // mlxn generate: one prompt in, text out.
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <iterator>
+#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +13,7 @@
 #include "interrupt.h"
 #include "machine.h"
 #include "mlxn/stream.h"
+#include "output.h"
 #include "session.h"
 
 namespace mlxn::cli {
@@ -39,19 +39,51 @@ struct GenerateFlags {
 };
 
 std::string read_stdin() {
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  std::string text;
+  char buffer[4096];
+  while (const size_t count = std::fread(buffer, 1, sizeof(buffer), stdin)) {
+    text.append(buffer, count);
+  }
+  if (std::ferror(stdin) && !interrupted()) {
+    throw UsageError(std::string("--prompt -: stdin: ") + std::strerror(errno));
+  }
+  return text;
+}
+
+// Empty with --prompt-tokens.
+std::string prompt_text(const GenerateFlags& flags) {
+  if (!flags.prompt) return "";
+  return *flags.prompt == "-" ? read_stdin() : *flags.prompt;
 }
 
 // Ids given on the command line, or the prompt inside the chat template, or the bare prompt.
-std::vector<int32_t> prompt_ids(const GenerateFlags& flags, const Tokenizer& tokenizer) {
+std::vector<int32_t> prompt_ids(const GenerateFlags& flags, const std::string& text,
+                                const Tokenizer& tokenizer) {
   if (!flags.prompt_tokens.empty()) return flags.prompt_tokens;
-  const std::string text = *flags.prompt == "-" ? read_stdin() : *flags.prompt;
   if (flags.raw || !tokenizer.has_chat_template()) return tokenizer.encode(text);
   std::vector<ChatMessage> messages;
   if (!flags.system_prompt.empty()) messages.push_back({"system", flags.system_prompt});
   messages.push_back({"user", text});
   return tokenizer.encode(tokenizer.apply_chat_template(messages),
                           {.add_special = false, .parse_special = true});
+}
+
+void check_prompt_tokens(const GenerateFlags& flags, const ModelConfig& config) {
+  for (int32_t id : flags.prompt_tokens) {
+    if (id >= 0 && id < config.vocab_size) continue;
+    throw UsageError(
+        fmt::format("--prompt-tokens: found {}, required 0 .. {}", id, config.vocab_size - 1));
+  }
+}
+
+void warn_of_idle_flags(const GenerateFlags& flags, const Terminal& terminal) {
+  if (flags.logprobs > 0 && !flags.json) {
+    terminal.info("warning: --logprobs has no effect without --json");
+  }
+  if (!flags.system_prompt.empty() && (flags.raw || !flags.prompt_tokens.empty())) {
+    terminal.info(fmt::format("warning: --system-prompt has no effect with {}",
+                              flags.raw ? "--raw" : "--prompt-tokens"));
+  }
 }
 
 GenerateOptions generate_options(const GenerateFlags& flags, const ModelConfig& config) {
@@ -61,24 +93,12 @@ GenerateOptions generate_options(const GenerateFlags& flags, const ModelConfig& 
   options.stop = flags.stop;
   options.ignore_eos = flags.ignore_eos;
   options.logprobs = flags.logprobs;
-  options.cancelled = [] { return interrupted(); };
+  options.cancelled = [] { return interrupted() || stdout_broken(); };
   return options;
 }
 
-// Text as it comes. A reader that has gone away ends the run quietly.
-class TextOutput {
- public:
-  void write(const std::string& text) {
-    if (text.empty()) return;
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout)) {
-      broken_ = true;
-    }
-  }
-  bool broken() const { return broken_; }
-
- private:
-  bool broken_ = false;
-};
+// Null for what was not measured.
+Json rate_json(double rate) { return rate > 0.0 ? Json(rate) : Json(nullptr); }
 
 Json token_json(const TokenEvent& event) {
   Json token{{"id", event.id}, {"text", event.text}, {"logprob", event.logprob}};
@@ -99,31 +119,40 @@ Json result_json(const std::vector<int32_t>& prompt, const GenerateResult& resul
           {"seed", seed},
           {"prompt_token_count", stats.prompt_tokens},
           {"generation_token_count", stats.generated_tokens},
-          {"prompt_tokens_per_second", stats.prompt_rate()},
-          {"generation_tokens_per_second", stats.generation_rate()},
+          {"prompt_tokens_per_second", rate_json(stats.prompt_rate())},
+          {"generation_tokens_per_second", rate_json(stats.generation_rate())},
           {"load_seconds", load_seconds},
           {"peak_memory_bytes", peak_memory_bytes()}};
 }
 
-void write_profile(const std::string& path, Session& session) {
-  std::ofstream file(path, std::ios::binary);
-  file << chrome_trace_json(session.generator.model().take_profile());
-  if (!file.flush()) throw Error(ErrorKind::kIo, ErrorDetail{path, "write", "a failure", ""});
+void write_text(const std::string& text) {
+  write_stdout(text);
+  flush_stdout();
 }
 
 int run(const GenerateFlags& flags) {
   const Terminal terminal = flags.common.terminal();
-  Session session = load_session(terminal, flags.device, flags.model);
-  const std::vector<int32_t> prompt = prompt_ids(flags, session.tokenizer);
+  warn_of_idle_flags(flags, terminal);
+  std::optional<OutputFile> profile;
+  if (!flags.profile.empty()) profile.emplace(flags.profile);
+  if (profile && !profile->failure().empty()) {
+    terminal.error("--profile: " + profile->failure());
+    return kFailed;
+  }
+  const std::string text = prompt_text(flags);
+  if (interrupted()) return interrupt_exit_code();
+  Session session =
+      load_session(terminal, flags.device, flags.model,
+                   [&](const ModelConfig& config) { check_prompt_tokens(flags, config); });
+  const std::vector<int32_t> prompt = prompt_ids(flags, text, session.tokenizer);
+  if (prompt.empty()) throw UsageError("--prompt: the text is empty");
   const Model& model = session.generator.model();
-  GenerateOptions options = generate_options(flags, model.config());
-  if (!flags.profile.empty()) model.set_profiling(true);
+  const GenerateOptions options = generate_options(flags, model.config());
+  if (profile) model.set_profiling(true);
 
-  TextOutput output;
-  options.cancelled = [&output] { return interrupted() || output.broken(); };
   std::vector<Json> tokens;
   const auto on_token = [&](const TokenEvent& event) {
-    if (!flags.json) return output.write(event.text);
+    if (!flags.json) return write_text(event.text);
     if (event.id >= 0) {
       tokens.push_back(token_json(event));
     } else if (!tokens.empty()) {
@@ -135,11 +164,11 @@ int run(const GenerateFlags& flags) {
   if (flags.json) {
     const Json json =
         result_json(prompt, results[0], tokens, stats, options.sampling.seed, session.load_seconds);
-    output.write(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_text(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   } else {
-    output.write("\n");
+    write_text("\n");
   }
-  if (!flags.profile.empty()) write_profile(flags.profile, session);
+  const bool profile_lost = profile && !profile->write(chrome_trace_json(model.take_profile()));
   print_stats(terminal, stats);
   if (options.sampling.temperature > 0.0f) {
     terminal.info(fmt::format("Seed: {}", options.sampling.seed));
@@ -148,7 +177,11 @@ int run(const GenerateFlags& flags) {
     terminal.error(fmt::format("the KV cache is full at {} tokens; --max-kv-size makes it larger",
                                model.options().max_context));
   }
-  return output.broken() ? kFailed : exit_code_of(results[0].finish);
+  if (profile_lost) {
+    terminal.error("--profile: " + profile->failure());
+    return kFailed;
+  }
+  return exit_code_of(results[0].finish);
 }
 
 }  // namespace
@@ -162,7 +195,8 @@ Command add_generate(CLI::App& app) {
   auto* ids = with_environment(command->add_option("--prompt-tokens", flags->prompt_tokens,
                                                    "Token ids instead of text: 2,105,..."),
                                "PROMPT_TOKENS");
-  ids->delimiter(',')->excludes(prompt);
+  ids->expected(1)->take_all()->allow_extra_args(false)->delimiter(',')->excludes(prompt);
+  ids->check(not_empty());
   with_environment(command->add_option("--system-prompt,--sys", flags->system_prompt,
                                        "System message for the chat template"),
                    "SYSTEM_PROMPT");
@@ -176,7 +210,10 @@ Command add_generate(CLI::App& app) {
   with_environment(command->add_option("--stop", flags->stop,
                                        "Text that ends the reply; may be given several times"),
                    "STOP")
-      ->take_all();
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(not_empty());
   flags->sampling.add_to(*command);
   with_environment(command->add_flag("--ignore-eos", flags->ignore_eos,
                                      "Go on behind the end-of-sequence token"),

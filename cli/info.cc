@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // mlxn info: what a model file holds and what it would take to run it, without loading it.
-#include <fmt/format.h>
-
 #include <memory>
 
 #include "commands.h"
 #include "exit_codes.h"
 #include "machine.h"
+#include "output.h"
 #include "session.h"
 #include "shape.h"
 #include "table.h"
@@ -64,7 +63,7 @@ std::vector<Row> fit_rows(const InfoFlags& flags, const Device& device,
   std::vector<Row> rows;
   const uint64_t available = available_memory_bytes();
   for (int64_t context : contexts(checkpoint.config(), flags.model.max_kv_size)) {
-    ModelOptions options = flags.model.options();
+    ModelOptions options = flags.model.options(checkpoint.config());
     options.max_context = context;
     options.batch = flags.batch;
     const ModelMemory memory = estimate_memory(device, checkpoint, options);
@@ -106,7 +105,7 @@ void print_summary(const Row& row) {
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (key == "bytes") text = human_bytes(value.get<double>());
     if (key.starts_with("parameters")) text = human_count(value.get<double>());
-    fmt::print("{:<24} {}\n", key, text);
+    print("{:<24} {}\n", key, text);
   }
 }
 
@@ -120,24 +119,24 @@ int run(const InfoFlags& flags) {
     if (flags.fit) report["fit"] = without_texts(fit);
     if (flags.tensors) report["tensor_list"] = without_texts(tensors);
     if (flags.fit) report["available_memory_bytes"] = available_memory_bytes();
-    fmt::print("{}\n", report.dump(2));
+    print("{}\n", report.dump(2));
     return kOk;
   }
   print_summary(report);
   if (flags.fit) {
-    fmt::print("\n{}", markdown({{"context", "context", true},
-                                 {"weights", "weights", true},
-                                 {"repacked", "repacked", true},
-                                 {"caches", "caches", true},
-                                 {"scratch", "scratch", true},
-                                 {"total", "total", true},
-                                 {"fits", "fits"}},
-                                fit));
-    fmt::print("\nKV cache {}, batch {}; {} of memory available\n", flags.model.kv_type,
-               flags.batch, human_bytes(static_cast<double>(available_memory_bytes())));
+    print("\n{}", markdown({{"context", "context", true},
+                            {"weights", "weights", true},
+                            {"repacked", "repacked", true},
+                            {"caches", "caches", true},
+                            {"scratch", "scratch", true},
+                            {"total", "total", true},
+                            {"fits", "fits"}},
+                           fit));
+    print("\nKV cache {}, batch {}; {} of memory available\n", flags.model.kv_type, flags.batch,
+          human_bytes(static_cast<double>(available_memory_bytes())));
   }
   if (flags.tensors) {
-    fmt::print(
+    print(
         "\n{}",
         markdown(
             {{"name", "tensor"}, {"dtype", "dtype"}, {"shape", "shape"}, {"bytes", "bytes", true}},
@@ -152,11 +151,15 @@ Command add_info(CLI::App& app) {
   auto flags = std::make_shared<InfoFlags>();
   CLI::App* command = app.add_subcommand("info", "Show what a model file holds and needs");
   flags->model.add_to(*command);
-  command->add_flag("--fit", flags->fit,
-                    "Memory per context length: weights, repacked weights, caches, scratch");
-  command->add_flag("--tensors", flags->tensors, "List every tensor");
-  command->add_flag("--json", flags->json, "Print one JSON object");
-  command->add_option("-b,--batch-size", flags->batch, "Sequences for --fit")
+  with_environment(
+      command->add_flag("--fit", flags->fit,
+                        "Memory per context length: weights, repacked weights, caches, scratch"),
+      "INFO_FIT");
+  with_environment(command->add_flag("--tensors", flags->tensors, "List every tensor"),
+                   "INFO_TENSORS");
+  with_environment(command->add_flag("--json", flags->json, "Print one JSON object"), "INFO_JSON");
+  with_environment(command->add_option("-b,--batch-size", flags->batch, "Sequences for --fit"),
+                   "INFO_BATCH_SIZE")
       ->check(CLI::Range(1, 1024));
   flags->device.add_to(*command);
   flags->common.add_to(*command);

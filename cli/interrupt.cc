@@ -4,14 +4,16 @@
 #include <atomic>
 #include <csignal>
 
+#include "exit_codes.h"
+
 namespace mlxn::cli {
 namespace {
 
-std::atomic<bool> g_interrupted{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "the signal handler writes it");
+std::atomic<int> g_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free, "the signal handler writes it");
 
 void on_signal(int signal) {
-  if (g_interrupted.exchange(true)) {
+  if (g_signal.exchange(signal) != 0) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }
@@ -29,7 +31,13 @@ void catch_interrupts() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-bool interrupted() { return g_interrupted.load(); }
-void clear_interrupt() { g_interrupted.store(false); }
+bool interrupted() { return g_signal.load() != 0; }
+
+int interrupt_exit_code() { return g_signal.load() == SIGTERM ? kTerminated : kInterrupted; }
+
+void clear_interrupt() {
+  int expected = SIGINT;
+  g_signal.compare_exchange_strong(expected, 0);
+}
 
 }  // namespace mlxn::cli

@@ -3,29 +3,47 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
+#include <cerrno>
+#include <cstring>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <vector>
 
 #include "commands.h"
 #include "exit_codes.h"
+#include "flags.h"
 #include "interrupt.h"
 #include "mlxn/error.h"
 #include "mlxn/version.h"
+#include "output.h"
 #include "terminal.h"
 
 namespace mlxn::cli {
 namespace {
 
 constexpr const char* kFooter =
-    "Every flag can also be set by a variable: --max-tokens by MLXN_MAX_TOKENS.\n"
+    "Every flag can also be set by a variable named after its first long name: --max-tokens by\n"
+    "MLXN_MAX_TOKENS. Flags that only bench, info or doctor has carry its name: bench --n-prompt\n"
+    "by MLXN_BENCH_N_PROMPT. The command line wins. Of a repeated flag the last one counts;\n"
+    "--stop, --prompt-tokens and the lengths of bench add up.\n"
     "Text goes to stdout, everything else to stderr.\n"
-    "Exit codes: 0 done, 1 error, 2 bad usage, 3 bad or missing model file, 4 out of memory,\n"
-    "5 context full, 130 interrupted.";
+    "Exit codes: 0 done, 1 error (without a message: the reader of stdout went away),\n"
+    "2 bad usage, 3 bad or missing model file, 4 out of memory, 5 context full,\n"
+    "130 interrupted, 143 terminated.";
 
-int exit_code_of(ErrorKind kind) {
-  switch (kind) {
+// Numbers that the user gave and only the library could judge.
+bool is_about_flags(const Error& error) {
+  if (error.kind() != ErrorKind::kInvalidArgument) return false;
+  for (const char* where : {"ModelOptions", "Generator::run", "sample", "Device::open"}) {
+    if (error.detail().where == where) return true;
+  }
+  return false;
+}
+
+int exit_code_of(const Error& error) {
+  if (is_about_flags(error)) return kUsage;
+  switch (error.kind()) {
     case ErrorKind::kIo:
     case ErrorKind::kSafetensors:
     case ErrorKind::kGguf:
@@ -46,15 +64,27 @@ int exit_code_of(ErrorKind kind) {
   }
 }
 
-int run_command(const std::vector<Command>& commands) {
-  const Terminal terminal(ColorMode::kAuto, false);
+// What is left of stdout goes out now. The code of the command, or kFailed if the text is lost.
+int finish_stdout(const Terminal& terminal, int code) {
+  flush_stdout();
+  if (!stdout_broken()) return code;
+  if (stdout_errno() != EPIPE) {
+    terminal.error(std::string("stdout: ") + std::strerror(stdout_errno()));
+  }
+  return kFailed;
+}
+
+int run_command(const std::vector<Command>& commands, const Terminal& terminal) {
   try {
     for (const Command& command : commands) {
       if (command.app->parsed()) return command.run();
     }
   } catch (const Error& error) {
     terminal.error(error.what());
-    return exit_code_of(error.kind());
+    return exit_code_of(error);
+  } catch (const UsageError& error) {
+    terminal.error(error.what());
+    return kUsage;
   } catch (const std::bad_alloc&) {
     terminal.error("out of memory");
     return kOutOfMemory;
@@ -66,19 +96,26 @@ int run_command(const std::vector<Command>& commands) {
 }
 
 int main_checked(int argc, char** argv) {
+  occupy_standard_streams();
+  catch_interrupts();
+  const Terminal terminal(ColorMode::kAuto, false);
   CLI::App app("Text from model files in MLX and GGUF format.", "mlxn");
   app.set_version_flag("--version", "mlxn " + std::string(version()));
   app.require_subcommand(1);
   app.footer(kFooter);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   const std::vector<Command> commands = {add_generate(app), add_chat(app),   add_bench(app),
                                          add_info(app),     add_doctor(app), add_completion(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kOk : kUsage;
+    std::ostringstream out, err;
+    const int code = app.exit(error, out, err) == 0 ? kOk : kUsage;
+    write_stdout(out.str());
+    write_stderr(err.str());
+    return finish_stdout(terminal, code);
   }
-  catch_interrupts();
-  return run_command(commands);
+  return finish_stdout(terminal, run_command(commands, terminal));
 }
 
 }  // namespace
@@ -88,7 +125,7 @@ int main(int argc, char** argv) {
   try {
     return mlxn::cli::main_checked(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "mlxn: {}\n", error.what());
+    mlxn::cli::write_stderr(fmt::format("mlxn: {}\n", error.what()));
     return mlxn::cli::kFailed;
   }
 }

@@ -7,32 +7,32 @@
 #include <utility>
 
 #include "exit_codes.h"
+#include "interrupt.h"
 #include "machine.h"
 
 namespace mlxn::cli {
-namespace {
 
-// Weights are mapped from the file and can be dropped again; everything else must fit.
-void require_memory(const ModelMemory& memory) {
+void require_memory(const ModelMemory& memory, bool weights_are_mapped) {
   const uint64_t available = available_memory_bytes();
-  const uint64_t needed = memory.prepared + memory.caches + memory.scratch;
+  const uint64_t needed = memory.total() - (weights_are_mapped ? memory.weights : 0);
   if (available == 0 || needed <= available) return;
   throw Error(
       ErrorKind::kBufferAllocation,
       ErrorDetail{"model", "memory", human_bytes(static_cast<double>(available)) + " available",
-                  human_bytes(static_cast<double>(needed)) +
-                      " beside the weights; a smaller --max-kv-size needs less"});
+                  fmt::format("{}{}; a shorter context or a smaller batch needs less",
+                              human_bytes(static_cast<double>(needed)),
+                              weights_are_mapped ? " beside the weights" : "")});
 }
 
-}  // namespace
-
 Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
-                     const ModelFlags& model_flags) {
+                     const ModelFlags& model_flags,
+                     const std::function<void(const ModelConfig&)>& check) {
   const auto start = std::chrono::steady_clock::now();
   const Device device = device_flags.open();
   Checkpoint checkpoint = Checkpoint::open(model_flags.path());
-  ModelOptions options = model_flags.options();
-  require_memory(estimate_memory(device, checkpoint, options));
+  ModelOptions options = model_flags.options(checkpoint.config());
+  if (check) check(checkpoint.config());
+  require_memory(estimate_memory(device, checkpoint, options), true);
   Tokenizer tokenizer = load_tokenizer(checkpoint);
   ProgressBar bar(terminal, "Loading");
   options.progress = [&bar](double fraction) { bar.update(fraction); };
@@ -45,17 +45,23 @@ Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
   return {std::move(checkpoint), std::move(tokenizer), std::move(generator), seconds};
 }
 
+std::string rate_text(double tokens_per_second) {
+  return tokens_per_second > 0.0 ? fmt::format("{:.1f}", tokens_per_second) : "-";
+}
+
 void print_stats(const Terminal& terminal, const GenerateStats& stats) {
-  terminal.info(
-      fmt::format("Prompt: {} tokens, {:.1f} tokens/s", stats.prompt_tokens, stats.prompt_rate()));
-  terminal.info(fmt::format("Generation: {} tokens, {:.1f} tokens/s", stats.generated_tokens,
-                            stats.generation_rate()));
+  const std::string cached =
+      stats.cached_tokens > 0 ? fmt::format(" ({} cached)", stats.cached_tokens) : "";
+  terminal.info(fmt::format("Prompt: {} tokens{}, {} tokens/s", stats.prompt_tokens, cached,
+                            rate_text(stats.prompt_rate())));
+  terminal.info(fmt::format("Generation: {} tokens, {} tokens/s", stats.generated_tokens,
+                            rate_text(stats.generation_rate())));
   terminal.info("Peak memory: " + human_bytes(static_cast<double>(peak_memory_bytes())));
 }
 
 int exit_code_of(FinishReason reason) {
   if (reason == FinishReason::kContextFull) return kContextFull;
-  if (reason == FinishReason::kCancelled) return kInterrupted;
+  if (reason == FinishReason::kCancelled) return interrupt_exit_code();
   return kOk;
 }
 

@@ -2,6 +2,9 @@
 // A model that is loaded and ready to generate.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "flags.h"
 #include "mlxn/generator.h"
 
@@ -14,10 +17,19 @@ struct Session {
   double load_seconds;
 };
 
-// Opens the files, refuses what cannot fit in memory, loads with a progress bar.
-Session load_session(const Terminal& terminal, const DeviceFlags& device, const ModelFlags& model);
+// Throws kBufferAllocation for what the machine has no room for. Weights that are mapped from a
+// file are not asked for: they can be dropped and read again.
+void require_memory(const ModelMemory& memory, bool weights_are_mapped);
 
-// "Prompt: 12 tokens, 3400.1 tokens/s", "Generation: ...", "Peak memory: ..." on stderr.
+// Opens the files, refuses what cannot fit in memory, loads with a progress bar. `check` sees the
+// configuration before the weights are loaded and throws to refuse it.
+Session load_session(const Terminal& terminal, const DeviceFlags& device, const ModelFlags& model,
+                     const std::function<void(const ModelConfig&)>& check = {});
+
+// "3400.1", or "-" for a rate that was not measured.
+std::string rate_text(double tokens_per_second);
+
+// "Prompt: 12 tokens (8 cached), 3400.1 tokens/s", "Generation: ...", "Peak memory: ..." on stderr.
 void print_stats(const Terminal& terminal, const GenerateStats& stats);
 
 // The process's exit code for how a reply ended.

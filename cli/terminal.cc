@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "terminal.h"
 
-#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
+
+#include "output.h"
 
 namespace mlxn::cli {
 namespace {
@@ -24,7 +25,9 @@ int terminal_width() {
 bool wants_color(ColorMode mode) {
   if (mode != ColorMode::kAuto) return mode == ColorMode::kOn;
   const char* no_color = std::getenv("NO_COLOR");
-  return ::isatty(STDERR_FILENO) && (no_color == nullptr || *no_color == '\0');
+  const char* kind = std::getenv("TERM");
+  return ::isatty(STDERR_FILENO) && (no_color == nullptr || *no_color == '\0') &&
+         (kind == nullptr || std::string_view(kind) != "dumb");
 }
 
 }  // namespace
@@ -39,11 +42,11 @@ Terminal::Terminal(ColorMode color, bool quiet)
     : color_(wants_color(color)), quiet_(quiet), interactive_(::isatty(STDERR_FILENO) != 0) {}
 
 void Terminal::info(std::string_view text) const {
-  if (!quiet_) fmt::print(stderr, "{}\n", text);
+  if (!quiet_) write_stderr(fmt::format("{}\n", text));
 }
 
 void Terminal::error(std::string_view text) const {
-  fmt::print(stderr, "{} {}\n", styled("mlxn:", "1;31"), text);
+  write_stderr(fmt::format("{} {}\n", styled("mlxn:", "1;31"), text));
 }
 
 std::string Terminal::bold(std::string_view text) const { return styled(text, "1"); }
@@ -58,20 +61,25 @@ ProgressBar::ProgressBar(const Terminal& terminal, std::string label)
 
 ProgressBar::~ProgressBar() {
   // Leaving early, by an error: the next message starts on a line of its own.
-  if (!done_ && terminal_.is_interactive() && !terminal_.quiet()) fmt::print(stderr, "\n");
+  if (!done_ && terminal_.is_interactive() && !terminal_.quiet()) write_stderr("\n");
 }
 
 double ProgressBar::elapsed() const {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
 }
 
-void ProgressBar::draw(double fraction) const {
+void ProgressBar::draw(double fraction) {
   const int width = std::clamp(terminal_width() - static_cast<int>(label_.size()) - 22, 5, 40);
   const int filled = static_cast<int>(fraction * width);
   const double left = fraction > 0.01 ? elapsed() * (1.0 - fraction) / fraction : 0.0;
-  fmt::print(stderr, "\r{} [{:#<{}}{:.<{}}] {:3.0f}% {:5.1f} s\x1b[K", label_, "", filled, "",
-             width - filled, 100.0 * fraction, fraction < 1.0 ? left : elapsed());
-  std::fflush(stderr);
+  const std::string line =
+      fmt::format("{} [{:#<{}}{:.<{}}] {:3.0f}% {:5.1f} s", label_, "", filled, "", width - filled,
+                  100.0 * fraction, fraction < 1.0 ? left : elapsed());
+  // What a longer line left behind is erased, with spaces where escape sequences are not wanted.
+  const size_t behind = std::max(drawn_, line.size()) - line.size();
+  const std::string erase = terminal_.has_escapes() ? "\x1b[K" : std::string(behind, ' ');
+  write_stderr("\r" + line + erase);
+  drawn_ = line.size();
 }
 
 void ProgressBar::update(double fraction) {
@@ -86,9 +94,9 @@ void ProgressBar::finish() {
   if (std::exchange(done_, true) || terminal_.quiet()) return;
   if (terminal_.is_interactive()) {
     draw(1.0);
-    fmt::print(stderr, "\n");
+    write_stderr("\n");
   } else {
-    fmt::print(stderr, "{} done in {:.2f} s\n", label_, elapsed());
+    write_stderr(fmt::format("{} done in {:.2f} s\n", label_, elapsed()));
   }
 }
 

@@ -15,11 +15,12 @@ ColorMode parse_color_mode(std::string_view text);
 
 class Terminal {
  public:
-  // auto: colour if stderr is a terminal and NO_COLOR is not set.
+  // auto: colour if stderr is a terminal, TERM is not dumb and NO_COLOR is not set.
   Terminal(ColorMode color, bool quiet);
 
   bool quiet() const { return quiet_; }
   bool is_interactive() const { return interactive_; }
+  bool has_escapes() const { return color_; }  // escape sequences may be written
 
   void info(std::string_view text) const;   // a line, unless quiet
   void error(std::string_view text) const;  // "mlxn: text", in red
@@ -48,12 +49,13 @@ class ProgressBar {
 
  private:
   double elapsed() const;
-  void draw(double fraction) const;
+  void draw(double fraction);
 
   const Terminal& terminal_;
   std::string label_;
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point last_draw_;
+  size_t drawn_ = 0;  // characters of the line on the screen
   bool done_ = false;
 };
 

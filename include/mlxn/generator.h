@@ -62,7 +62,7 @@ struct TokenEvent {
 };
 
 struct GenerateStats {
-  int64_t prompt_tokens = 0;     // all that were asked for
+  int64_t prompt_tokens = 0;     // as far as the prompts were read, cached ones included
   int64_t cached_tokens = 0;     // of these, already in the caches
   int64_t generated_tokens = 0;  // all sequences, end tokens included
   double prompt_seconds = 0.0;   // up to the first sampled tokens

@@ -2,6 +2,7 @@
 #include "mlxn/generator.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <unordered_set>
 #include <utility>
@@ -18,6 +19,11 @@ using Prompts = std::vector<std::vector<int32_t>>;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+uint64_t next_generator_id() {
+  static std::atomic<uint64_t> counter{1};
+  return counter.fetch_add(1, std::memory_order_relaxed);
 }
 
 double rate(int64_t count, double seconds) {
@@ -146,7 +152,6 @@ size_t Run::reuse(size_t row, const std::vector<int32_t>& prompt) {
 void Run::start_sequence(size_t row) {
   const std::vector<int32_t>& prompt = prompts_[first_ + row];
   const size_t common = reuse(row, prompt);
-  stats_.prompt_tokens += static_cast<int64_t>(prompt.size());
   stats_.cached_tokens += static_cast<int64_t>(common);
   int64_t total = 0;
   for (const auto& p : prompts_) total += static_cast<int64_t>(p.size());
@@ -158,7 +163,9 @@ void Run::start_sequence(size_t row) {
   };
   const std::span<const int32_t> fresh = std::span(prompt).subspan(common);
   const bool finished = model_.prefill(static_cast<int64_t>(row), fresh, nullptr, hooks);
-  held_[row].assign(prompt.begin(), prompt.begin() + model_.length(static_cast<int64_t>(row)));
+  const int64_t length = model_.length(static_cast<int64_t>(row));
+  held_[row].assign(prompt.begin(), prompt.begin() + length);
+  stats_.prompt_tokens += length;
   if (!finished) return;
   prompt_tokens_done_ += static_cast<int64_t>(prompt.size());
   if (options_.prompt_progress) options_.prompt_progress(prompt_tokens_done_, total);
@@ -274,10 +281,11 @@ struct Generator::Impl {
   Tokenizer tokenizer;
   GenerateStats stats;
   std::vector<std::vector<int32_t>> held;  // tokens in the caches, per row
+  uint64_t id;                             // of this generator, for ModelImpl::claim
 };
 
 Generator::Generator(Model model, Tokenizer tokenizer)
-    : impl_(new Impl{std::move(model), std::move(tokenizer), {}, {}}) {
+    : impl_(new Impl{std::move(model), std::move(tokenizer), {}, {}, next_generator_id()}) {
   impl_->held.resize(static_cast<size_t>(impl_->model.options().batch));
 }
 
@@ -289,8 +297,20 @@ std::vector<GenerateResult> Generator::run(const std::vector<std::vector<int32_t
                                            const GenerateOptions& options,
                                            const std::function<void(const TokenEvent&)>& on_token) {
   impl_->stats = {};
-  return Run(impl_->model, impl_->tokenizer, prompts, options, on_token, impl_->held, impl_->stats)
-      .run();
+  ops::check_sampling_params(options.sampling);
+  ModelImpl& model = impl_->model.impl();
+  // Other users of the same model may have put their own tokens in the caches.
+  if (!model.claim(impl_->id)) {
+    for (auto& held : impl_->held) held.clear();
+  }
+  try {
+    return Run(impl_->model, impl_->tokenizer, prompts, options, on_token, impl_->held,
+               impl_->stats)
+        .run();
+  } catch (...) {
+    model.stream().discard();
+    throw;
+  }
 }
 
 const GenerateStats& Generator::stats() const { return impl_->stats; }

@@ -69,6 +69,41 @@ TEST(GeneratorTest, GreedyTokensAreTheModelsArgmax) {
   }
 }
 
+// Generators that share a model must not take each other's keys and values for their own.
+TEST(GeneratorTest, ReuseNoticesThatSomeoneElseWroteTheCaches) {
+  Model model = make_model();
+  Generator a(model, make_tokenizer()), b(model, make_tokenizer());
+  GenerateOptions options = greedy(12);
+  options.reuse_cache = true;
+  const auto expected = make_generator().run({kPrompt}, options).at(0).tokens;
+  EXPECT_EQ(a.run({kPrompt}, options).at(0).tokens, expected);
+  const std::vector<int32_t> same_length = {2, 9, 8, 7, 6, 5, 4, 3};
+  b.run({same_length}, options);
+  EXPECT_EQ(a.run({kPrompt}, options).at(0).tokens, expected);
+  model.logits(std::vector<int32_t>(kPrompt.size() + 11, 9));
+  EXPECT_EQ(a.run({kPrompt}, options).at(0).tokens, expected);
+}
+
+TEST(GeneratorTest, BadSamplingParamsAreRefusedBeforeThePrompt) {
+  Generator generator = make_generator();
+  GenerateOptions options = greedy(5);
+  options.sampling.top_p = 0.0f;
+  EXPECT_THROW(generator.run({kPrompt}, options), Error);
+  EXPECT_EQ(generator.model().length(), 0);
+}
+
+TEST(GeneratorTest, AnExceptionOfTheCallerLeavesTheModelUsable) {
+  Generator generator = make_generator();
+  const auto expected = make_generator().run({kPrompt}, greedy(10)).at(0).tokens;
+  int count = 0;
+  EXPECT_THROW(generator.run({kPrompt}, greedy(10),
+                             [&](const TokenEvent&) {
+                               if (++count == 3) throw std::runtime_error("enough");
+                             }),
+               std::runtime_error);
+  EXPECT_EQ(generator.run({kPrompt}, greedy(10)).at(0).tokens, expected);
+}
+
 TEST(GeneratorTest, StreamedTextIsTheResult) {
   Generator generator = make_generator();
   std::string streamed;
@@ -295,6 +330,18 @@ TEST(GeneratorTest, Statistics) {
   EXPECT_EQ(stats.first_tokens, 2);
   EXPECT_GT(stats.prompt_rate(), 0.0);
   EXPECT_GT(stats.generation_rate(), 0.0);
+}
+
+TEST(GeneratorTest, StatisticsOfAnInterruptedPrompt) {
+  Generator generator = make_generator();
+  const std::vector<int32_t> prompt(150, 9);  // chunks of 64
+  GenerateOptions options = greedy(10);
+  int asked = 0;
+  options.cancelled = [&] { return ++asked > 2; };
+  EXPECT_EQ(generator.run({prompt}, options).at(0).finish, FinishReason::kCancelled);
+  EXPECT_EQ(generator.stats().prompt_tokens, 128);
+  EXPECT_EQ(generator.stats().generated_tokens, 0);
+  EXPECT_EQ(generator.stats().generation_rate(), 0.0);
 }
 
 TEST(GeneratorTest, RefusesBadPrompts) {

@@ -1,45 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "command.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "process.h"
-
-namespace mlxn {
+namespace mlxn::testing {
 namespace {
-
-using nlohmann::json;
-using testing::ProcessInput;
-using testing::ProcessResult;
-
-const std::string kSource = MLXN_SOURCE_DIR;
-const std::string kModel = kSource + "/demo/model-mlx-4bit";
-const std::string kGguf = kSource + "/demo/model-q4_0.gguf";
-
-ProcessResult mlxn(std::vector<std::string> arguments, const ProcessInput& input = {}) {
-  arguments.insert(arguments.begin(), MLXN_COMMAND);
-  return testing::run_process(arguments, input);
-}
-
-ProcessResult generate(std::vector<std::string> more, const ProcessInput& input = {}) {
-  std::vector<std::string> arguments = {"generate", "--model", kModel, "--temp", "0"};
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return mlxn(arguments, input);
-}
-
-json generate_json(std::vector<std::string> more, const ProcessInput& input = {}) {
-  more.push_back("--json");
-  const ProcessResult result = generate(more, input);
-  EXPECT_EQ(result.exit_code, 0) << result.err;
-  return json::parse(result.out);
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 TEST(Command, VersionAndHelp) {
   const ProcessResult version = mlxn({"--version"});
@@ -307,10 +276,10 @@ TEST(Completion, ScriptsParse) {
     EXPECT_TRUE(contains(script.out, "max-tokens")) << shell;
   }
   const ProcessResult check =
-      testing::run_process({"/bin/bash", "-n"}, {.stdin_text = mlxn({"completion", "bash"}).out});
+      run_process({"/bin/bash", "-n"}, {.stdin_text = mlxn({"completion", "bash"}).out});
   EXPECT_EQ(check.exit_code, 0) << check.err;
   EXPECT_EQ(mlxn({"completion", "tcsh"}).exit_code, 2);
 }
 
 }  // namespace
-}  // namespace mlxn
+}  // namespace mlxn::testing

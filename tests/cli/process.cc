@@ -55,7 +55,7 @@ void collect(pid_t child, const ProcessInput& input, int out, int err, ProcessRe
     }
     if (!input.interrupt_after.empty() && !interrupted &&
         result.out.find(input.interrupt_after) != std::string::npos) {
-      ::kill(child, SIGINT);
+      ::kill(child, input.signal);
       interrupted = true;
     }
   }

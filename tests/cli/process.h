@@ -2,6 +2,7 @@
 // Runs a program and collects what it prints.
 #pragma once
 
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,9 @@ struct ProcessResult {
 struct ProcessInput {
   std::string stdin_text = {};
   std::vector<std::string> environment = {};  // "NAME=value", added to this process's
-  // Sends SIGINT once this text has appeared on stdout; empty: never.
+  // Sends the signal once this text has appeared on stdout; empty: never.
   std::string interrupt_after = {};
+  int signal = SIGINT;
 };
 
 ProcessResult run_process(const std::vector<std::string>& command, const ProcessInput& input = {});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Gemma 3 and Gemma 4 text decoder. forward() reads like the papers' description; everything
-// is recorded on a stream, nothing runs before the caller commits.
+// The Gemma 3 and Gemma 4 text decoder; layer() reads like the papers' description. A decode step
+// is recorded whole and runs when the caller commits. A prefill commits layer by layer, so that
+// what ops stage for a long prompt is freed on the way.
 #pragma once
 
 #include <cstdint>
