@@ -8,7 +8,7 @@ namespace {
 using namespace golden;
 
 constexpr double kLogitTolerance = 2e-4;  // of the largest logit
-const char* const kPrompts[] = {"short", "chat", "sum", "window", "recall"};
+const char* const kPrompts[] = {"short", "chat", "sum", "count", "window", "recall"};
 
 struct Shipped {
   const char* label;

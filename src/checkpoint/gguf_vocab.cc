@@ -43,15 +43,13 @@ GgufVocab read_gguf_vocab(const GgufFile& gguf) {
   vocab.add_space_prefix = gguf.boolean("tokenizer.ggml.add_space_prefix");
   for (const GgufValue& value : gguf.parts()[0].header.metadata) {
     if (value.key.substr(0, kTemplateKey.size()) != kTemplateKey) continue;
+    const std::string_view rest = value.key.substr(kTemplateKey.size());
+    const bool is_named = rest.size() > 1 && rest[0] == '.';
+    if (!rest.empty() && !is_named) continue;
     // The value in hand is read directly: looking each key up again would be quadratic.
     if (value.type != GgufValueType::kString) gguf.reject(value.key, "another type", "a string");
-    const std::string text(reinterpret_cast<const char*>(value.data.data()), value.data.size());
-    const std::string_view rest = value.key.substr(kTemplateKey.size());
-    if (rest.empty()) {
-      vocab.chat_templates["default"] = text;
-    } else if (rest[0] == '.' && rest.size() > 1) {
-      vocab.chat_templates[std::string(rest.substr(1))] = text;
-    }
+    vocab.chat_templates[is_named ? std::string(rest.substr(1)) : "default"] =
+        std::string(reinterpret_cast<const char*>(value.data.data()), value.data.size());
   }
   return vocab;
 }

@@ -54,8 +54,8 @@ class ModelImpl {
   // That the sequence can take these tokens. Throws kInvalidArgument, kContextFull.
   void check_prompt(int64_t sequence, std::span<const int32_t> tokens) const;
 
-  // Says who is about to write the caches. True if nobody else has since this owner's last claim, so
-  // that what it remembers of their contents holds. 0 is nobody in particular.
+  // Says who is about to write the caches. True if nobody else has since this owner's last claim,
+  // so that what it remembers of their contents holds. 0 is nobody in particular.
   bool claim(uint64_t owner);
 
  private:
@@ -72,11 +72,11 @@ class ModelImpl {
   Stream stream_;
   models::WeightBytes weight_bytes_;
   std::vector<std::string> warnings_;
-  std::vector<int64_t> lengths_;           // tokens in the caches, per sequence
-  std::vector<int64_t> peak_lengths_;      // the most a sequence has held since it was last empty
-  Graph decode_step_;         // of decode_batch_ sequences
-  int64_t decode_batch_ = 0;  // 0: none captured
-  uint64_t owner_ = 0;        // who wrote the caches last
+  std::vector<int64_t> lengths_;       // tokens in the caches, per sequence
+  std::vector<int64_t> peak_lengths_;  // the most a sequence has held since it was last empty
+  Graph decode_step_;                  // of decode_batch_ sequences
+  int64_t decode_batch_ = 0;           // 0: none captured
+  uint64_t owner_ = 0;                 // who wrote the caches last
 };
 
 }  // namespace mlxn

@@ -45,7 +45,9 @@ TEST(Doctor, SaysWhyAnEntryIsRefused) {
   for (const KernelReport& report : doctor(Device::open("cpu", options))) {
     bool behind = false;
     for (const KernelReport::Entry& entry : report.entries) {
-      if (behind) EXPECT_NE(entry.refusal.find("strict"), std::string::npos) << report.op;
+      if (behind) {
+        EXPECT_NE(entry.refusal.find("strict"), std::string::npos) << report.op;
+      }
       behind = behind || entry.name == report.chosen;
     }
   }

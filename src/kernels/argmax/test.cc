@@ -85,6 +85,16 @@ TEST_P(ArgmaxTest, ThreadsAndOffsetsDoNotMatter) {
   }
 }
 
+TEST_P(ArgmaxTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(4);
+  const ops::ArgmaxArgs args{.x = testing::random_buffer(device, f32, {20, 777}, random),
+                             .indices = device.alloc(u32, {20}),
+                             .values = device.alloc(f32, {20})};
+  testing::expect_repeatable(device, [&](Stream& stream) { ops::argmax(stream, args); },
+                             {args.indices, args.values});
+}
+
 TEST(ArgmaxErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -105,6 +115,8 @@ TEST(ArgmaxErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::argmax(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

@@ -376,6 +376,17 @@ TEST_P(AttnDecodeTest, NanStaysInItsRow) {
   }
 }
 
+TEST_P(AttnDecodeTest, DirectCapturedAndReplayedAgree) {
+  const Case c{.batch = 2, .heads = 4, .kv_heads = 2, .capacity = 600, .kv_len = {600, 33}};
+  auto args = make_args(device_, c, 10);
+  args.out = device_.alloc(f32, {2, 4, 64});
+  for (int n_split : {0, 5}) {
+    args.n_split = n_split;
+    testing::expect_repeatable(device_, [&](Stream& stream) { ops::attn_decode(stream, args); },
+                               {args.out});
+  }
+}
+
 TEST(AttnDecodeErrors, EachRuleNamesItsParameter) {  // D9
   const Device device = cpu_device();
   Stream stream(device);

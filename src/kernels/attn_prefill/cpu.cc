@@ -213,7 +213,8 @@ HWY_INLINE void WidenRow(const T* row, int64_t dim, float* out, int64_t width) {
     std::fill_n(out, width, 0.0f);
     return;
   }
-  // dim is a multiple of 8 and width of 16, so with 4 or 8 lanes whole vectors of padding may follow.
+  // dim is a multiple of 8 and width of 16, so with 4 or 8 lanes whole vectors of padding may
+  // follow.
   int64_t c = 0;
   for (; c < dim; c += lanes) hn::StoreU(LoadRowPadded(d, row, c, dim), d, out + c);
   if (c < width) std::fill_n(out + c, width - c, 0.0f);

@@ -157,6 +157,35 @@ inline void expect_close(std::span<const float> found, std::span<const double> e
                         << tolerance(worst_at);
 }
 
+// `record` records one call, or several, that write `outputs`. 20 direct runs, a captured run and
+// its replays give the same bytes; no output may also be an input.
+inline void expect_repeatable(const Device& device, const std::function<void(Stream&)>& record,
+                              const std::vector<Buffer>& outputs) {
+  Stream stream(device);
+  std::vector<std::vector<std::byte>> expected;
+  const auto run_and_compare = [&](const std::function<void()>& queue, const std::string& what) {
+    for (const Buffer& output : outputs) std::memset(output.data(), 0xff, output.byte_len());
+    queue();
+    stream.commit().wait();
+    std::vector<std::vector<std::byte>> found;
+    for (const Buffer& output : outputs) found.push_back(bytes_of(output));
+    if (expected.empty()) expected = found;
+    EXPECT_TRUE(found == expected) << what;
+  };
+  for (int i = 0; i < 20; ++i) {
+    run_and_compare([&] { record(stream); }, "direct run " + std::to_string(i));
+  }
+  for (const auto& bytes : expected) {  // something was written
+    EXPECT_TRUE(bytes != std::vector<std::byte>(bytes.size(), std::byte{0xff}));
+  }
+  stream.begin_capture();
+  record(stream);
+  const Graph graph = stream.end_capture();
+  for (int i = 0; i < 3; ++i) {
+    run_and_compare([&] { stream.replay(graph); }, "replay " + std::to_string(i));
+  }
+}
+
 // Runs `call` and expects an Error of this kind whose text contains every fragment.
 inline void expect_error(ErrorKind kind, const std::vector<std::string>& fragments,
                          const std::function<void()>& call) {

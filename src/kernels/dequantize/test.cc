@@ -82,6 +82,19 @@ TEST_P(DequantizeTest, ThreadsDoNotChangeBits) {
   }
 }
 
+TEST_P(DequantizeTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(6);
+  for (const WeightKind& kind :
+       {WeightKind{Format::kQ6_K}, WeightKind{Format::kAffine, 4, 64, bf16}}) {
+    const Weight weight = testing::random_weight(device, kind, {70, 256}, random);
+    const Buffer out = device.alloc(f32, weight.shape);
+    testing::expect_repeatable(
+        device, [&](Stream& stream) { ops::dequantize(stream, {.weight = weight, .out = out}); },
+        {out});
+  }
+}
+
 TEST(DequantizeErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device(), other = cpu_device();
   Stream stream(device);

@@ -181,6 +181,26 @@ TEST_P(ElementwiseTest, ThreadsAndPlaceDoNotChangeBits) {
   }
 }
 
+TEST_P(ElementwiseTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(5);
+  const Buffer a = random_buffer(device, f32, {20001}, random);
+  const Buffer b = random_buffer(device, f32, {20001}, random);
+  std::vector<Buffer> outputs;
+  for (size_t i = 0; i < std::size(kKinds); ++i) outputs.push_back(device.alloc(f32, {20001}));
+  const Buffer narrow = device.alloc(bf16, {20001});
+  outputs.push_back(narrow);
+  testing::expect_repeatable(
+      device,
+      [&](Stream& stream) {
+        for (size_t i = 0; i < std::size(kKinds); ++i) {
+          call(stream, kKinds[i], a, b, outputs[i], 0.7f);
+        }
+        ops::cast(stream, {.x = a, .out = narrow});
+      },
+      outputs);
+}
+
 TEST(ElementwiseErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device(), other = cpu_device();
   Stream stream(device);
@@ -213,6 +233,8 @@ TEST(ElementwiseErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::add(stream, {.a = x, .b = y, .out = out});
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

@@ -144,6 +144,18 @@ TEST_P(GluTest, ThreadsAndRowsDoNotChangeBits) {
   }
 }
 
+TEST_P(GluTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(5);
+  for (Activation activation : kActivations) {
+    const ops::GluArgs args{.gate = random_buffer(device, f32, {40, 257}, random),
+                            .up = random_buffer(device, f32, {40, 257}, random),
+                            .out = device.alloc(f32, {40, 257}),
+                            .activation = activation};
+    testing::expect_repeatable(device, [&](Stream& stream) { ops::glu(stream, args); }, {args.out});
+  }
+}
+
 TEST(GluErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -174,6 +186,8 @@ TEST(GluErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::glu(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

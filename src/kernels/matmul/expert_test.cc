@@ -63,11 +63,11 @@ TEST_P(ExpertMatmulTest, EqualsMatmulOnTheExpert) {
   Random random(11);
   int turn = 0;
   for (const WeightKind& kind : kinds()) {
-    for (int64_t tokens : {1, 8, 9, 33, 128}) {
-      const std::vector<int64_t> expert_counts = {2, 3, 5, 8, 31, 60};
+    for (int64_t tokens : {1, 8, 9, 32, 33, 128}) {
+      const std::vector<int64_t> expert_counts = {2, 3, 5, 8, 31, 60, 64};
       const std::vector<int64_t> top_ks = {1, 2, 6, 8};
       ++turn;
-      const int64_t experts = expert_counts[static_cast<size_t>(turn) % 6];
+      const int64_t experts = expert_counts[static_cast<size_t>(turn) % 7];
       const int64_t top_k = top_ks[static_cast<size_t>(turn) % 4];
       const bool per_slot = turn % 3 == 0;
       const int64_t n = 21, k = kind.block() <= 32 ? 96 : kind.block();
@@ -102,31 +102,68 @@ TEST_P(ExpertMatmulTest, EqualsMatmulOnTheExpert) {
   }
 }
 
-TEST_P(ExpertMatmulTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
-  Stream stream(device);
-  Random random(12);
-  const WeightKind kind{Format::kQ8_0};
-  const Weight stack = random_weight(device, kind, {4, 13, 64}, random);
-  const Buffer x = random_buffer(device, f32, {5, 64}, random);
-  const Buffer ids = make_ids(device, 5, 2, {0, 3, 1, 1, 2, 9, 3, 0, 4, 2});
-  const Buffer out = device.alloc(f32, {5, 2, 13});
-  ops::expert_matmul(stream, {.x = x, .weight = stack, .ids = ids, .out = out});
+struct StackCase {
+  WeightKind kind;
+  int64_t tokens, experts, top_k, n, k;
+};
+
+// ops.md 0.4: MM(K) and, for integer formats, the two-digit term. Affine scales and biases are
+// dense, so their rounding counts with |w|.
+void expect_oracle(Stream& stream, const StackCase& c, Random& random) {
+  const Device& device = stream.device();
+  const Weight stack = random_weight(device, c.kind, {c.experts, c.n, c.k}, random);
+  const Buffer x = random_buffer(device, f32, {c.tokens, c.k}, random);
+  auto values = random_ids(c.tokens * c.top_k, c.experts, random);
+  if (c.top_k == c.experts) {  // each token asks every expert
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<uint32_t>(i % static_cast<size_t>(c.experts));
+    }
+  }
+  values.back() = static_cast<uint32_t>(c.experts);  // no expert
+  const Buffer ids = make_ids(device, c.tokens, c.top_k, values);
+  const GuardedBuffer out(device, f32, {c.tokens, c.top_k, c.n});
+  ops::expert_matmul(stream, {.x = x, .weight = stack, .ids = ids, .out = out.view()});
   stream.commit().wait();
   const auto r = kernels::matmul_reference({.weight = quant::view_of(stack),
                                             .x = x.data(),
                                             .residual = nullptr,
                                             .out = nullptr,
                                             .ids = ids.span<uint32_t>().data(),
-                                            .x_rows = 5,
-                                            .out_rows = 10,
-                                            .rows_per_x = 2,
+                                            .x_rows = c.tokens,
+                                            .out_rows = c.tokens * c.top_k,
+                                            .rows_per_x = c.top_k,
                                             .x_dtype = f32,
                                             .out_dtype = f32});
+  const double k = static_cast<double>(c.k), digits = c.kind.block() == 1 ? 0.0 : 0x1p-15;
   testing::expect_close(
-      testing::to_floats(out), r.out,
-      [&](size_t i) { return 16.0 * 0x1p-24 * r.magnitude[i] + 1e-6 + 0x1p-15 * r.block_term[i]; },
-      "q8_0");
+      testing::to_floats(out.view()), r.out,
+      [&](size_t i) {
+        return (8.0 + k / 32.0 + std::log2(k)) * 0x1p-24 * r.magnitude[i] + 1e-6 +
+               digits * r.block_term[i];
+      },
+      c.kind.name() + " tokens " + std::to_string(c.tokens) + " experts " +
+          std::to_string(c.experts) + " top_k " + std::to_string(c.top_k));
+  out.check();
+}
+
+TEST_P(ExpertMatmulTest, MatchesOracle) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(12);
+  int turn = 0;
+  for (const WeightKind& kind : kinds()) {
+    const int64_t k = std::max<int64_t>(32, kind.block());
+    const std::vector<StackCase> cases = {{kind, 5, 4, 2, 13, 2 * k},
+                                          {kind, 32, 64, 8, 3, k},
+                                          {kind, 32, 100, 6, 1, k},
+                                          {kind, 32, 128, 4, 2, 3 * k},
+                                          {kind, 32, 256, 1, 2, k}};
+    for (const StackCase& c : cases) expect_oracle(stream, c, random);
+    // Every expert of a token.
+    const int64_t all[] = {2, 8, 64, 100};
+    const int64_t experts = all[++turn % 4];
+    expect_oracle(stream, {kind, experts > 8 ? 4 : 32, experts, experts, 2, k}, random);
+  }
 }
 
 TEST_P(ExpertMatmulTest, ThreadsDoNotChangeBitsAndGraphsFollowIds) {
@@ -158,6 +195,18 @@ TEST_P(ExpertMatmulTest, ThreadsDoNotChangeBitsAndGraphsFollowIds) {
     EXPECT_EQ(bytes_of(out), expected_second) << threads;
     EXPECT_NE(expected_first, expected_second);
   }
+}
+
+TEST_P(ExpertMatmulTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(17);
+  const ops::ExpertMatmulArgs args{
+      .x = random_buffer(device, f32, {30, 256}, random),
+      .weight = random_weight(device, {Format::kAffine, 4, 64, bf16}, {5, 20, 256}, random),
+      .ids = make_ids(device, 30, 2, random_ids(60, 5, random)),
+      .out = device.alloc(f32, {30, 2, 20})};
+  testing::expect_repeatable(device, [&](Stream& stream) { ops::expert_matmul(stream, args); },
+                             {args.out});
 }
 
 TEST(MatmulErrors, EachRuleNamesItsParameter) {

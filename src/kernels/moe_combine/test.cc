@@ -124,6 +124,19 @@ TEST_P(MoeCombineTest, NanOfOneExpertReachesItsElementsOnly) {
   EXPECT_TRUE(std::isnan(found[39]));
 }
 
+TEST_P(MoeCombineTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(4);
+  const ops::MoeCombineArgs args{.y = random_buffer(device, f32, {30, 3, 513}, random),
+                                 .weights = random_buffer(device, f32, {30, 3}, random),
+                                 .shared = random_buffer(device, f32, {30, 513}, random),
+                                 .shared_gate = random_buffer(device, f32, {30}, random),
+                                 .residual = random_buffer(device, f32, {30, 513}, random),
+                                 .out = device.alloc(f32, {30, 513})};
+  testing::expect_repeatable(device, [&](Stream& stream) { ops::moe_combine(stream, args); },
+                             {args.out});
+}
+
 TEST(MoeCombineErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -151,6 +164,8 @@ TEST(MoeCombineErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::moe_combine(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

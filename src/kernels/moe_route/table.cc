@@ -6,6 +6,8 @@ namespace mlxn::kernels {
 namespace {
 
 constexpr Entry<MoeRouteParams> kEntries[] = {
+    {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, moe_route_avx512},
+    {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, moe_route_avx2},
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, moe_route_baseline},
 };
 

@@ -137,6 +137,19 @@ TEST_P(MoeRouteTest, ThreadsAndTokensDoNotChangeBits) {
   }
 }
 
+TEST_P(MoeRouteTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(4);
+  for (RouteMode mode : {RouteMode::kSoftmaxTopK, RouteMode::kTopKSoftmax}) {
+    const ops::MoeRouteArgs args{.logits = testing::random_buffer(device, f32, {50, 60}, random),
+                                 .ids = device.alloc(u32, {50, 6}),
+                                 .weights = device.alloc(f32, {50, 6}),
+                                 .mode = mode};
+    testing::expect_repeatable(device, [&](Stream& stream) { ops::moe_route(stream, args); },
+                               {args.ids, args.weights});
+  }
+}
+
 TEST(MoeRouteErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -170,6 +183,8 @@ TEST(MoeRouteErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::moe_route(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

@@ -100,6 +100,32 @@ TEST_P(RopeTest, MatchesOracle) {
   }
 }
 
+TEST_P(RopeTest, ManyTokens) {
+  const Device device = cpu_device(GetParam());
+  Stream stream(device);
+  Random random(7);
+  std::vector<int32_t> positions;
+  for (int32_t i = 0; i < 2100; ++i) positions.push_back(i);
+  for (DType dtype : {f32, bf16}) {
+    const GuardedBuffer out(device, dtype, {2100, 2, 34});
+    const ops::HeadNormRopeArgs args{
+        .x = random_buffer(device, dtype, {2100, 2, 34}, random),
+        .positions = testing::make_i32(device, positions),
+        .inv_freq = upload_frequencies(device, ops::rope_frequencies(1e4, 34, 34)),
+        .out = out.view(),
+        .eps = kEps};
+    ops::rope(
+        stream,
+        {.x = args.x, .positions = args.positions, .inv_freq = args.inv_freq, .out = out.view()});
+    stream.commit().wait();
+    expect_matches(args, false, "rope");
+    ops::head_norm_rope(stream, args);
+    stream.commit().wait();
+    expect_matches(args, true, "head_norm_rope");
+    out.check();
+  }
+}
+
 TEST_P(RopeTest, NormOnlyOfAnOddHeadDim) {
   const Device device = cpu_device(GetParam());
   Stream stream(device);
@@ -209,6 +235,28 @@ TEST_P(RopeTest, ThreadsAndTokensDoNotChangeBits) {
   }
 }
 
+TEST_P(RopeTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(8);
+  const ops::HeadNormRopeArgs args{
+      .x = random_buffer(device, f32, {4, 9, 256}, random),
+      .weight = random_buffer(device, f32, {256}, random),
+      .positions = testing::make_i32(device, {3, 4, 500, 100000}),
+      .inv_freq = upload_frequencies(device, ops::rope_frequencies(1e4, 256, 256)),
+      .out = device.alloc(f32, {4, 9, 256}),
+      .eps = kEps};
+  const Buffer rotated = device.alloc(f32, {4, 9, 256});
+  testing::expect_repeatable(
+      device,
+      [&](Stream& stream) {
+        ops::head_norm_rope(stream, args);
+        ops::rope(
+            stream,
+            {.x = args.x, .positions = args.positions, .inv_freq = args.inv_freq, .out = rotated});
+      },
+      {args.out, rotated});
+}
+
 TEST(RopeFrequencies, FollowTheFormula) {
   const auto plain = ops::rope_frequencies(10000.0, 8, 8);
   ASSERT_EQ(plain.size(), 4u);
@@ -273,6 +321,8 @@ TEST(RopeErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::head_norm_rope(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

@@ -120,6 +120,15 @@ TEST_P(SoftmaxTest, ThreadsAndRowsDoNotChangeBits) {
   }
 }
 
+TEST_P(SoftmaxTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(5);
+  const ops::SoftmaxArgs args{.x = random_buffer(device, f16, {50, 1031}, random),
+                              .out = device.alloc(f16, {50, 1031})};
+  testing::expect_repeatable(device, [&](Stream& stream) { ops::softmax(stream, args); },
+                             {args.out});
+}
+
 TEST(SoftmaxErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -142,6 +151,8 @@ TEST(SoftmaxErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::softmax(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace

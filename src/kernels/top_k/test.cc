@@ -88,6 +88,16 @@ TEST_P(TopKTest, ThreadsAndOffsetsDoNotMatter) {
   }
 }
 
+TEST_P(TopKTest, DirectCapturedAndReplayedAgree) {
+  const Device device = cpu_device(GetParam());
+  Random random(4);
+  const ops::TopKArgs args{.x = testing::random_buffer(device, f32, {9, 1777}, random),
+                           .indices = device.alloc(u32, {9, 40}),
+                           .values = device.alloc(f32, {9, 40})};
+  testing::expect_repeatable(device, [&](Stream& stream) { ops::top_k(stream, args); },
+                             {args.indices, args.values});
+}
+
 TEST(TopKErrors, EachRuleNamesItsParameter) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -108,6 +118,8 @@ TEST(TopKErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::top_k(stream, good);
   stream.commit().wait();
+  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_EQ(stream.counters().barriers, 0u);
 }
 
 }  // namespace
