@@ -20,4 +20,4 @@ prompt=(--prompt "Tell me a story about a fox.")
 for argument in "$@"; do
   case "$argument" in -p | -p* | --prompt | --prompt=* | --prompt-tokens*) prompt=() ;; esac
 done
-exec "$build/mlxn" generate --model demo/model-mlx-4bit --max-tokens 200 "${prompt[@]}" "$@"
+exec "$build/mlxn" generate --model demo/model-mlx-4bit --max-tokens 300 "${prompt[@]}" "$@"

@@ -14,7 +14,7 @@ namespace mlxn {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr size_t kItems = 2;  // sanitizers make it more than ten times slower
+constexpr size_t kItems = 1;  // sanitizers make it more than ten times slower
 #else
 constexpr size_t kItems = 20;  // for each file, out of recall.json
 #endif
