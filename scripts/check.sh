@@ -20,4 +20,6 @@ concurrent=(base_base_test backends_backends_test kernels_matmul_test kernels_ma
             models_model_test runtime_generator_test tests_model_goldens_test)
 cmake --preset tsan -DMLXN_BUILD_CLI=OFF
 cmake --build --preset tsan --target "${concurrent[@]}"
-ctest --preset tsan --parallel "$(nproc)" --tests-regex "^($(IFS='|'; echo "${concurrent[*]}"))\$"
+# Thousands of prefill offsets say nothing new about threads and take minutes here.
+GTEST_FILTER='-*OffsetsAndFutureKeys*' ctest --preset tsan --parallel "$(nproc)" \
+  --tests-regex "^($(IFS='|'; echo "${concurrent[*]}"))\$"
