@@ -23,6 +23,18 @@ enum class Format : uint8_t {
   kQ8_0,
   kQ4_K,
   kQ6_K,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ5_K,
+  kIQ4_NL,
+  kIQ4_XS,
+  kMXFP4,
+  kMlxMxfp4,
+  kMlxMxfp8,
+  kMlxNvfp4,
 };
 
 MLXN_API std::string_view name(Format format);  // "f32", "affine", "q4_0", "q4_k", ...

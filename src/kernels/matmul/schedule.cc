@@ -22,7 +22,7 @@ constexpr int64_t kRowStep = 16;  // weight rows a task starts at: whole panels
 // enough that its start, before anything was fetched ahead, does not count.
 constexpr int64_t kTasksWanted = 64;
 constexpr int64_t kMinTaskBytes = 64 * 1024, kMaxTaskBytes = 1024 * 1024;
-constexpr int64_t kTaskProducts = 16 << 20;  // about 100 microseconds of arithmetic
+constexpr int64_t kTaskProducts = 64 << 20;  // about 300 microseconds of arithmetic
 constexpr int64_t kStageElements = 16 * 1024;
 
 // Weight rows per task.
