@@ -24,11 +24,15 @@
 #define MLXN_KERNELS_ATTN_DECODE_SPLIT_
 namespace mlxn::kernels {
 
-// What one part leaves for the merge: partial[0] is its maximum, [1] its sum, [2 ..) its values.
+// Rows of f32 are padded to this many with zeros.
+inline constexpr int64_t kAttnDecodePad = 16;
+
+// What one part leaves for the merge: its values, padded, then its maximum and its sum.
 struct AttnDecodePartials {
   float* data;  // [batch, num_heads, splits, stride]; null: one part, which writes the output
   int64_t splits;
-  int64_t stride;  // 2 + v_dim
+  int64_t width;   // v_dim padded
+  int64_t stride;  // width + kAttnDecodePad
   float* at(const AttnDecodeParams& p, int64_t b, int64_t head, int64_t split) const {
     return data + ((b * p.num_heads + head) * splits + split) * stride;
   }
@@ -44,9 +48,6 @@ inline KeyMap key_map(const AttnDecodeParams& p, int64_t b) {
 HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Rows are padded to this many floats with zeros.
-constexpr int64_t kPad = 16;
 
 // Keys that are worked on together: pointers to their rows.
 template <class T>
@@ -80,7 +81,7 @@ struct HeadTile {
 // The working set of one task, all in thread scratch.
 struct SplitWork {
   float* q;         // per head tile [q_stride / lanes, heads, lanes]
-  float* out;       // [group, out_stride]
+  float* out;       // [group, out_stride], in scratch or where the part leaves its values
   float* scores;    // [group, kAttnKeyTile]
   float* factors;   // [group]
   RowState* state;  // [group]
@@ -97,24 +98,26 @@ struct SplitWork {
   }
 };
 
-SplitWork MakeWork(const AttnDecodeParams& p) {
+// `out` null: the values are accumulated in scratch too.
+SplitWork MakeWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   SplitWork w;
   w.group = p.num_heads / p.num_kv_heads;
   w.tiles = base::ceil_div(w.group, int64_t{kHeadTile});
-  w.q_stride = base::round_up(p.head_dim, kPad);
-  w.out_stride = base::round_up(p.v_dim, kPad);
-  const int64_t numbers = base::round_up(w.group, kPad);
-  const int64_t floats =
-      w.group * (w.q_stride + w.out_stride + kAttnKeyTile) + numbers * (1 + 2) + w.q_stride;
+  w.q_stride = base::round_up(p.head_dim, kAttnDecodePad);
+  const int64_t width = base::round_up(p.v_dim, kAttnDecodePad);
+  const int64_t numbers = base::round_up(w.group, kAttnDecodePad);
+  const int64_t floats = w.group * (w.q_stride + kAttnKeyTile) + numbers * (1 + 2) + w.q_stride +
+                         (out == nullptr ? w.group * width : 0);
   static_assert(sizeof(RowState) == 2 * sizeof(float));
   w.q = attn_thread_scratch(static_cast<size_t>(floats));
-  w.out = w.q + w.group * w.q_stride;
-  w.scores = w.out + w.group * w.out_stride;
+  w.scores = w.q + w.group * w.q_stride;
   w.factors = w.scores + w.group * kAttnKeyTile;
   w.state = reinterpret_cast<RowState*>(w.factors + numbers);
   w.row = w.factors + 3 * numbers;
-  std::fill(w.out, w.scores, 0.0f);
-  std::fill(w.state, w.state + w.group, RowState{});
+  w.out = out == nullptr ? w.row + w.q_stride : out;
+  w.out_stride = out == nullptr ? width : out_stride;
+  for (int64_t g = 0; g < w.group; ++g) std::fill_n(w.out + g * w.out_stride, width, 0.0f);
+  std::fill_n(w.state, w.group, RowState{});
   return w;
 }
 
@@ -195,8 +198,9 @@ void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int6
   const int64_t end = std::min(visible.end, begin + keys_each);
   if (begin >= end && partials.data != nullptr) return;
 
-  SplitWork w = MakeWork(p);
-  const int64_t first_head = kv_head * w.group;
+  const int64_t first_head = kv_head * (p.num_heads / p.num_kv_heads);
+  float* out = partials.data == nullptr ? nullptr : partials.at(p, b, first_head, split);
+  SplitWork w = MakeWork(p, out, partials.splits * partials.stride);
   LoadQueries(p, b, first_head, w);
   const int64_t row0 = (b * p.num_kv_heads + kv_head) * p.capacity;
   const T* k = static_cast<const T*>(p.k) + row0 * p.head_dim;
@@ -215,10 +219,8 @@ void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int6
       WriteHead(p, b, first_head + g, values, w.state[g].sum);
       continue;
     }
-    float* partial = partials.at(p, b, first_head + g, split);
-    partial[0] = w.state[g].max;
-    partial[1] = w.state[g].sum;
-    std::copy_n(values, p.v_dim, partial + 2);
+    values[partials.width] = w.state[g].max;
+    values[partials.width + 1] = w.state[g].sum;
   }
 }
 
@@ -237,22 +239,21 @@ void AttnDecodeSplit(const AttnDecodeParams& p, const AttnDecodePartials& partia
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
 void AttnDecodeMerge(const AttnDecodeParams& p, const AttnDecodePartials& partials, int64_t b,
                      int64_t head) {
-  const hn::CappedTag<float, 4> d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
   const int64_t visible = visible_keys(key_map(p, b), p.window_size).count();
   const int64_t live = base::ceil_div(visible, split_keys(visible, p.n_split));
   float max = kAttnFloor;
-  for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(p, b, head, s)[0]);
-  float* out = attn_thread_scratch(static_cast<size_t>(p.v_dim));
-  std::fill_n(out, p.v_dim, -0.0f);  // the neutral element of addition
+  for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(p, b, head, s)[width]);
+  float* out = attn_thread_scratch(static_cast<size_t>(width));
+  std::fill_n(out, width, -0.0f);  // the neutral element of addition
   float sum = 0.0f;
   for (int64_t s = 0; s < live; ++s) {
     const float* partial = partials.at(p, b, head, s);
-    const auto factor = Exp(d, hn::Set(d, partial[0] - max));
-    sum += hn::GetLane(factor) * partial[1];
-    for (int64_t c = 0; c < p.v_dim; c += lanes) {
-      hn::Store(hn::MulAdd(factor, hn::LoadU(d, partial + 2 + c), hn::Load(d, out + c)), d,
-                out + c);
+    const auto factor = Exp(d, hn::Set(d, partial[width] - max));
+    sum += hn::GetLane(factor) * partial[width + 1];
+    for (int64_t c = 0; c < width; c += lanes) {
+      hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
   WriteHead(p, b, head, out, sum);
@@ -274,7 +275,7 @@ void launch(StreamImpl& stream, const AttnDecodeParams& p, backends::Access acce
   const auto split_fn = variant(HWY_DISPATCH_TABLE(AttnDecodeSplit), isa);
   const auto merge_fn = variant(HWY_DISPATCH_TABLE(AttnDecodeMerge), isa);
   auto& cpu = backends::cpu::cpu_stream(stream);
-  const int64_t rows = p.batch * p.num_heads, splits = max_splits(p), stride = 2 + p.v_dim;
+  const int64_t rows = p.batch * p.num_heads, splits = max_splits(p);
   const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
     cpu.dispatch("attn_decode", name, std::move(split_access),
                  static_cast<uint32_t>(p.batch * p.num_kv_heads * splits),
@@ -284,11 +285,13 @@ void launch(StreamImpl& stream, const AttnDecodeParams& p, backends::Access acce
                             task % partials.splits);
                  });
   };
-  if (splits == 1) return split(std::move(access), {nullptr, 1, 0});
+  if (splits == 1) return split(std::move(access), {nullptr, 1, 0, 0});
 
+  const int64_t width = base::round_up(p.v_dim, kAttnDecodePad), stride = width + kAttnDecodePad;
   const Buffer scratch =
       stream.scratch(static_cast<size_t>(rows * splits * stride) * sizeof(float));
-  const AttnDecodePartials partials{reinterpret_cast<float*>(scratch.data()), splits, stride};
+  const AttnDecodePartials partials{reinterpret_cast<float*>(scratch.data()), splits, width,
+                                    stride};
   backends::Access split_access = access;
   split_access.writes.clear();
   split_access.write(scratch);

@@ -25,11 +25,14 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Most query heads of a tile.
 constexpr int kHeadTile = HWY_MAX_BYTES > 32 ? 8 : 4;
 
-// Keys of a dot product tile, and vectors of a value row, that go with kHeads heads: the product is
-// at most 16 accumulators of the 32 registers of AVX-512, at most 8 of the 16 of AVX2, and where
-// there are enough heads no less than the 8 that keep two multiply-add units of latency 4 busy.
+// Heads whose dot products with four keys are formed together: as many accumulators as leave half
+// of the registers for operands. A larger tile takes two turns at each four keys.
+constexpr int kDotHeads = kHeadTile / 2;
+
+// Vectors of a value row that go with kHeads heads: at most 16 accumulators of the 32 registers of
+// AVX-512 and 8 of the 16 of AVX2.
 template <int kHeads>
-constexpr int kBeside = kHeads > kHeadTile / 2 ? 2 : 4;
+constexpr int kValueVectors = kHeads > kDotHeads ? 2 : 4;
 
 // Memory that the step after this one reads. Asking for it line by line, at the pace at which this
 // step reads its own, hides the latency of memory without queueing requests up.
@@ -54,47 +57,71 @@ struct Ahead {
   }
 };
 
-// Sums of the lanes of v0 and v1 to low[0 .. 1], of v2 and v3 to high[0 .. 1].
+// sums[i] = the sum of the lanes of v[i].
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE void StoreSums(D d, V v0, V v1, V v2, V v3, float* low, float* high) {
+HWY_INLINE void StoreSums(D d, const V (&v)[4], float* sums) {
 #if HWY_TARGET == HWY_SCALAR
-  hn::Store(v0, d, low);
-  hn::Store(v1, d, low + 1);
-  hn::Store(v2, d, high);
-  hn::Store(v3, d, high + 1);
+  for (int i = 0; i < 4; ++i) hn::Store(v[i], d, sums + i);
 #else
   const hn::RepartitionToWide<D> wide;
   const hn::FixedTag<float, 4> d4;
-  const hn::FixedTag<float, 2> d2;
   // Within each 128-bit block: pairs of sums of vectors 0 and 1, and of 2 and 3.
-  const V a = hn::Add(hn::InterleaveLower(d, v0, v1), hn::InterleaveUpper(d, v0, v1));
-  const V b = hn::Add(hn::InterleaveLower(d, v2, v3), hn::InterleaveUpper(d, v2, v3));
+  const V a = hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1]));
+  const V b = hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3]));
   const auto wa = hn::BitCast(wide, a), wb = hn::BitCast(wide, b);
   const V sum = hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, wa, wb)),
                         hn::BitCast(d, hn::InterleaveUpper(wide, wa, wb)));
 #if HWY_MAX_BYTES > 32
   const hn::Half<D> d8;
   const auto half = hn::Add(hn::LowerHalf(d8, sum), hn::UpperHalf(d8, sum));
-  const auto sums = hn::Add(hn::LowerHalf(d4, half), hn::UpperHalf(d4, half));
+  hn::Store(hn::Add(hn::LowerHalf(d4, half), hn::UpperHalf(d4, half)), d4, sums);
 #elif HWY_MAX_BYTES > 16
-  const auto sums = hn::Add(hn::LowerHalf(d4, sum), hn::UpperHalf(d4, sum));
+  hn::Store(hn::Add(hn::LowerHalf(d4, sum), hn::UpperHalf(d4, sum)), d4, sums);
 #else
-  const auto sums = sum;
+  hn::Store(sum, d4, sums);
 #endif
-  hn::Store(hn::LowerHalf(d2, sums), d2, low);
-  hn::Store(hn::UpperHalf(d2, sums), d2, high);
 #endif  // HWY_SCALAR
 }
 
 // acc[g][i] += q_g * k_i for one vector of each row; q: [kHeads, lanes].
-template <int kHeads, int kKeys, class D, class V = hn::Vec<D>>
-HWY_INLINE void MulAddKeys(D d, const float* q, const V (&k)[kKeys], V (&acc)[kHeads][kKeys]) {
-#pragma GCC unroll 8
+template <int kHeads, class D, class V = hn::Vec<D>>
+HWY_INLINE void MulAddKeys(D d, const float* q, const V (&k)[4], V (&acc)[kHeads][4]) {
+#pragma GCC unroll 4
   for (int g = 0; g < kHeads; ++g) {
     const V qv = hn::Load(d, q + g * static_cast<int64_t>(hn::Lanes(d)));
 #pragma GCC unroll 4
-    for (int i = 0; i < kKeys; ++i) acc[g][i] = hn::MulAdd(k[i], qv, acc[g][i]);
+    for (int i = 0; i < 4; ++i) acc[g][i] = hn::MulAdd(k[i], qv, acc[g][i]);
   }
+}
+
+// scores[g * kAttnKeyTile + j] = <q_g, k_j> for kHeads heads and four keys, of q with q_heads
+// heads. Asks for kBytes at each vector.
+template <int kHeads, size_t kBytes, class T>
+HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, int64_t dim,
+                        Ahead& ahead, float* scores) {
+  const hn::ScalableTag<float> d;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  V acc[kHeads][4], k[4];
+#pragma GCC unroll 4
+  for (int g = 0; g < kHeads; ++g) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) acc[g][i] = hn::Zero(d);
+  }
+  int64_t c = 0;
+  for (; c + lanes <= dim; c += lanes, q += q_heads * lanes) {
+    ahead.ask<kBytes>();
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) k[i] = LoadRow(d, keys[i] + c);
+    MulAddKeys<kHeads>(d, q, k, acc);
+  }
+  if (c < dim) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) k[i] = LoadRowPadded(d, keys[i], c, dim);
+    MulAddKeys<kHeads>(d, q, k, acc);
+  }
+#pragma GCC unroll 4
+  for (int g = 0; g < kHeads; ++g) StoreSums(d, acc[g], scores + g * kAttnKeyTile);
 }
 
 // scores[g * kAttnKeyTile + j] = <q_g, k_j> for the keys below `count` rounded up to a multiple of
@@ -103,46 +130,16 @@ HWY_INLINE void MulAddKeys(D d, const float* q, const V (&k)[kKeys], V (&acc)[kH
 template <int kHeads, class T>
 void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, Ahead& next,
              float* scores) {
-  const hn::ScalableTag<float> d;
-  using V = hn::Vec<decltype(d)>;
-  constexpr int kKeys = kBeside<kHeads>;
-  constexpr size_t kBytes = kKeys * sizeof(T) * hn::MaxLanes(d);
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr int64_t kLanes = hn::MaxLanes(hn::ScalableTag<float>());
+  constexpr int kTurns = kHeads > kDotHeads ? 2 : 1;
+  constexpr int kFirst = (kHeads + kTurns - 1) / kTurns;
+  constexpr size_t kBytes = 4 * sizeof(T) * kLanes / kTurns;
   Ahead ahead = next;
-  for (int64_t j = 0; j < count; j += kKeys) {
-    V acc[kHeads][kKeys], k[kKeys];
-#pragma GCC unroll 8
-    for (int g = 0; g < kHeads; ++g) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kKeys; ++i) acc[g][i] = hn::Zero(d);
-    }
-    const float* qc = q;
-    int64_t c = 0;
-    for (; c + lanes <= dim; c += lanes, qc += kHeads * lanes) {
-      ahead.ask<kBytes>();
-#pragma GCC unroll 4
-      for (int i = 0; i < kKeys; ++i) k[i] = LoadRow(d, keys[j + i] + c);
-      MulAddKeys<kHeads, kKeys>(d, qc, k, acc);
-    }
-    if (c < dim) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kKeys; ++i) k[i] = LoadRowPadded(d, keys[j + i], c, dim);
-      MulAddKeys<kHeads, kKeys>(d, qc, k, acc);
-    }
-    if constexpr (kKeys == 4) {
-#pragma GCC unroll 8
-      for (int g = 0; g < kHeads; ++g) {
-        float* row = scores + g * kAttnKeyTile + j;
-        StoreSums(d, acc[g][0], acc[g][1], acc[g][2], acc[g][3], row, row + 2);
-      }
-    } else {
-      // Heads in pairs; an odd last one is its own pair.
-#pragma GCC unroll 8
-      for (int g = 0; g < kHeads; g += 2) {
-        const int h = g + 1 < kHeads ? g + 1 : g;
-        StoreSums(d, acc[g][0], acc[g][1], acc[h][0], acc[h][1], scores + g * kAttnKeyTile + j,
-                  scores + h * kAttnKeyTile + j);
-      }
+  for (int64_t j = 0; j < count; j += 4) {
+    DotFour<kFirst, kBytes>(q, kHeads, keys + j, dim, ahead, scores + j);
+    if constexpr (kTurns == 2) {
+      DotFour<kHeads - kFirst, kBytes>(q + kFirst * kLanes, kHeads, keys + j, dim, ahead,
+                                       scores + kFirst * kAttnKeyTile + j);
     }
   }
   next = ahead;
@@ -195,7 +192,7 @@ HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T
 template <int kHeads, class T>
 void ValueTile(const float* weights, const float* factors, const T* const* values, int64_t count,
                int64_t dim, Ahead& next, float* out, int64_t stride) {
-  constexpr int kVectors = kBeside<kHeads>;
+  constexpr int kVectors = kValueVectors<kHeads>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   int64_t at = 0;
   for (; at + kVectors * lanes <= dim; at += kVectors * lanes) {
