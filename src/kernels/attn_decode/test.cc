@@ -190,6 +190,66 @@ TEST_P(AttnDecodeTest, EveryMultipleOfEightAndGroupSize) {
   }
 }
 
+// Groups of one head to more than two head tiles, none of them a multiple of the tile, against
+// lengths around four keys, a block of keys and a part of the keys.
+TEST_P(AttnDecodeTest, EveryGroupSizeAroundTheTiles) {
+  uint32_t seed = 200;
+  for (int64_t group = 1; group <= 17; ++group) {
+    for (int64_t kv_len : {3, 5, 63, 65, 257}) {
+      const DType kv_dtype = seed % 3 == 0 ? f32 : seed % 3 == 1 ? f16 : bf16;
+      expect_oracle({.heads = 2 * group,
+                     .kv_heads = 2,
+                     .dim = 24,
+                     .v_dim = 40,
+                     .capacity = kv_len + 1,
+                     .kv_len = {kv_len},
+                     .kv_dtype = kv_dtype,
+                     .softmax_scale = 0.2f},
+                    ++seed);
+    }
+  }
+}
+
+// Every width of a row modulo a vector and modulo the vectors of a value tile, for each size of a
+// head tile, each with a last block of another length.
+TEST_P(AttnDecodeTest, RowsThatEndInsideATile) {
+  uint32_t seed = 400;
+  for (int64_t group : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    for (int64_t dim : {8, 16, 40, 72, 88, 136, 264}) {
+      const int64_t kv_len = 64 + seed % 67;
+      expect_oracle({.heads = group,
+                     .kv_heads = 1,
+                     .dim = dim,
+                     .v_dim = 272 - dim,
+                     .capacity = kv_len,
+                     .kv_len = {kv_len},
+                     .kv_dtype = f16,
+                     .softmax_scale = 0.1f,
+                     .n_split = static_cast<int>(seed % 3)},
+                    ++seed);
+    }
+  }
+}
+
+// What a head gives does not depend on the heads that share its tile.
+TEST_P(AttnDecodeTest, HeadsOfATileDoNotMix) {
+  const Case c{.heads = 9, .kv_heads = 1, .dim = 72, .capacity = 300, .kv_len = {300}};
+  auto args = make_args(device_, c, 12);
+  const auto clean = testing::to_floats(run(stream_, args));
+  for (int64_t head : {0, 4, 7, 8}) {
+    auto poisoned = args;
+    poisoned.q = device_.alloc(f32, {1, 9, 72});
+    std::memcpy(poisoned.q.data(), args.q.data(), args.q.byte_len());
+    std::fill_n(poisoned.q.span<float>().begin() + head * 72, 72, INFINITY);
+    const auto found = testing::to_floats(run(stream_, poisoned));
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (static_cast<int64_t>(i) / 72 != head) {
+        EXPECT_EQ(found[i], clean[i]) << head << " " << i;
+      }
+    }
+  }
+}
+
 TEST_P(AttnDecodeTest, SixteenBitQueries) {
   for (DType q_dtype : {f16, bf16}) {
     for (DType kv_dtype : {f32, f16, bf16}) {
