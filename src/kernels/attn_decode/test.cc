@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attn_decode/reference.h"
+#include "kernels/attn_decode/splits.h"
 #include "kernels/common/attn_test_kit.h"
 
 namespace mlxn {
@@ -274,6 +275,25 @@ TEST_P(AttnDecodeTest, SplitCounts) {  // D6
     auto split = args;
     split.n_split = n_split;
     testing::expect_attention(run(stream_, split), reference, "n_split " + std::to_string(n_split));
+  }
+}
+
+// Scratch is sized by capacity; what is live follows from the keys at run time.
+TEST(AttnDecodeSplits, PartsFitTheirScratch) {
+  for (int64_t capacity : {1, 256, 257, 2047, 2048, 2049, 4096, 5000, 32768, 32769, 200000}) {
+    for (int64_t window : {0, 1, 300, 3000}) {
+      kernels::AttnDecodeParams p{};
+      p.capacity = capacity;
+      p.window_size = window;
+      const int64_t most = window > 0 ? std::min(window, capacity) : capacity;
+      int64_t parts = 0;
+      for (int64_t visible = 1; visible <= most; ++visible) {
+        const int64_t keys = kernels::split_keys(visible, 0);
+        ASSERT_TRUE(keys == visible || keys % kernels::kAttnKeyTile == 0) << visible;
+        parts = std::max(parts, base::ceil_div(visible, keys));
+      }
+      EXPECT_EQ(parts, kernels::max_splits(p)) << capacity << " " << window;
+    }
   }
 }
 
