@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "convert/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "checkpoint/fail.h"
+
+namespace mlxn::convert {
+
+using checkpoint::fail;
+using checkpoint::in_quotes;
+
+int64_t PlannedTensor::rows() const {
+  if (shape.empty()) return 1;
+  const auto count = base::checked_product(std::span(shape).first(shape.size() - 1));
+  const auto total = count ? base::checked_mul(*count, cols()) : std::nullopt;
+  // No format needs more than 16 bytes for an element.
+  if (!total || *total > (int64_t{1} << 58)) {
+    fail(ErrorKind::kInvalidArgument, "quantize", "tensor " + in_quotes(name), to_string(shape),
+         "fewer than 2^58 elements");
+  }
+  return *count;
+}
+
+int64_t PlannedTensor::row_bytes() const {
+  return quant::row_bytes(encoding.format, encoding.bits, cols());
+}
+
+int64_t PlannedTensor::row_groups() const {
+  return encoding.is_affine() ? cols() / encoding.group_size : 0;
+}
+
+uint64_t PlannedTensor::scale_bytes() const {
+  return static_cast<uint64_t>(rows() * row_groups()) * size_of(encoding.scale_dtype);
+}
+
+std::string describe(const Encoding& encoding) {
+  if (!encoding.is_affine()) return std::string(name(encoding.format));
+  return fmt::format("affine {}-bit, group {}", encoding.bits, encoding.group_size);
+}
+
+bool is_float(Format format) {
+  return format == Format::kF32 || format == Format::kF16 || format == Format::kBF16;
+}
+
+const quant::FormatTraits* stored_format(const checkpoint::StoredTensor& tensor) {
+  std::string name = tensor.type_name;
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const quant::FormatTraits* traits = quant::find_format(name);
+  return traits != nullptr && traits->decode_row != nullptr ? traits : nullptr;
+}
+
+void check_source(const PlannedTensor& tensor) {
+  if (tensor.source.stored == nullptr) return;
+  const checkpoint::StoredTensor& stored = *tensor.source.stored;
+  const quant::FormatTraits* traits = stored_format(stored);
+  const bool is_copy = traits != nullptr && traits->format == tensor.encoding.format;
+  if (traits != nullptr && (is_float(traits->format) || is_copy)) return;
+  fail(ErrorKind::kUnsupportedDtype, stored.file->path(), "tensor " + in_quotes(tensor.source.name),
+       stored.type_name + ", quantised already", "F32, F16 or BF16");
+}
+
+}  // namespace mlxn::convert
