@@ -146,7 +146,10 @@ int run(const QuantizeFlags& flags) {
     return !interrupted();
   };
   const QuantizeResult result = quantize(input, flags.output, options);
-  if (!result.completed) return interrupt_exit_code();
+  if (!result.completed) {
+    terminal.info("Interrupted: nothing was written");
+    return interrupt_exit_code();
+  }
   bar.finish();
   for (const std::string& note : result.notes) terminal.info("note: " + note);
   const double seconds =

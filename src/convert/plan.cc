@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/checked.h"
 #include "checkpoint/fail.h"
@@ -58,11 +59,26 @@ const quant::FormatTraits* stored_format(const checkpoint::StoredTensor& tensor)
 void check_source(const PlannedTensor& tensor) {
   if (tensor.source.stored == nullptr) return;
   const checkpoint::StoredTensor& stored = *tensor.source.stored;
+  const auto reject = [&](std::string found, std::string required) {
+    fail(ErrorKind::kUnsupportedDtype, stored.file->path(),
+         "tensor " + in_quotes(tensor.source.name), std::move(found), std::move(required));
+  };
   const quant::FormatTraits* traits = stored_format(stored);
   const bool is_copy = traits != nullptr && traits->format == tensor.encoding.format;
-  if (traits != nullptr && (is_float(traits->format) || is_copy)) return;
-  fail(ErrorKind::kUnsupportedDtype, stored.file->path(), "tensor " + in_quotes(tensor.source.name),
-       stored.type_name + ", quantised already", "F32, F16 or BF16");
+  if (traits == nullptr || !(is_float(traits->format) || is_copy)) {
+    reject(stored.type_name + ", quantised already", "F32, F16 or BF16");
+  }
+  // A safetensors file may use the name of a block format, whose size its reader does not know.
+  const int64_t cols = stored.shape.empty() ? 1 : stored.shape.back();
+  const auto count = base::checked_product(stored.shape);
+  const auto bytes =
+      count ? base::checked_mul(*count / traits->block_elements, int64_t{traits->block_bytes})
+            : std::nullopt;
+  if (cols % traits->block_elements != 0 || !bytes ||
+      static_cast<uint64_t>(*bytes) != stored.bytes.size()) {
+    reject(fmt::format("{} bytes of {}", stored.bytes.size(), stored.type_name),
+           fmt::format("whole blocks for {}", to_string(stored.shape)));
+  }
 }
 
 }  // namespace mlxn::convert

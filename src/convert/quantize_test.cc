@@ -401,6 +401,24 @@ TEST(Quantize, ValuesThatAreNotFiniteAreNamed) {
   EXPECT_EQ(names_in(dir.path()).size(), 1u);
 }
 
+// A reader of safetensors does not know the size of a type that is none of its own.
+TEST(Quantize, NamesOfBlockFormatsInSafetensors) {
+  const TempDir dir;
+  const std::string source = edited_golden(dir, "gemma4_dense", [](auto&) {});
+  const std::string bytes = read_file(source + "/model.safetensors");
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  auto header = nlohmann::ordered_json::parse(bytes.substr(8, length));
+  auto& table = header["model.embed_tokens.weight"];
+  table["dtype"] = "Q8_0";
+  table["shape"] = {int64_t{1} << 40, 64};
+  const std::string text = header.dump();
+  dir.write("edited_gemma4_dense/model.safetensors",
+            checkpoint::raw<uint64_t>(text.size()) + text + bytes.substr(8 + length));
+  expect_error([&] { mlxn::quantize(source, dir.path("o.gguf"), gguf("q8_0")); },
+               ErrorKind::kUnsupportedDtype, "whole blocks");
+}
+
 TEST(Quantize, MissingTensorsAreNamed) {
   const TempDir dir;
   const std::string source = edited_golden(dir, "gemma4_dense", [](auto& config) {
