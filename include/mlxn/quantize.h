@@ -19,7 +19,8 @@ enum class OutputFormat : uint8_t { kMlx, kGguf };
 // the bits of the `mlx` package on a CPU.
 enum class QuantizeRecipe : uint8_t { kMetal, kCpu };
 
-// A type for the matrices whose name in the output has a match of `pattern` (ECMAScript syntax).
+// A type for the matrices whose name in the output has a match of `pattern` (a POSIX extended
+// regular expression).
 struct KeepRule {
   std::string pattern;
   std::string type;

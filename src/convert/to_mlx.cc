@@ -157,7 +157,9 @@ void write_files_of_gguf(const Conversion& conversion, const std::vector<Planned
     notes.push_back("the source has no vocabulary: no tokenizer.json was written");
     return;
   }
-  write_text_file(directory + "/tokenizer.json", tokenizer_json(vocab));
+  // Some writers put the file itself into the metadata.
+  const auto embedded = source.gguf->text("tokenizer.huggingface.json");
+  write_text_file(directory + "/tokenizer.json", embedded ? *embedded : tokenizer_json(vocab));
   write_text_file(directory + "/tokenizer_config.json", tokenizer_config(vocab));
   const auto chat = vocab.chat_templates.find("default");
   if (chat != vocab.chat_templates.end() && vocab.chat_templates.size() == 1) {

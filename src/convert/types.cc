@@ -17,6 +17,7 @@ using checkpoint::fail;
 using checkpoint::in_quotes;
 
 constexpr int kForcedGroup = 64;
+constexpr size_t kMaxPattern = 1000;
 
 // What takes the place of a format whose blocks do not divide a row.
 struct Fallback {
@@ -55,6 +56,24 @@ std::optional<int> parse_bits(const std::string& text) {
   return text[0] - '0';
 }
 
+std::shared_ptr<const regex_t> compile(const std::string& pattern) {
+  const std::string where = "pattern " + in_quotes(pattern);
+  const char* required = "a POSIX extended regular expression of at most 1000 bytes";
+  if (pattern.size() > kMaxPattern || pattern.find('\0') != std::string::npos) {
+    reject("keep", where, required);
+  }
+  auto compiled = std::make_unique<regex_t>();
+  if (const int code = ::regcomp(compiled.get(), pattern.c_str(), REG_EXTENDED | REG_NOSUB)) {
+    char reason[128];
+    ::regerror(code, compiled.get(), reason, sizeof(reason));
+    reject("keep", where + ": " + reason, required);
+  }
+  return {compiled.release(), [](const regex_t* regex) {
+            ::regfree(const_cast<regex_t*>(regex));
+            delete regex;
+          }};
+}
+
 Encoding dense(Format format) {
   Encoding encoding;
   encoding.format = format;
@@ -71,13 +90,7 @@ Encoding float_encoding(const checkpoint::StoredTensor& source) {
 TypeChooser::TypeChooser(const QuantizeOptions& options) : options_(options) {
   file_level_ = parse(options.type, "type", false);
   for (const KeepRule& rule : options.keep) {
-    Choice choice = parse(rule.type, "keep", true);
-    try {
-      rules_.push_back({std::regex(rule.pattern, std::regex::ECMAScript), choice});
-    } catch (const std::regex_error& error) {
-      reject("keep", fmt::format("pattern {}: {}", in_quotes(rule.pattern), error.what()),
-             "a regular expression");
-    }
+    rules_.push_back({compile(rule.pattern), parse(rule.type, "keep", true)});
   }
 }
 
@@ -122,8 +135,9 @@ TypeChooser::Choice TypeChooser::parse_mlx(const std::string& type, const char* 
 }
 
 const TypeChooser::Choice* TypeChooser::match(std::string_view name) const {
+  const std::string text(name);
   for (const Rule& rule : rules_) {
-    if (std::regex_search(name.begin(), name.end(), rule.pattern)) return &rule.choice;
+    if (::regexec(rule.pattern.get(), text.c_str(), 0, nullptr, 0) == 0) return &rule.choice;
   }
   return nullptr;
 }

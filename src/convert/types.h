@@ -2,7 +2,9 @@
 // Which type each tensor gets: the file's type, the user's rules, and what shapes allow.
 #pragma once
 
-#include <regex>
+#include <regex.h>
+
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,7 +39,7 @@ class TypeChooser {
     Encoding encoding;
   };
   struct Rule {
-    std::regex pattern;
+    std::shared_ptr<const regex_t> pattern;
     Choice choice;
   };
 

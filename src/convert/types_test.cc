@@ -90,6 +90,7 @@ TEST(Types, OptionsThatMakeNoSense) {
   refused(gguf("affine"), "affine");
   refused(gguf("q4_0", {{"x", "4"}}), "\"4\"");
   refused(gguf("q4_0", {{"(", "f16"}}), "regular expression");
+  refused(gguf("q4_0", {{std::string(5000, '('), "f16"}}), "at most 1000 bytes");
   QuantizeOptions options;
   options.bits = 7;
   refused(options, "bits: found 7");
