@@ -98,12 +98,13 @@ Source open_source(const BenchFlags& flags) {
   return source;
 }
 
-// Random weights of `bits` with a 16-bit scale and bias per group. Repacked copies are not counted.
+// Random weights of `bits` with a 16-bit scale and bias per group.
 ModelMemory random_memory(const Source& source, const BenchFlags& flags) {
   ModelMemory memory = estimate_memory(source.config, source.options);
   const double per_weight = flags.bits < 16 ? flags.bits + 32.0 / flags.group_size : flags.bits;
   memory.weights = static_cast<uint64_t>(
       static_cast<double>(count_parameters(source.config).total) * per_weight / 8.0);
+  if (source.options.prepare && flags.bits < 16) memory.prepared = memory.weights;
   return memory;
 }
 
@@ -233,12 +234,11 @@ std::string render(const std::vector<Row>& rows, const std::string& format) {
 int run(const BenchFlags& flags) {
   const Terminal terminal = flags.common.terminal();
   const Device device = flags.device.open();
-  const Source source = open_source(flags);
-  if (source.checkpoint) {
-    require_memory(estimate_memory(device, *source.checkpoint, source.options), true);
-  } else {
-    require_memory(random_memory(source, flags), false);
-  }
+  Source source = open_source(flags);
+  const ModelMemory memory = source.checkpoint
+                                 ? estimate_memory(device, *source.checkpoint, source.options)
+                                 : random_memory(source, flags);
+  require_memory(terminal, memory, source.checkpoint.has_value(), source.options);
   terminal.info(fmt::format("Measuring the read bandwidth of {}", device.name()));
   const double bandwidth = measure_read_bandwidth(device.num_threads());
   reset_peak_memory();  // the measurement's own buffer is not the model's

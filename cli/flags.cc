@@ -100,6 +100,10 @@ void ModelFlags::add_to(CLI::App& app, bool model_required) {
                                   "the model was trained for, at most 8192"),
                    "MAX_KV_SIZE")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+  with_environment(app.add_flag("--no-repack", no_repack,
+                                "Run weights as they lie in the mapped file: slower, and their "
+                                "memory can be dropped and read again"),
+                   "NO_REPACK");
 }
 
 std::string ModelFlags::path() const { return resolve_model_path(model, hugging_face_cache()); }
@@ -114,6 +118,7 @@ ModelOptions ModelFlags::options(const ModelConfig& config) const {
   ModelOptions options;
   options.kv_type = parse_kv_type(kv_type);
   options.max_context = max_kv_size;
+  options.prepare = !no_repack;
   return options;
 }
 

@@ -44,6 +44,7 @@ struct ModelFlags {
   std::string model;
   std::string kv_type = "f16";
   int64_t max_kv_size = 0;
+  bool no_repack = false;
 
   void add_to(CLI::App& app, bool model_required = true);
   std::string path() const;  // resolved

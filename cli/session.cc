@@ -12,10 +12,21 @@
 
 namespace mlxn::cli {
 
-void require_memory(const ModelMemory& memory, bool weights_are_mapped) {
+void require_memory(const Terminal& terminal, const ModelMemory& memory, bool weights_are_mapped,
+                    ModelOptions& options) {
   const uint64_t available = available_memory_bytes();
-  const uint64_t needed = memory.total() - (weights_are_mapped ? memory.weights : 0);
+  uint64_t needed = memory.total() - (weights_are_mapped ? memory.weights : 0);
   if (available == 0 || needed <= available) return;
+  needed -= memory.prepared;
+  if (needed <= available) {
+    options.prepare = false;
+    terminal.info(
+        fmt::format("Weights run as stored, which is slower: {} of memory available, {} "
+                    "needed to repack them",
+                    human_bytes(static_cast<double>(available)),
+                    human_bytes(static_cast<double>(needed + memory.prepared))));
+    return;
+  }
   throw Error(
       ErrorKind::kBufferAllocation,
       ErrorDetail{"model", "memory", human_bytes(static_cast<double>(available)) + " available",
@@ -32,7 +43,7 @@ Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
   Checkpoint checkpoint = Checkpoint::open(model_flags.path());
   ModelOptions options = model_flags.options(checkpoint.config());
   if (check) check(checkpoint.config());
-  require_memory(estimate_memory(device, checkpoint, options), true);
+  require_memory(terminal, estimate_memory(device, checkpoint, options), true, options);
   Tokenizer tokenizer = load_tokenizer(checkpoint);
   ProgressBar bar(terminal, "Loading");
   options.progress = [&bar](double fraction) { bar.update(fraction); };

@@ -18,8 +18,10 @@ struct Session {
 };
 
 // Throws kBufferAllocation for what the machine has no room for. Weights that are mapped from a
-// file are not asked for: they can be dropped and read again.
-void require_memory(const ModelMemory& memory, bool weights_are_mapped);
+// file are not asked for: they can be dropped and read again. If only repacked copies of the
+// weights do not fit, options.prepare is switched off and the terminal told.
+void require_memory(const Terminal& terminal, const ModelMemory& memory, bool weights_are_mapped,
+                    ModelOptions& options);
 
 // Opens the files, refuses what cannot fit in memory, loads with a progress bar. `check` sees the
 // configuration before the weights are loaded and throws to refuse it.

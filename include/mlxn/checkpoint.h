@@ -80,6 +80,10 @@ class MLXN_API Checkpoint {
   // A plain f32, f16 or bf16 tensor as it is stored.
   Buffer tensor(const Device& device, std::string_view name, const Shape& expected_shape) const;
 
+  // Takes the mapped pages under a weight of this checkpoint out of memory, for callers that have
+  // made a copy. The weight stays readable. Copied weights stay as they are.
+  void let_go(const Weight& weight) const;
+
   // A small plain tensor (norm weight, scalar) widened to f32.
   std::vector<float> floats(std::string_view name, int64_t expected_count) const;
 

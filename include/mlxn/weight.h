@@ -23,6 +23,18 @@ enum class Format : uint8_t {
   kQ8_0,
   kQ4_K,
   kQ6_K,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ5_K,
+  kIQ4_NL,
+  kIQ4_XS,
+  kMXFP4,
+  kMlxMxfp4,
+  kMlxMxfp8,
+  kMlxNvfp4,
 };
 
 MLXN_API std::string_view name(Format format);  // "f32", "affine", "q4_0", "q4_k", ...
@@ -51,8 +63,10 @@ MLXN_API size_t stored_bytes(const Weight& weight);
 // Checks that buffers, format and shape agree. Throws kInvalidArgument naming `what`.
 MLXN_API void check_weight(const Weight& weight, std::string_view what);
 
-// Repacks for the device where that pays; otherwise returns the weight as it is. Results of every
-// op are the same bits with a prepared and an unprepared weight.
+// Repacks for the device where that pays; otherwise returns the weight as it is. On the CPU formats
+// of codes and scales are copied into panels of sixteen rows, which takes their size in memory once
+// more (Checkpoint::let_go gives back what was mapped). Results of every op are the same bits with
+// a prepared and an unprepared weight.
 MLXN_API Weight prepare(const Device& device, const Weight& weight);
 // Bytes that prepare() would add.
 MLXN_API size_t prepared_bytes(const Device& device, const Weight& weight);

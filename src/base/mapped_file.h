@@ -19,6 +19,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  // Takes the whole pages of `part`, a part of bytes(), out of this process's memory. They stay
+  // readable: the next access brings them back from the file.
+  void let_go(std::span<const std::byte> part) const;
 
  private:
   MappedFile(std::string path, const std::byte* data, size_t size);

@@ -166,6 +166,12 @@ ExpertWeights Checkpoint::experts(const Device& device, int64_t layer) const {
   return experts;
 }
 
+void Checkpoint::let_go(const Weight& weight) const {
+  for (const Buffer* buffer : {&weight.data, &weight.scales, &weight.biases}) {
+    if (buffer->valid()) impl_->tensors.let_go({buffer->data(), buffer->byte_len()});
+  }
+}
+
 Buffer Checkpoint::tensor(const Device& device, std::string_view name,
                           const Shape& expected_shape) const {
   const auto stored = impl_->names->plain(name);

@@ -169,4 +169,15 @@ TensorTable TensorTable::from_directory(const std::string& directory,
   return table;
 }
 
+void TensorTable::let_go(std::span<const std::byte> bytes) const {
+  for (const auto& [name, tensor] : tensors_) {
+    const auto file = tensor.file->bytes();
+    const std::less_equal<const std::byte*> not_after;
+    if (not_after(file.data(), bytes.data()) &&
+        not_after(bytes.data() + bytes.size(), file.data() + file.size())) {
+      return tensor.file->let_go(bytes);
+    }
+  }
+}
+
 }  // namespace mlxn::checkpoint

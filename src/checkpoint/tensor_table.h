@@ -44,6 +44,8 @@ class TensorTable {
   const std::string& where() const { return where_; }
   const StoredTensor* find(std::string_view name) const;
   const std::map<std::string, StoredTensor, std::less<>>& all() const { return tensors_; }
+  // If a file of the table maps these bytes, they leave memory until they are read again.
+  void let_go(std::span<const std::byte> bytes) const;
 
  private:
   void add_file(const std::string& path);

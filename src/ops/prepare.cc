@@ -1,21 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Repacking of weights. The CPU kernels transpose codes on the way from the file's layout to the
-// registers, so no format has a packed form there.
+// Repacking of weights. On the CPU formats of codes and scales become panels of sixteen rows
+// (quant/panels.h); dense weights run as they are.
+#include <limits>
 #include <string>
 
+#include "kernels/matmul/pack.h"
+#include "mlxn/stream.h"
 #include "mlxn/weight.h"
 #include "ops/weight_operand.h"
+#include "quant/panels.h"
 
 namespace mlxn {
 
 Weight prepare(const Device& device, const Weight& weight) {
   ops::check_weight_operand("prepare", "weight", weight, device);
-  return weight;
+  if (weight.packed || !quant::has_panels(weight.format)) return weight;
+  const quant::WeightView view = quant::view_of(weight);
+  Weight prepared = weight;
+  prepared.packed = device.alloc(u8, {quant::panel_layout(view).total_bytes});
+  Stream stream(device);
+  backends::Access access;
+  ops::read_weight(access, weight);
+  access.write(prepared.packed);
+  kernels::matmul::launch_pack(stream.impl(), view, std::move(access), prepared.packed.data());
+  stream.commit().wait();
+  return prepared;
 }
 
 size_t prepared_bytes(const Device& device, const Weight& weight) {
   ops::check_weight_operand("prepared_bytes", "weight", weight, device);
-  return 0;
+  if (!quant::has_panels(weight.format)) return 0;
+  return static_cast<size_t>(quant::panel_layout(quant::view_of(weight)).total_bytes);
 }
 
 }  // namespace mlxn

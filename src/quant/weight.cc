@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "mlxn/error.h"
 #include "quant/affine.h"
+#include "quant/panels.h"
 #include "quant/registry.h"
 #include "quant/weight_view.h"
 
@@ -42,7 +43,12 @@ class WeightCheck {
     const int64_t row_bytes = quant::row_bytes(weight_.format, weight_.bits, weight_.cols());
     check_buffer("data", weight_.data, data_dtype(weight_.format), total(row_bytes),
                  traits_.alignment);
-    if (weight_.format != Format::kAffine) return;
+    if (weight_.format == Format::kAffine) check_scales();
+    if (weight_.packed.valid()) check_packed();
+  }
+
+ private:
+  void check_scales() const {
     const DType dtype = weight_.scales.dtype();
     const auto scale_size = static_cast<int64_t>(size_of(dtype));
     const int64_t scale_bytes = total(weight_.cols() / weight_.group_size * scale_size);
@@ -53,7 +59,17 @@ class WeightCheck {
     }
   }
 
- private:
+  void check_packed() const {
+    if (!quant::has_panels(weight_.format)) {
+      fail("packed", "a buffer", fmt::format("none for {}", traits_.name));
+    }
+    const int64_t bytes = quant::panel_layout(quant::view_of(weight_)).total_bytes;
+    if (weight_.packed.byte_len() != static_cast<size_t>(bytes)) {
+      fail("packed", fmt::format("{} bytes", weight_.packed.byte_len()),
+           fmt::format("{}, as prepare() makes", bytes));
+    }
+  }
+
   [[noreturn]] void fail(std::string_view parameter, std::string found,
                          std::string required) const {
     throw Error(ErrorKind::kInvalidArgument, ErrorDetail{std::string(what_), std::string(parameter),

@@ -64,22 +64,31 @@ void RoundToLevels(const float* x, float inverse, int32_t* q) {
   }
 }
 
-// Narrows eight integers at a time and puts their bytes in the order of the pairs.
-void StorePairs(const int32_t* q, PairOrder order, int16_t* out) {
-  alignas(16) static constexpr uint8_t kBytes[16] = {0, 1, 4,  5,  2,  3,  6,  7,
-                                                     8, 9, 12, 13, 10, 11, 14, 15};
-  alignas(16) static constexpr uint8_t kNibbles[16] = {0, 1, 8,  9,  2, 3, 10, 11,
-                                                       4, 5, 12, 13, 6, 7, 14, 15};
-  const uint8_t* index = order == PairOrder::kBytes ? kBytes : kNibbles;
-#if HWY_TARGET == HWY_SCALAR
-  for (int i = 0; i < kBlock; ++i) {
-    out[i] = static_cast<int16_t>(q[i / 8 * 8 + index[i % 8 * 2] / 2]);
+void StoreInOrder(const int32_t* q, int pair_distance, int16_t* out) {
+  int at = 0;
+  for (; at + 2 * pair_distance <= kBlock; at += 2 * pair_distance) {
+    for (int t = 0; t < pair_distance; ++t) {
+      out[at + 2 * t] = static_cast<int16_t>(q[at + t]);
+      out[at + 2 * t + 1] = static_cast<int16_t>(q[at + t + pair_distance]);
+    }
   }
+  for (; at < kBlock; ++at) out[at] = static_cast<int16_t>(q[at]);
+}
+
+// Narrows the integers and puts them in the order of the pairs.
+void StorePairs(const int32_t* q, int pair_distance, int16_t* out) {
+#if HWY_TARGET == HWY_SCALAR
+  StoreInOrder(q, pair_distance, out);
 #else
+  alignas(16) static constexpr uint8_t kTwo[16] = {0, 1, 4,  5,  2,  3,  6,  7,
+                                                   8, 9, 12, 13, 10, 11, 14, 15};
+  alignas(16) static constexpr uint8_t kFour[16] = {0, 1, 8,  9,  2, 3, 10, 11,
+                                                    4, 5, 12, 13, 6, 7, 14, 15};
+  if (pair_distance != 2 && pair_distance != 4) return StoreInOrder(q, pair_distance, out);
   const hn::CappedTag<int32_t, 4> d32;
   const hn::CappedTag<int16_t, 8> d16;
   const hn::CappedTag<uint8_t, 16> d8;
-  const auto places = hn::Load(d8, index);
+  const auto places = hn::Load(d8, pair_distance == 2 ? kTwo : kFour);
   for (int i = 0; i < kBlock; i += 8) {
     const auto low = hn::Load(d32, q + i), high = hn::Load(d32, q + i + 4);
     const auto narrow = hn::ReorderDemote2To(d16, low, high);
@@ -116,13 +125,13 @@ void QuantiseBlock(const float* x, const ActivationLayout& layout, ActivationBlo
   }
   alignas(64) int32_t q[kBlock];
   RoundToLevels(lift ? lifted : x, static_cast<float>(kMaxLevel) / max, q);
-  StorePairs(q, layout.order, block.q);
+  StorePairs(q, layout.pair_distance, block.q);
   const int32_t sum[2] = {SumOfHalf(q), SumOfHalf(q + kBlock / 2)};
   block.scale = max / static_cast<float>(kMaxLevel);
   if (lift) block.scale /= kLift;
   block.sum = static_cast<float>(sum[0] + sum[1]);
-  block.offset[0] = -layout.code_offset * (layout.split_halves ? sum[0] : sum[0] + sum[1]);
-  block.offset[1] = layout.split_halves ? -layout.code_offset * sum[1] : 0;
+  block.offset[0] = layout.code_factor * (layout.has_halves ? sum[0] : sum[0] + sum[1]);
+  block.offset[1] = layout.has_halves ? layout.code_factor * sum[1] : 0;
 }
 
 void Quantise(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
@@ -147,19 +156,6 @@ namespace mlxn::kernels::matmul {
 
 HWY_EXPORT(Quantise);
 HWY_EXPORT(Widen);
-
-ActivationLayout activation_layout(const quant::WeightView& weight) {
-  switch (weight.format) {
-    case Format::kQ4_0:
-      return {PairOrder::kBytes, 8, false};
-    case Format::kQ6_K:
-      return {PairOrder::kBytes, 32, true};
-    case Format::kAffine:
-      return {weight.bits == 4 ? PairOrder::kNibbles : PairOrder::kBytes, 0, false};
-    default:
-      return {PairOrder::kBytes, 0, false};
-  }
-}
 
 int64_t activation_row_bytes(const MatmulParams& p) {
   return p.weight.cols / kBlock * static_cast<int64_t>(sizeof(ActivationBlock));

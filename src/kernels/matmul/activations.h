@@ -15,25 +15,23 @@ inline constexpr int kBlock = 32;
 // products take bytes.
 inline constexpr int kMaxLevel = 32639;
 
-// The order of the 32 integers: the i-th pair of a block meets the i-th vector of weight codes.
-enum class PairOrder : uint8_t {
-  kBytes,    // each 4 elements as (0, 2), (1, 3): what 16-bit masks make of bytes
-  kNibbles,  // each 8 elements as (0, 4), (1, 5), (2, 6), (3, 7): the same of nibbles
-};
-
 struct ActivationBlock {
   int16_t q[kBlock];
   float scale;        // NaN if an element is NaN or infinite (then q is zero)
   float sum;          // of q; exact
-  int32_t offset[2];  // -(code offset of the format) * sum over each half; [0] the total if the
-                      // format has one scale per block
+  int32_t offset[2];  // code_factor * sum over each half; [0] the total if the format has one scale
+                      // per block
 };
 static_assert(sizeof(ActivationBlock) == 80);
 
+// What staging must know of the format of the weight.
 struct ActivationLayout {
-  PairOrder order;
-  int code_offset;    // 8: a weight code c means c - 8
-  bool split_halves;  // the format has a scale per 16 elements
+  // The 32 integers are stored as 16 pairs, each of which meets one vector of weight codes: pair t
+  // of a group of 2 * pair_distance elements is (t, t + pair_distance). Elements that fill no group
+  // follow in order.
+  int pair_distance;
+  int code_factor;  // -8: a weight code c means c - 8; 1: the halves have biases
+  bool has_halves;  // scales per 16 elements
 };
 ActivationLayout activation_layout(const quant::WeightView& weight);
 

@@ -10,6 +10,7 @@
 #include "backends/cpu/cpu_stream.h"
 #include "kernels/matmul/test_cases.h"
 #include "mlxn/ops/matmul.h"
+#include "quant/panels.h"
 
 namespace mlxn {
 namespace {
@@ -70,7 +71,7 @@ Buffer repeat(const Device& device, const Buffer& one, int64_t times) {
   return all;
 }
 
-void bench_matmul(benchmark::State& state, const WeightKind& kind) {
+void bench_matmul(benchmark::State& state, const WeightKind& kind, bool prepared) {
   const int64_t rows = state.range(0);
   const int threads = static_cast<int>(state.range(1));
   const double bandwidth = rows == 1 ? read_bandwidth(threads) : 0.0;
@@ -85,7 +86,7 @@ void bench_matmul(benchmark::State& state, const WeightKind& kind) {
     w.data = repeat(device, unique.data, kN / kUnique);
     w.scales = repeat(device, unique.scales, kN / kUnique);
     w.biases = repeat(device, unique.biases, kN / kUnique);
-    return w;
+    return prepared ? prepare(device, w) : w;
   };
   std::vector<Weight> weights = {make()};
   const size_t bytes = stored_bytes(weights[0]);
@@ -118,11 +119,15 @@ const bool registered = [] {
                                    {Format::kBF16},
                                    {Format::kF32}};
   for (const WeightKind& kind : kinds) {
-    benchmark::RegisterBenchmark(("matmul/" + kind.name()).c_str(), bench_matmul, kind)
-        ->ArgNames({"rows", "threads"})
-        ->ArgsProduct({{1, 512}, {1, 2}})
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+    for (bool prepared : {true, false}) {
+      if (prepared && !quant::has_panels(kind.format)) continue;
+      const std::string name = "matmul/" + kind.name() + (prepared ? "/prepared" : "");
+      benchmark::RegisterBenchmark(name.c_str(), bench_matmul, kind, prepared)
+          ->ArgNames({"rows", "threads"})
+          ->ArgsProduct({{1, 512}, {1, 2}})
+          ->UseRealTime()
+          ->Unit(benchmark::kMillisecond);
+    }
   }
   return true;
 }();

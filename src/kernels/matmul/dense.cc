@@ -31,6 +31,7 @@ constexpr int kTileM = 2, kTileN = 4, kFlush = 8;
 #else
 constexpr int kTileM = 2, kTileN = 4, kFlush = 32;
 #endif
+constexpr int64_t kChunk = 2 * kFlush;  // vectors of each row of x: 64 rows are 128 KiB at most
 constexpr int kVectorN = 8;  // weight rows at once for one row of x: independent sums hide latency
 
 HWY_INLINE V LoadWide(const float* p) { return hn::LoadU(D(), p); }
@@ -58,86 +59,127 @@ HWY_INLINE void Accumulate(const float* const* x, const T* const* w, int64_t k, 
   }
 }
 
-// out[m][n] = x[m] . w[n]; out rows are kOutStride apart.
+// totals += x . w over whole vectors [begin, end) of the rows, kFlush of them at a time; totals:
+// one vector of kM rows of kN, `stride` vectors apart. begin is a multiple of kFlush.
 template <int kM, int kN, typename T>
-void DotTile(const float* const* x, const T* const* w, int64_t dim, float* out, int out_stride) {
+HWY_INLINE void AddBlocks(const float* const* x, const T* const* w, int64_t begin, int64_t end,
+                          float* totals, int64_t stride) {
   const D d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  V totals[kM][kN];
-  for (auto& row : totals) {
-    for (V& v : row) v = hn::Zero(d);
-  }
-  const int64_t whole = dim / lanes;
-  for (int64_t step = 0; step < whole; step += kFlush) {
+  for (int64_t step = begin; step < end; step += kFlush) {
     V sums[kM][kN];
     for (auto& row : sums) {
       for (V& v : row) v = hn::Zero(d);
     }
-    Accumulate<kM, kN>(x, w, step * lanes,
-                       static_cast<int>(std::min<int64_t>(kFlush, whole - step)), sums);
+    Accumulate<kM, kN>(x, w, step * lanes, static_cast<int>(std::min<int64_t>(kFlush, end - step)),
+                       sums);
     for (int m = 0; m < kM; ++m) {
-      for (int n = 0; n < kN; ++n) totals[m][n] = hn::Add(totals[m][n], sums[m][n]);
-    }
-  }
-  if (whole * lanes < dim) {
-    // The last elements, padded with zeros: nothing is read past a row.
-    const size_t rest = static_cast<size_t>(dim - whole * lanes);
-    HWY_ALIGN float x_rest[kM][hn::MaxLanes(D())] = {};
-    HWY_ALIGN T w_rest[kN][hn::MaxLanes(D())];
-    memset(w_rest, 0, sizeof(w_rest));
-    const float* x_rows[kM];
-    const T* w_rows[kN];
-    for (int m = 0; m < kM; ++m) {
-      memcpy(x_rest[m], x[m] + whole * lanes, rest * sizeof(float));
-      x_rows[m] = x_rest[m];
-    }
-    for (int n = 0; n < kN; ++n) {
-      memcpy(w_rest[n], w[n] + whole * lanes, rest * sizeof(T));
-      w_rows[n] = w_rest[n];
-    }
-    Accumulate<kM, kN>(x_rows, w_rows, 0, 1, totals);
-  }
-  for (int m = 0; m < kM; ++m) {
-    for (int n = 0; n < kN; ++n) {
-      out[m * out_stride + n] = hn::GetLane(hn::SumOfLanes(d, totals[m][n]));
-    }
-  }
-}
-
-// m <= kM rows: the instance for exactly m.
-template <int kM, int kN, typename T>
-void DotTileRows(int m, const float* const* x, const T* const* w, int64_t dim, float* out,
-                 int out_stride) {
-  if (m == kM) return DotTile<kM, kN>(x, w, dim, out, out_stride);
-  if constexpr (kM > 1) DotTileRows<kM - 1, kN>(m, x, w, dim, out, out_stride);
-}
-
-template <typename T>
-void RunTyped(const Tile& tile) {
-  const MatmulParams& p = *tile.params;
-  const int64_t dim = p.weight.cols;
-  const int rows = tile.rows->count;
-  const int panel = rows == 1 ? kVectorN : kTileN;
-  const float* x[kMaxTileRows];
-  for (int m = 0; m < rows; ++m) x[m] = reinterpret_cast<const float*>(tile.staged_row(m));
-  float out[kMaxTileRows * kVectorN];
-  for (int64_t n = tile.n_begin; n < tile.n_end; n += panel) {
-    const T* w[kVectorN];
-    for (int i = 0; i < panel; ++i) {
-      w[i] = reinterpret_cast<const T*>(
-          p.weight.row_data(tile.expert, std::min(n + i, p.weight.rows - 1)));
-    }
-    if (rows == 1) {
-      DotTile<1, kVectorN>(x, w, dim, out, panel);
-    } else {
-      for (int m = 0; m < rows; m += kTileM) {
-        DotTileRows<kTileM, kTileN>(std::min(kTileM, rows - m), x + m, w, dim, out + m * panel,
-                                    panel);
+      for (int n = 0; n < kN; ++n) {
+        float* total = totals + (m * stride + n) * lanes;
+        hn::Store(hn::Add(hn::Load(d, total), sums[m][n]), d, total);
       }
     }
-    const int64_t count = std::min<int64_t>(panel, tile.n_end - n);
+  }
+}
+
+// totals += the last dim % lanes products, padded with zeros: nothing is read past a row.
+template <int kM, int kN, typename T>
+HWY_INLINE void AddRest(const float* const* x, const T* const* w, int64_t dim, float* totals,
+                        int64_t stride) {
+  const D d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), whole = dim / lanes * lanes;
+  const size_t rest = static_cast<size_t>(dim - whole);
+  HWY_ALIGN float x_rest[kM][hn::MaxLanes(D())] = {};
+  HWY_ALIGN T w_rest[kN][hn::MaxLanes(D())];
+  memset(w_rest, 0, sizeof(w_rest));
+  const float* x_rows[kM];
+  const T* w_rows[kN];
+  for (int m = 0; m < kM; ++m) {
+    memcpy(x_rest[m], x[m] + whole, rest * sizeof(float));
+    x_rows[m] = x_rest[m];
+  }
+  for (int n = 0; n < kN; ++n) {
+    memcpy(w_rest[n], w[n] + whole, rest * sizeof(T));
+    w_rows[n] = w_rest[n];
+  }
+  V sums[kM][kN];
+  for (int m = 0; m < kM; ++m) {
+    for (int n = 0; n < kN; ++n) sums[m][n] = hn::Load(d, totals + (m * stride + n) * lanes);
+  }
+  Accumulate<kM, kN>(x_rows, w_rows, 0, 1, sums);
+  for (int m = 0; m < kM; ++m) {
+    for (int n = 0; n < kN; ++n) hn::Store(sums[m][n], d, totals + (m * stride + n) * lanes);
+  }
+}
+
+// Vectors [begin, end) of m <= kM rows, and the rest of the rows if `end` is the last vector: the
+// instance for exactly m.
+template <int kM, int kN, typename T>
+void AddRows(int m, const float* const* x, const T* const* w, int64_t begin, int64_t end,
+             int64_t dim, float* totals, int64_t stride) {
+  if (m == kM) {
+    const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
+    AddBlocks<kM, kN>(x, w, begin, end, totals, stride);
+    if (end == dim / lanes && dim % lanes != 0) AddRest<kM, kN>(x, w, dim, totals, stride);
+    return;
+  }
+  if constexpr (kM > 1) AddRows<kM - 1, kN>(m, x, w, begin, end, dim, totals, stride);
+}
+
+// Weight rows from n on, `count` <= kGroupN of them; past the end of the weight the last repeats.
+constexpr int kGroupN = 32;
+template <typename T>
+struct WeightRows {
+  const T* w[kGroupN];
+  WeightRows(const Tile& tile, int64_t n) {
+    const quant::WeightView& weight = tile.params->weight;
+    for (int i = 0; i < kGroupN; ++i) {
+      w[i] = reinterpret_cast<const T*>(
+          weight.row_data(tile.expert, std::min(n + i, weight.rows - 1)));
+    }
+  }
+};
+
+// kGroupN weight rows at a time. Rows of x pass in chunks, so that the chunk of up to 64 rows stays
+// in the second-level cache while the weight rows go by.
+template <typename T>
+void RunTyped(const Tile& tile) {
+  const D d;
+  const MatmulParams& p = *tile.params;
+  const int64_t dim = p.weight.cols, lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t whole = dim / lanes;
+  const int rows = tile.rows->count;
+  const float* x[kMaxTileRows];
+  for (int m = 0; m < rows; ++m) x[m] = reinterpret_cast<const float*>(tile.staged_row(m));
+  const int64_t chunk = rows == 1 ? std::max<int64_t>(whole, 1) : kChunk;
+  HWY_ALIGN float totals[kMaxTileRows * kGroupN * hn::MaxLanes(D())];
+  for (int64_t n = tile.n_begin; n < tile.n_end; n += kGroupN) {
+    const WeightRows<T> weight(tile, n);
+    const int64_t count = std::min<int64_t>(kGroupN, tile.n_end - n);
+    std::fill_n(totals, rows * kGroupN * lanes, 0.0f);
+    int64_t begin = 0;
+    do {
+      const int64_t end = std::min(whole, begin + chunk);
+      if (rows == 1) {
+        for (int i = 0; i < count; i += kVectorN) {
+          AddRows<1, kVectorN>(1, x, weight.w + i, begin, end, dim, totals + i * lanes, kGroupN);
+        }
+      } else {
+        for (int i = 0; i < count; i += kTileN) {
+          for (int m = 0; m < rows; m += kTileM) {
+            AddRows<kTileM, kTileN>(std::min(kTileM, rows - m), x + m, weight.w + i, begin, end,
+                                    dim, totals + (m * kGroupN + i) * lanes, kGroupN);
+          }
+        }
+      }
+      begin = end;
+    } while (begin < whole);
+    float out[kGroupN];
     for (int m = 0; m < rows; ++m) {
-      store_row(p, tile.rows->out_row[m], n, count, out + m * panel);
+      for (int i = 0; i < count; ++i) {
+        out[i] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, totals + (m * kGroupN + i) * lanes)));
+      }
+      store_row(p, tile.rows->out_row[m], n, count, out);
     }
   }
 }

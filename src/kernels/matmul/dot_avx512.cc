@@ -4,16 +4,16 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
+#include "base/checked.h"
 #include "kernels/matmul/activations.h"
+#include "kernels/matmul/code_tables.h"
 #include "kernels/matmul/cpu.h"
 #include "kernels/matmul/tile.h"
-#include "quant/affine.h"
-#include "quant/q4_0.h"
-#include "quant/q4_k.h"
-#include "quant/q6_k.h"
-#include "quant/q8_0.h"
+#include "quant/blocks.h"
+#include "quant/panels.h"
 
 #pragma GCC push_options
 // GCC 12's own header reads the "undefined" vectors that its intrinsics start from.
@@ -31,9 +31,17 @@ inline __m512i dot_pairs(__m512i sum, __m512i w, __m512i x) {
 
 #include "kernels/matmul/lanes_avx512.h"
 //
+#include "kernels/matmul/panel_source.h"
+//
 #include "kernels/matmul/panel_formats.h"
 //
+#include "kernels/matmul/panel_formats_k.h"
+//
+#include "kernels/matmul/panel_arrays.h"
+//
 #include "kernels/matmul/panel_dot.h"
+//
+#include "kernels/matmul/codecs.h"
 
 }  // namespace
 

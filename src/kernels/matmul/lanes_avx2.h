@@ -5,7 +5,8 @@
 
 struct Lanes {
   static constexpr int kRows = 8;
-  static constexpr int kTileRows = 4;  // rows of x at once: 4 + 4 accumulators out of 16 registers
+  // Panels and rows of x at once: 4 integer and 4 float sums out of 16 registers.
+  static constexpr int kTilePanels = 1, kTileRows = 4;
   using Int = __m256i;
   using Float = __m256;
 
@@ -24,6 +25,7 @@ struct Lanes {
   static Int shift_right_16(Int v) {
     return _mm256_srli_epi16(v, kBits);
   }
+  static Int shift_right_16(Int v, int bits) { return _mm256_srli_epi16(v, bits); }
   template <int kBits>
   static Int shift_left_16(Int v) {
     return _mm256_slli_epi16(v, kBits);
@@ -47,15 +49,41 @@ struct Lanes {
         _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
   }
 
-  // Bits of `packed`, in order, to the places where `mask` has ones.
-  static uint64_t spread(uint64_t packed, uint64_t mask) { return _pdep_u64(packed, mask); }
+  static Int max(Int a, Int b) { return _mm256_max_epi32(a, b); }
 
-  // sum += w.lo16 * q[0] + w.hi16 * q[1] in each lane.
-  static Int dot(Int sum, Int w, const int16_t* q) {
-    int32_t pair;
-    std::memcpy(&pair, q, sizeof(pair));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(w, _mm256_set1_epi32(pair)));
+  // kRows values that lie side by side.
+  static Int load_u8(const std::byte* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }
+  static Int load_u16(const std::byte* p) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Float load_f16(const std::byte* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+
+  // Bytes that 4-bit codes stand for.
+  using Table = __m256i;
+  static Table load_table(const uint8_t* values) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+  }
+  static Int look_up(Table table, Int codes) { return _mm256_shuffle_epi8(table, codes); }
+
+  // Byte j of each lane = 16 * (bit shift + j of the lane of v): the factor has ones at bits 4, 11,
+  // 18 and 25, which bring bit j to bit 4 of byte j, without carries.
+  static Int spread_fifth_bits(Int v, int shift) {
+    const Int nibble = _mm256_and_si256(_mm256_srli_epi32(v, shift), _mm256_set1_epi32(15));
+    return _mm256_and_si256(_mm256_mullo_epi32(nibble, _mm256_set1_epi32(0x02040810)),
+                            _mm256_set1_epi32(0x10101010));
+  }
+
+  // Two activations for all lanes, and sum += w.lo16 * x.lo16 + w.hi16 * x.hi16.
+  static Int pair(const int16_t* q) {
+    int32_t bits;
+    std::memcpy(&bits, q, sizeof(bits));
+    return _mm256_set1_epi32(bits);
+  }
+  static Int dot(Int sum, Int w, Int x) { return _mm256_add_epi32(sum, _mm256_madd_epi16(w, x)); }
 
   // Lane r of out[i] = bytes 4i .. 4i + 3 of the 16 bytes at rows[r] + offset: two rows per
   // register in 128-bit parts, then a 4 x 4 transposition inside the parts.
@@ -78,11 +106,11 @@ struct Lanes {
     out[3] = _mm256_unpackhi_epi64(high01, high23);
   }
 
-  // Lane r of out[i] = bytes 4i .. 4i + 3 of the kLineBytes at rows[r] + offset.
-  static constexpr int kLineBytes = 32;
-  static void gather_line(const std::byte* const* rows, int64_t offset, Int out[8]) {
-    gather_16_bytes(rows, offset, out);
-    gather_16_bytes(rows, offset + 16, out + 4);
+  // Lane r = the 4 bytes at rows[r] + offset.
+  static Int gather_word(const std::byte* const* rows, int64_t offset) {
+    alignas(32) int32_t words[kRows];
+    for (int r = 0; r < kRows; ++r) std::memcpy(&words[r], rows[r] + offset, sizeof(words[r]));
+    return load(words);
   }
 
   // The f16 at rows[r] + offset.

@@ -6,7 +6,8 @@
 
 struct Lanes {
   static constexpr int kRows = 16;
-  static constexpr int kTileRows = 8;  // rows of x at once: 8 + 8 accumulators out of 32 registers
+  // Panels and rows of x at once: 12 integer and 12 float sums out of 32 registers.
+  static constexpr int kTilePanels = 2, kTileRows = 6;
   using Int = __m512i;
   using Float = __m512;
 
@@ -23,6 +24,7 @@ struct Lanes {
   static Int shift_right_16(Int v) {
     return _mm512_srli_epi16(v, kBits);
   }
+  static Int shift_right_16(Int v, int bits) { return _mm512_srli_epi16(v, bits); }
   template <int kBits>
   static Int shift_left_16(Int v) {
     return _mm512_slli_epi16(v, kBits);
@@ -42,15 +44,42 @@ struct Lanes {
   // The f16 in the low half of each lane.
   static Float low_f16(Int v) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)); }
 
-  // Bits of `packed`, in order, to the places where `mask` has ones.
-  static uint64_t spread(uint64_t packed, uint64_t mask) { return _pdep_u64(packed, mask); }
+  static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
 
-  // sum += w.lo16 * q[0] + w.hi16 * q[1] in each lane.
-  static Int dot(Int sum, Int w, const int16_t* q) {
-    int32_t pair;
-    std::memcpy(&pair, q, sizeof(pair));
-    return dot_pairs(sum, w, _mm512_set1_epi32(pair));
+  // kRows values that lie side by side.
+  static Int load_u8(const std::byte* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  static Int load_u16(const std::byte* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static Float load_f16(const std::byte* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+
+  // Bytes that 4-bit codes stand for.
+  using Table = __m512i;
+  static Table load_table(const uint8_t* values) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+  }
+  static Int look_up(Table table, Int codes) { return _mm512_shuffle_epi8(table, codes); }
+
+  // Byte j of each lane = 16 * (bit shift + j of the lane of v).
+  static Int spread_fifth_bits(Int v, int shift) {
+    const Int spread =
+        _mm512_set_epi32(0x10101010, 0x10101000, 0x10100010, 0x10100000, 0x10001010, 0x10001000,
+                         0x10000010, 0x10000000, 0x00101010, 0x00101000, 0x00100010, 0x00100000,
+                         0x00001010, 0x00001000, 0x00000010, 0x00000000);
+    return _mm512_permutexvar_epi32(_mm512_srli_epi32(v, shift), spread);
+  }
+
+  // Two activations for all lanes, and sum += w.lo16 * x.lo16 + w.hi16 * x.hi16.
+  static Int pair(const int16_t* q) {
+    int32_t bits;
+    std::memcpy(&bits, q, sizeof(bits));
+    return _mm512_set1_epi32(bits);
+  }
+  static Int dot(Int sum, Int w, Int x) { return dot_pairs(sum, w, x); }
 
   // Lane r of out[i] = bytes 4i .. 4i + 3 of the 16 bytes at rows[r] + offset: four rows per
   // register in 128-bit parts, then a 4 x 4 transposition inside the parts.
@@ -76,37 +105,11 @@ struct Lanes {
     out[3] = _mm512_unpackhi_epi64(high01, high23);
   }
 
-  // Lane r of out[i] = bytes 4i .. 4i + 3 of the kLineBytes at rows[r] + offset. Whole cache lines:
-  // rows a multiple of 4 KiB apart share the 8 ways of one set of the first-level cache, and a
-  // second visit to a line would find it gone.
-  static constexpr int kLineBytes = 64;
-  static void gather_line(const std::byte* const* rows, int64_t offset, Int out[16]) {
-    Int pairs[16], quads[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {  // pairs: rows i, i + 1; words 0, 1 and 2, 3 of each part
-      const Int a = _mm512_loadu_si512(rows[i] + offset);
-      const Int b = _mm512_loadu_si512(rows[i + 1] + offset);
-      pairs[i] = _mm512_unpacklo_epi32(a, b);
-      pairs[i + 1] = _mm512_unpackhi_epi32(a, b);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {  // quads[i + w]: rows i .. i + 3, word w of each part
-      quads[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
-      quads[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
-      quads[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
-      quads[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int w = 0; w < 4; ++w) {  // parts 0, 1 and 2, 3 of rows 0 .. 7 and 8 .. 15
-      const Int low0 = _mm512_shuffle_i32x4(quads[w], quads[4 + w], 0x44);
-      const Int high0 = _mm512_shuffle_i32x4(quads[w], quads[4 + w], 0xee);
-      const Int low1 = _mm512_shuffle_i32x4(quads[8 + w], quads[12 + w], 0x44);
-      const Int high1 = _mm512_shuffle_i32x4(quads[8 + w], quads[12 + w], 0xee);
-      out[w] = _mm512_shuffle_i32x4(low0, low1, 0x88);
-      out[4 + w] = _mm512_shuffle_i32x4(low0, low1, 0xdd);
-      out[8 + w] = _mm512_shuffle_i32x4(high0, high1, 0x88);
-      out[12 + w] = _mm512_shuffle_i32x4(high0, high1, 0xdd);
-    }
+  // Lane r = the 4 bytes at rows[r] + offset.
+  static Int gather_word(const std::byte* const* rows, int64_t offset) {
+    alignas(64) int32_t words[kRows];
+    for (int r = 0; r < kRows; ++r) std::memcpy(&words[r], rows[r] + offset, sizeof(words[r]));
+    return load(words);
   }
 
   // The f16 at rows[r] + offset.

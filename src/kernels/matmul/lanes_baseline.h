@@ -5,7 +5,7 @@
 
 struct Lanes {
   static constexpr int kRows = 4;
-  static constexpr int kTileRows = 4;
+  static constexpr int kTilePanels = 1, kTileRows = 4;
   struct Int {
     uint32_t v[kRows];
   };
@@ -60,6 +60,9 @@ struct Lanes {
   static Int shift_right_16(Int a) {
     return map_16(a, [](uint16_t v) { return static_cast<uint32_t>(v >> kBits); });
   }
+  static Int shift_right_16(Int a, int bits) {
+    return map_16(a, [&](uint16_t v) { return static_cast<uint32_t>(v >> bits); });
+  }
   template <int kBits>
   static Int shift_left_16(Int a) {
     return map_16(a, [](uint16_t v) { return static_cast<uint32_t>(v) << kBits; });
@@ -99,18 +102,59 @@ struct Lanes {
     return map<Float>(a, [](uint32_t v) { return mlxn::to_float(F16{static_cast<uint16_t>(v)}); });
   }
 
-  // Bits of `packed`, in order, to the places where `mask` has ones.
-  static uint64_t spread(uint64_t packed, uint64_t mask) {
-    uint64_t out = 0;
-    for (; mask != 0; mask &= mask - 1, packed >>= 1) out |= (packed & 1) * (mask & (~mask + 1));
-    return out;
+  static Int max(Int a, Int b) {
+    for (int i = 0; i < kRows; ++i) {
+      if (static_cast<int32_t>(a.v[i]) < static_cast<int32_t>(b.v[i])) a.v[i] = b.v[i];
+    }
+    return a;
   }
 
-  // sum += w.lo16 * q[0] + w.hi16 * q[1] in each lane.
-  static Int dot(Int sum, Int w, const int16_t* q) {
+  // kRows values that lie side by side.
+  static Int load_u8(const std::byte* p) {
+    Int out;
+    for (int i = 0; i < kRows; ++i) out.v[i] = static_cast<uint32_t>(p[i]);
+    return out;
+  }
+  static Int load_u16(const std::byte* p) {
+    uint16_t values[kRows];
+    std::memcpy(values, p, sizeof(values));
+    Int out;
+    for (int i = 0; i < kRows; ++i) out.v[i] = values[i];
+    return out;
+  }
+  static Float load_f16(const std::byte* p) { return low_f16(load_u16(p)); }
+
+  // Bytes that 4-bit codes stand for.
+  using Table = const uint8_t*;
+  static Table load_table(const uint8_t* values) { return values; }
+  static Int look_up(Table table, Int codes) {
+    return map<Int>(codes, [&](uint32_t v) {
+      uint32_t out = 0;
+      for (int j = 0; j < 32; j += 8) out |= uint32_t{table[v >> j & 15]} << j;
+      return out;
+    });
+  }
+
+  // Byte j of each lane = 16 * (bit shift + j of the lane of v).
+  static Int spread_fifth_bits(Int a, int shift) {
+    return map<Int>(a, [&](uint32_t v) {
+      uint32_t out = 0;
+      for (int j = 0; j < 4; ++j) out |= (v >> (shift + j) & 1) << (8 * j + 4);
+      return out;
+    });
+  }
+
+  // Two activations for all lanes, and sum += w.lo16 * x.lo16 + w.hi16 * x.hi16.
+  static Int pair(const int16_t* q) {
+    int32_t bits;
+    std::memcpy(&bits, q, sizeof(bits));
+    return splat(bits);
+  }
+  static Int dot(Int sum, Int w, Int x) {
+    const auto low = [](uint32_t v) { return int32_t{static_cast<int16_t>(v)}; };
     for (int i = 0; i < kRows; ++i) {
-      const int32_t low = static_cast<int16_t>(w.v[i]), high = static_cast<int16_t>(w.v[i] >> 16);
-      sum.v[i] += static_cast<uint32_t>(low * q[0] + high * q[1]);
+      sum.v[i] +=
+          static_cast<uint32_t>(low(w.v[i]) * low(x.v[i]) + low(w.v[i] >> 16) * low(x.v[i] >> 16));
     }
     return sum;
   }
@@ -124,11 +168,11 @@ struct Lanes {
     }
   }
 
-  // Lane r of out[i] = bytes 4i .. 4i + 3 of the kLineBytes at rows[r] + offset.
-  static constexpr int kLineBytes = 32;
-  static void gather_line(const std::byte* const* rows, int64_t offset, Int out[8]) {
-    gather_16_bytes(rows, offset, out);
-    gather_16_bytes(rows, offset + 16, out + 4);
+  // Lane r = the 4 bytes at rows[r] + offset.
+  static Int gather_word(const std::byte* const* rows, int64_t offset) {
+    Int out;
+    for (int r = 0; r < kRows; ++r) std::memcpy(&out.v[r], rows[r] + offset, sizeof(uint32_t));
+    return out;
   }
 
   // The f16 at rows[r] + offset.

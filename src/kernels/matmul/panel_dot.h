@@ -1,43 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of quantised activations times a panel of kRows weight rows, over Lanes and the formats of
-// panel_formats.h. Included inside the same anonymous namespace.
+// Rows of quantised activations times panels of kRows weight rows, over Lanes and the codecs of
+// panel_formats*.h. Included inside the same anonymous namespace.
 //
 // For each block of 32 elements the integer sum of codes times activations is exact; then, in f32,
-//   t = scale * sum (+ bias * sum of activations, or + second scale * sum of the second half)
+//   t = scale * sum (+ bias * sum of activations)    per half of the block if its scales are
 //   acc = fma(activation scale, t, acc)
 // block after block. Every path and every instruction set does these same operations, so the bits
 // of an output depend on nothing but its row of x and its row of w.
 #pragma once
 
-constexpr int kPackedBlocks = 16;  // blocks decoded at once: 512 codes x 16 rows are 16 KiB
-constexpr int kDirectRows = 2;     // up to here decoded codes go straight into the dot products
+constexpr int kDirectRows = 2;  // up to here decoded codes go straight into the dot products
+constexpr int kTileCols = 64;   // weight rows whose sums are kept for up to 64 rows of x
 
 template <class Codec>
-constexpr bool kSplit = Codec::kSecond == Second::kSplit;
+constexpr bool kHasHalves = Codec::kTerms == Terms::kHalves || Codec::kTerms == Terms::kHalvesBias;
 
-// acc after one block; sums: of its halves.
+// Where the integer sum of half h of a block starts.
 template <class Codec>
-inline Float add_block(Float acc, Int sum0, Int sum1, const float* scales,
-                       const ActivationBlock& x) {
-  const Float scale = Lanes::load(scales);
-  const Float x_scale = Lanes::splat(x.scale);
-  if constexpr (Codec::kSecond == Second::kSplit) {
-    Float t = Lanes::mul(scale, Lanes::to_float(sum0));
-    t = Lanes::mul_add(Lanes::load(scales + kRows), Lanes::to_float(sum1), t);
-    return Lanes::mul_add(x_scale, t, acc);
-  } else {
-    Float t = Lanes::mul(scale, Lanes::to_float(Lanes::add(sum0, sum1)));
-    if constexpr (Codec::kSecond == Second::kBias) {
-      t = Lanes::mul_add(Lanes::load(scales + kRows), Lanes::splat(x.sum), t);
-    }
-    return Lanes::mul_add(x_scale, t, acc);
-  }
+inline Int first_sum(const ActivationBlock& x, int h) {
+  return Lanes::splat(Codec::kTerms == Terms::kHalvesBias ? 0 : x.offset[h]);
 }
 
-// Fetches a range of memory into the second-level cache, bit by bit. kRows short streams at once
-// are more than the hardware follows, so each panel fetches the next one, which lies behind it.
+// acc after one block; sums: of its halves, or their total and nothing.
+template <class Codec>
+inline Float add_block(Float acc, Int sum0, Int sum1, const float* terms,
+                       const ActivationBlock& x) {
+  const auto term = [&](int i) { return Lanes::load(terms + i * kRows); };
+  Float t = Lanes::mul(term(0), Lanes::to_float(sum0));
+  if constexpr (kHasHalves<Codec>) t = Lanes::mul_add(term(1), Lanes::to_float(sum1), t);
+  if constexpr (Codec::kTerms == Terms::kScaleBias) {
+    t = Lanes::mul_add(term(1), Lanes::splat(x.sum), t);
+  }
+  if constexpr (Codec::kTerms == Terms::kHalvesBias) {
+    t = Lanes::mul_add(term(2), Lanes::splat(static_cast<float>(x.offset[0])), t);
+    t = Lanes::mul_add(term(3), Lanes::splat(static_cast<float>(x.offset[1])), t);
+  }
+  return Lanes::mul_add(Lanes::splat(x.scale), t, acc);
+}
+
+// Asks for a range of memory bit by bit, ahead of its use; by default for none.
 class Ahead {
  public:
+  Ahead() = default;
   Ahead(const std::byte* begin, int64_t bytes, int64_t steps)
       : begin_(begin), bytes_(bytes), per_step_(bytes / steps + 1) {}
   void step() {
@@ -47,51 +51,53 @@ class Ahead {
 
  private:
   static constexpr int64_t kLine = 64;
-  const std::byte* begin_;
-  int64_t bytes_;
-  int64_t per_step_;
+  const std::byte* begin_ = nullptr;
+  int64_t bytes_ = 0;
+  int64_t per_step_ = 0;
   int64_t next_ = 0;  // first byte not asked for
   int64_t due_ = 0;   // where it should be by now
 };
 
 // kM rows of x, codes straight from the weight. out: [kM][kRows].
-template <class Codec, int kM>
-void dot_direct(const Panel& panel, int64_t blocks, const ActivationBlock* const* x, Ahead ahead,
+template <class Codec, template <class> class Span, int kM, class Source>
+void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* const* x, Ahead ahead,
                 float* out) {
-  constexpr int kStep = Codec::kStepBlocks;
-  alignas(64) float scales[Codec::kSpanBlocks * 2 * kRows];
+  constexpr int kStep = Codec::kStepBlocks, kTermRows = count_of(Codec::kTerms) * kRows;
+  alignas(64) float terms[kSpanBlocks * kTermRows];
   Float acc[kM];
   for (int m = 0; m < kM; ++m) acc[m] = Lanes::splat(0.0f);
-  for (int64_t span = 0; span < blocks; span += Codec::kSpanBlocks) {
-    const int count = static_cast<int>(std::min<int64_t>(Codec::kSpanBlocks, blocks - span));
-    Codec::scales(panel, span, count, scales);
-    for (int first = 0; first < count; first += kStep) {
+  for (int64_t first = 0; first < blocks; first += kSpanBlocks) {
+    const int count = static_cast<int>(std::min<int64_t>(kSpanBlocks, blocks - first));
+    const Span<Codec> span(source, first);
+    Codec::scales(span, count, terms);
+    for (int at = 0; at < count; at += kStep) {
       ahead.step();
       Int sum[kM][kStep][2];
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
-          const ActivationBlock& block = x[m][span + first + b];
-          sum[m][b][0] = Lanes::splat(block.offset[0]);
-          sum[m][b][1] = Lanes::splat(block.offset[1]);
+          const ActivationBlock& block = x[m][first + at + b];
+          sum[m][b][0] = first_sum<Codec>(block, 0);
+          sum[m][b][1] = first_sum<Codec>(block, 1);
         }
       }
       Codec::codes(
-          panel,
-          (span + first) / kStep, [&](int b, int pair, Int codes) __attribute__((always_inline)) {
+          span, at, [&](int b, int pair, Int codes) __attribute__((always_inline)) {
 #pragma GCC unroll 8
             for (int m = 0; m < kM; ++m) {
               Int& s = sum[m][b][pair / 8];
-              s = Lanes::dot(s, codes, x[m][span + first + b].q + 2 * pair);
+              s = Lanes::dot(s, codes, Lanes::pair(x[m][first + at + b].q + 2 * pair));
             }
           });
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
-          acc[m] = add_block<Codec>(acc[m], sum[m][b][0], sum[m][b][1],
-                                    scales + (first + b) * 2 * kRows, x[m][span + first + b]);
+          Int sum0 = sum[m][b][0], sum1 = sum[m][b][1];
+          if constexpr (!kHasHalves<Codec>) sum0 = Lanes::add(sum0, sum1);
+          acc[m] = add_block<Codec>(acc[m], sum0, sum1, terms + (at + b) * kTermRows,
+                                    x[m][first + at + b]);
         }
       }
     }
@@ -99,115 +105,199 @@ void dot_direct(const Panel& panel, int64_t blocks, const ActivationBlock* const
   for (int m = 0; m < kM; ++m) Lanes::store(acc[m], out + m * kRows);
 }
 
-// Codes and scales of kPackedBlocks blocks of a panel, decoded.
+// A span of one panel, decoded: 8 KiB of codes.
+template <class Codec>
 struct Packed {
-  alignas(64) int32_t codes[kPackedBlocks][16][kRows];  // 16 pairs a block
-  alignas(64) float scales[kPackedBlocks][2][kRows];
+  alignas(64) int32_t codes[kSpanBlocks][16][kRows];  // 16 pairs a block
+  alignas(64) float terms[kSpanBlocks][count_of(Codec::kTerms)][kRows];
 };
 
-template <class Codec>
-void unpack(const Panel& panel, int64_t first, int count, Packed& packed) {
-  for (int b = 0; b < count; b += Codec::kSpanBlocks) {
-    Codec::scales(panel, first + b, std::min(count - b, Codec::kSpanBlocks),
-                  &packed.scales[b][0][0]);
-  }
+template <class Codec, template <class> class Span, class Source>
+void unpack(const Source& source, int64_t first, int count, Packed<Codec>& packed) {
+  const Span<Codec> span(source, first);
+  Codec::scales(span, count, &packed.terms[0][0][0]);
   for (int b = 0; b < count; b += Codec::kStepBlocks) {
     Codec::codes(
-        panel, (first + b) / Codec::kStepBlocks,
-        [&](int block, int pair, Int codes)
-            __attribute__((always_inline)) { Lanes::store(codes, packed.codes[b + block][pair]); });
+        span, b, [&](int block, int pair, Int codes) __attribute__((always_inline)) {
+          Lanes::store(codes, packed.codes[b + block][pair]);
+        });
   }
 }
 
-// kM rows of x times `count` decoded blocks, on top of out [kM][kRows].
-template <class Codec, int kM>
-void dot_packed(const Packed& packed, int count, const ActivationBlock* const* x, int64_t first,
-                float* out) {
-  Float acc[kM];
+// kM rows of x times `count` decoded blocks of kP panels, on top of out, whose rows are kTileCols
+// apart.
+template <class Codec, int kP, int kM>
+void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* const* x,
+                int64_t first, float* out) {
+  constexpr int kHalves = kHasHalves<Codec> ? 2 : 1;
+  Float acc[kM][kP];
   const ActivationBlock* row[kM];
 #pragma GCC unroll 8
   for (int m = 0; m < kM; ++m) {
-    acc[m] = Lanes::load(out + m * kRows);
     row[m] = x[m] + first;
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) acc[m][p] = Lanes::load(out + m * kTileCols + p * kRows);
   }
   for (int b = 0; b < count; ++b) {
-    constexpr int kHalves = kSplit<Codec> ? 2 : 1;
-    Int sum[kHalves][kM];
+    Int sum[kHalves][kM][kP];
 #pragma GCC unroll 2
     for (int h = 0; h < kHalves; ++h) {
 #pragma GCC unroll 8
-      for (int m = 0; m < kM; ++m) sum[h][m] = Lanes::splat(row[m][b].offset[h]);
+      for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) sum[h][m][p] = first_sum<Codec>(row[m][b], h);
+      }
 #pragma GCC unroll 16
-      for (int pair = h * 8; pair < (kSplit<Codec> ? h * 8 + 8 : 16); ++pair) {
-        const Int codes = Lanes::load(packed.codes[b][pair]);
+      for (int pair = h * 8; pair < (kHalves == 2 ? h * 8 + 8 : 16); ++pair) {
+        Int codes[kP];
+#pragma GCC unroll 2
+        for (int p = 0; p < kP; ++p) codes[p] = Lanes::load(packed[p].codes[b][pair]);
 #pragma GCC unroll 8
         for (int m = 0; m < kM; ++m) {
-          sum[h][m] = Lanes::dot(sum[h][m], codes, row[m][b].q + 2 * pair);
+          const Int two = Lanes::pair(row[m][b].q + 2 * pair);
+#pragma GCC unroll 2
+          for (int p = 0; p < kP; ++p) sum[h][m][p] = Lanes::dot(sum[h][m][p], codes[p], two);
         }
       }
     }
 #pragma GCC unroll 8
     for (int m = 0; m < kM; ++m) {
-      const Int second = kSplit<Codec> ? sum[kHalves - 1][m] : Lanes::splat(0);
-      acc[m] = add_block<Codec>(acc[m], sum[0][m], second, packed.scales[b][0], row[m][b]);
+#pragma GCC unroll 2
+      for (int p = 0; p < kP; ++p) {
+        acc[m][p] = add_block<Codec>(acc[m][p], sum[0][m][p], sum[kHalves - 1][m][p],
+                                     packed[p].terms[b][0], row[m][b]);
+      }
     }
   }
 #pragma GCC unroll 8
-  for (int m = 0; m < kM; ++m) Lanes::store(acc[m], out + m * kRows);
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) Lanes::store(acc[m][p], out + m * kTileCols + p * kRows);
+  }
 }
 
-// m < kM rows: the instance for exactly m.
-template <class Codec, int kM>
-void dot_packed_rows(int m, const Packed& packed, int count, const ActivationBlock* const* x,
+// m <= kM rows: the instance for exactly m.
+template <class Codec, int kP, int kM>
+void dot_packed_rows(int m, const Packed<Codec>* packed, int count, const ActivationBlock* const* x,
                      int64_t first, float* out) {
-  if (m == kM) return dot_packed<Codec, kM>(packed, count, x, first, out);
-  if constexpr (kM > 1) dot_packed_rows<Codec, kM - 1>(m, packed, count, x, first, out);
+  if (m == kM) return dot_packed<Codec, kP, kM>(packed, count, x, first, out);
+  if constexpr (kM > 1) dot_packed_rows<Codec, kP, kM - 1>(m, packed, count, x, first, out);
 }
 
-template <class Codec>
-void dot_tile(const Panel& panel, int64_t blocks, const ActivationBlock* const* x, int rows,
-              float* out) {
-  Packed packed;
-  std::memset(out, 0, static_cast<size_t>(rows) * kRows * sizeof(float));
-  for (int64_t first = 0; first < blocks; first += kPackedBlocks) {
-    const int count = static_cast<int>(std::min<int64_t>(kPackedBlocks, blocks - first));
-    unpack<Codec>(panel, first, count, packed);
-    for (int m = 0; m < rows; m += Lanes::kTileRows) {
-      dot_packed_rows<Codec, Lanes::kTileRows>(std::min(rows - m, Lanes::kTileRows), packed, count,
-                                               x + m, first, out + m * kRows);
+template <class Codec, int kP>
+void dot_all_rows(const Packed<Codec>* packed, int count, const ActivationBlock* const* x, int rows,
+                  int64_t first, std::array<Ahead, Lanes::kTilePanels> ahead, float* out) {
+  for (int m = 0; m < rows; m += Lanes::kTileRows) {
+    for (Ahead& a : ahead) a.step();
+    dot_packed_rows<Codec, kP, Lanes::kTileRows>(std::min(rows - m, Lanes::kTileRows), packed,
+                                                 count, x + m, first, out + m * kTileCols);
+  }
+}
+
+// Up to kTileCols weight rows from n on; what a span of x holds stays near while panels pass.
+template <class Codec, template <class> class Span, class Sources>
+void dot_tile(const Sources& sources, int64_t n, int64_t n_end, int64_t blocks,
+              const ActivationBlock* const* x, int rows, float* out) {
+  constexpr int kP = Lanes::kTilePanels;
+  const int panels =
+      static_cast<int>(base::ceil_div(std::min<int64_t>(kTileCols, n_end - n), int64_t{kRows}));
+  const int64_t steps = base::ceil_div(rows, Lanes::kTileRows);
+  Packed<Codec> packed[kP];
+  std::memset(out, 0, static_cast<size_t>(rows) * kTileCols * sizeof(float));
+  for (int64_t first = 0; first < blocks; first += kSpanBlocks) {
+    const int count = static_cast<int>(std::min<int64_t>(kSpanBlocks, blocks - first));
+    for (int panel = 0; panel < panels; panel += kP) {
+      const int used = std::min(kP, panels - panel);
+      for (int p = 0; p < used; ++p) {
+        unpack<Codec, Span>(sources.at(n + (panel + p) * kRows), first, count, packed[p]);
+      }
+      std::array<Ahead, kP> ahead;
+      for (int p = 0; p < used; ++p)
+        ahead[p] = sources.next_span(n + (panel + p) * kRows, first, steps);
+      if (used == kP) {
+        dot_all_rows<Codec, kP>(packed, count, x, rows, first, ahead, out + panel * kRows);
+      } else {
+        dot_all_rows<Codec, 1>(packed, count, x, rows, first, ahead, out + panel * kRows);
+      }
     }
   }
 }
 
-inline Panel make_panel(const quant::WeightView& w, int64_t expert, int64_t n) {
-  Panel panel;
-  panel.scale_dtype = w.scale_dtype;
-  panel.group_size = w.group_size;
-  panel.bits = w.bits;
-  panel.row_bytes = w.row_bytes;
-  for (int r = 0; r < kRows; ++r) {
-    const int64_t row = std::min(n + r, w.rows - 1);
-    panel.data[r] = w.row_data(expert, row);
-    panel.scales[r] = w.scales == nullptr ? nullptr : w.row_scales(expert, row);
-    panel.biases[r] = w.row_biases(expert, row);
+// The rows of one expert as the file has them.
+class FileRows {
+ public:
+  FileRows(const quant::WeightView& weight, int64_t expert) : w_(weight), expert_(expert) {}
+
+  Rows at(int64_t n) const {
+    Rows rows;
+    rows.scale_dtype = w_.scale_dtype;
+    rows.group_size = w_.group_size;
+    rows.bits = w_.bits;
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t row = std::min(n + r, w_.rows - 1);
+      rows.data[r] = w_.row_data(expert_, row);
+      rows.scales[r] = w_.scales == nullptr ? nullptr : w_.row_scales(expert_, row);
+      rows.biases[r] = w_.row_biases(expert_, row);
+    }
+    return rows;
   }
-  return panel;
-}
+  // What to fetch while the rows before n are worked on, in `steps` steps: kRows short streams at
+  // once are more than the hardware follows. Scales are few and fetched at once. Nothing if two
+  // sets of rows would not fit the second-level cache.
+  Ahead ahead(int64_t n, int64_t n_end, int64_t steps) const {
+    constexpr int64_t kMaxBytes = 384 * 1024;
+    n += kRows;
+    const int64_t rows = std::min<int64_t>(kRows, n_end - n);
+    if (rows <= 0 || rows * w_.row_bytes > kMaxBytes) return {};
+    if (w_.scales != nullptr) Ahead(w_.row_scales(expert_, n), rows * w_.row_scale_bytes, 1).step();
+    if (w_.biases != nullptr) Ahead(w_.row_biases(expert_, n), rows * w_.row_scale_bytes, 1).step();
+    return Ahead(w_.row_data(expert_, n), rows * w_.row_bytes, steps);
+  }
+  Ahead next_span(int64_t, int64_t, int64_t) const { return {}; }
 
-// What is to be fetched while the panel before row n is worked on, in `steps` steps; its scales are
-// few and fetched at once. Nothing if two panels would not fit the second-level cache.
-inline Ahead fetch_next(const Tile& tile, int64_t n, int64_t steps) {
-  constexpr int64_t kMaxBytes = 384 * 1024;
-  const quant::WeightView& w = tile.params->weight;
-  const int64_t rows = std::min<int64_t>(kRows, tile.n_end - n);
-  if (rows <= 0 || rows * w.row_bytes > kMaxBytes) return Ahead(nullptr, 0, 1);
-  if (w.scales != nullptr) Ahead(w.row_scales(tile.expert, n), rows * w.row_scale_bytes, 1).step();
-  if (w.biases != nullptr) Ahead(w.row_biases(tile.expert, n), rows * w.row_scale_bytes, 1).step();
-  return Ahead(w.row_data(tile.expert, n), rows * w.row_bytes, steps);
-}
+ private:
+  const quant::WeightView& w_;
+  int64_t expert_;
+};
 
-template <class Codec>
-void run_format(const Tile& tile) {
+// The prepared panels of one expert.
+class Panels {
+ public:
+  Panels(const quant::WeightView& weight, int64_t expert)
+      : w_(weight),
+        layout_(quant::panel_layout(weight)),
+        first_(weight.packed + expert * layout_.panels * layout_.panel_bytes),
+        full_span_bytes_(layout_.full_span_bytes()) {}
+
+  PanelLanes at(int64_t n) const {
+    constexpr int kPanelRows = quant::PanelLayout::kRows;
+    return {.panel = first_ + std::min(n / kPanelRows, layout_.panels - 1) * layout_.panel_bytes,
+            .layout = &layout_,
+            .full_span_bytes = full_span_bytes_,
+            .scale_dtype = w_.scale_dtype,
+            .lane = static_cast<int>(n % kPanelRows)};
+  }
+  // One stream, fetched a little earlier than the hardware would.
+  Ahead ahead(int64_t n, int64_t, int64_t steps) const {
+    constexpr int64_t kDistance = 4096;
+    return Ahead(at(n).panel + kDistance, layout_.panel_bytes, steps);
+  }
+  // The span after block `first` of the panels from row n on; asked for while the one at `first` is
+  // multiplied: spans are too short for the hardware to see where they lead.
+  Ahead next_span(int64_t n, int64_t first, int64_t steps) const {
+    const std::byte* next = at(n).panel + (first / kSpanBlocks + 1) * full_span_bytes_;
+    return Ahead(next, full_span_bytes_, steps);
+  }
+
+ private:
+  const quant::WeightView& w_;
+  quant::PanelLayout layout_;
+  const std::byte* first_;
+  int64_t full_span_bytes_;
+};
+
+template <class Codec, template <class> class Span, class Sources>
+void run_sources(const Tile& tile, const Sources& sources) {
   const MatmulParams& p = *tile.params;
   const int64_t blocks = p.weight.cols / kBlock;
   const int rows = tile.rows->count;
@@ -215,46 +305,30 @@ void run_format(const Tile& tile) {
   for (int m = 0; m < rows; ++m) {
     x[m] = reinterpret_cast<const ActivationBlock*>(tile.staged_row(m));
   }
-  alignas(64) float out[kMaxTileRows * kRows];
-  for (int64_t n = tile.n_begin; n < tile.n_end; n += kRows) {
-    const Panel panel = make_panel(p.weight, tile.expert, n);
-    if (rows <= kDirectRows) {
-      const Ahead ahead = fetch_next(tile, n + kRows, blocks / Codec::kStepBlocks);
-      rows == 1 ? dot_direct<Codec, 1>(panel, blocks, x, ahead, out)
-                : dot_direct<Codec, kDirectRows>(panel, blocks, x, ahead, out);
+  alignas(64) float out[kMaxTileRows * kTileCols];
+  const bool direct = rows <= kDirectRows;
+  const int step = direct ? kRows : kTileCols;
+  for (int64_t n = tile.n_begin; n < tile.n_end; n += step) {
+    if (direct) {
+      const Ahead ahead = sources.ahead(n, tile.n_end, blocks / Codec::kStepBlocks);
+      rows == 1 ? dot_direct<Codec, Span, 1>(sources.at(n), blocks, x, ahead, out)
+                : dot_direct<Codec, Span, kDirectRows>(sources.at(n), blocks, x, ahead, out);
     } else {
-      dot_tile<Codec>(panel, blocks, x, rows, out);
+      dot_tile<Codec, Span>(sources, n, tile.n_end, blocks, x, rows, out);
     }
-    const int64_t count = std::min<int64_t>(kRows, tile.n_end - n);
+    const int64_t count = std::min<int64_t>(step, tile.n_end - n);
     for (int m = 0; m < rows; ++m) {
-      store_row(p, tile.rows->out_row[m], n, count, out + m * kRows);
+      store_row(p, tile.rows->out_row[m], n, count, out + m * step);
     }
   }
 }
 
-// Whole lines where rows have nothing else, else block by block.
-template <int kBits>
-void run_affine(const Tile& tile) {
-  if (tile.params->weight.row_bytes % Lanes::kLineBytes == 0) {
-    return run_format<Affine<kBits, Lanes::kLineBytes>>(tile);
-  }
-  run_format<Affine<kBits, 4 * kBits>>(tile);
-}
-
-inline void run_tile(const Tile& tile) {
+template <class Codec>
+void run_format(const Tile& tile) {
   const quant::WeightView& w = tile.params->weight;
-  switch (w.format) {
-    case Format::kQ4_0:
-      return run_format<Q4_0>(tile);
-    case Format::kQ8_0:
-      return run_format<Q8_0>(tile);
-    case Format::kQ4_K:
-      return run_format<Q4_K>(tile);
-    case Format::kQ6_K:
-      return run_format<Q6_K>(tile);
-    default:
-      if (w.bits == 4) return run_affine<4>(tile);
-      if (w.bits == 8) return run_affine<8>(tile);
-      return run_format<AffineAnyBits>(tile);
+  if (w.packed != nullptr) {
+    run_sources<Codec, PanelSpan>(tile, Panels(w, tile.expert));
+  } else {
+    run_sources<Codec, RowSpan>(tile, FileRows(w, tile.expert));
   }
 }

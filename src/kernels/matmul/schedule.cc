@@ -22,16 +22,19 @@ constexpr int64_t kRowStep = 16;  // weight rows a task starts at: whole panels
 // enough that its start, before anything was fetched ahead, does not count.
 constexpr int64_t kTasksWanted = 64;
 constexpr int64_t kMinTaskBytes = 64 * 1024, kMaxTaskBytes = 1024 * 1024;
-constexpr int64_t kTaskProducts = 16 << 20;  // about 100 microseconds of arithmetic
+constexpr int64_t kTaskProducts = 64 << 20;  // about 300 microseconds of arithmetic
 constexpr int64_t kStageElements = 16 * 1024;
 
-// Weight rows per task.
-int64_t rows_per_task(const MatmulParams& p, int64_t tile_rows) {
+// Weight rows per task, for tiles of tile_rows rows of x, of which there are `tiles`.
+int64_t rows_per_task(const MatmulParams& p, int64_t tile_rows, int64_t tiles) {
   const int64_t task_bytes =
       std::clamp(p.weight.expert_bytes / kTasksWanted, kMinTaskBytes, kMaxTaskBytes);
   const int64_t by_bytes = task_bytes / p.weight.row_bytes;
   const int64_t by_products = kTaskProducts / (tile_rows * p.weight.cols);
-  const int64_t rows = std::max<int64_t>(1, std::min(by_bytes, by_products) / kRowStep) * kRowStep;
+  // Tiles of many rows are bound by arithmetic, and the longer the better while there are enough.
+  const int64_t by_count = base::ceil_div(p.weight.rows * tiles, kTasksWanted);
+  const int64_t wanted = std::min(std::max(by_bytes, by_count), by_products);
+  const int64_t rows = std::max<int64_t>(1, wanted / kRowStep) * kRowStep;
   return std::min(rows, base::round_up(p.weight.rows, kRowStep));
 }
 
@@ -70,9 +73,9 @@ void launch_dense_rows(CpuStream& stream, const MatmulParams& p, backends::Acces
                        const CpuKernel& kernel) {
   const Buffer staged = stage(stream, kMatmul, p, access, kernel);
   access.read(staged);
-  const int64_t step = rows_per_task(p, std::min<int64_t>(p.out_rows, kMaxTileRows));
-  const int64_t n_tasks = base::ceil_div(p.weight.rows, step);
   const int64_t m_tasks = base::ceil_div(p.out_rows, kMaxTileRows);
+  const int64_t step = rows_per_task(p, std::min<int64_t>(p.out_rows, kMaxTileRows), m_tasks);
+  const int64_t n_tasks = base::ceil_div(p.weight.rows, step);
   stream.dispatch(kMatmul, kernel.name, std::move(access), static_cast<uint32_t>(n_tasks * m_tasks),
                   [p, kernel, staged, step, n_tasks](uint32_t task) {
                     const int64_t first = task / n_tasks * kMaxTileRows;
@@ -172,7 +175,7 @@ void launch_experts(CpuStream& stream, const MatmulParams& p, backends::Access a
   access.read(staged);
   access.read(table);
   const int64_t mean_rows = base::ceil_div(p.out_rows, p.weight.num_experts);
-  const int64_t step = rows_per_task(p, std::min<int64_t>(mean_rows, kMaxTileRows));
+  const int64_t step = rows_per_task(p, std::min<int64_t>(mean_rows, kMaxTileRows), 1);
   const int64_t n_tasks = base::ceil_div(p.weight.rows, step);
   stream.dispatch(kExpertMatmul, kernel.name, std::move(access),
                   static_cast<uint32_t>(n_tasks * Groups::max_tiles(p)),

@@ -22,6 +22,7 @@ class CheckpointSource final : public WeightSource {
     return checkpoint_.floats(name, count);
   }
   ExpertWeights experts(int64_t layer) override { return checkpoint_.experts(device_, layer); }
+  void let_go(const Weight& weight) override { checkpoint_.let_go(weight); }
 
  private:
   Device device_;

@@ -17,7 +17,10 @@ class Loader {
 
  private:
   Weight prepared(Weight weight) {
-    return options_.prepare ? prepare(device_, weight) : std::move(weight);
+    if (!options_.prepare) return weight;
+    Weight prepared = prepare(device_, weight);
+    if (prepared.packed) source_.let_go(weight);
+    return prepared;
   }
   Weight matrix(const std::string& name, int64_t rows, int64_t cols) {
     return prepared(source_.matrix(name, {rows, cols}));

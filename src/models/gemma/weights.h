@@ -55,6 +55,8 @@ class WeightSource {
   virtual Weight matrix(std::string_view name, const Shape& shape) = 0;
   virtual std::vector<float> floats(std::string_view name, int64_t count) = 0;
   virtual ExpertWeights experts(int64_t layer) = 0;
+  // A prepared copy serves in place of this weight from now on.
+  virtual void let_go(const Weight&) {}
 };
 
 std::unique_ptr<WeightSource> checkpoint_source(const Device& device, const Checkpoint& checkpoint);
