@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "convert/encode.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -14,6 +11,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/mapped_file.h"
 #include "checkpoint/fail.h"
 #include "mlxn/error.h"
 #include "quant/registry.h"
@@ -89,12 +87,7 @@ class TensorJob {
 
   // The pages of the source may go: they are not read again.
   void release_source() const {
-    if (source_ == nullptr) return;
-    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto data = reinterpret_cast<uintptr_t>(tensor_.source.stored->bytes.data());
-    const uintptr_t begin = (data + page - 1) / page * page;
-    const uintptr_t end = (data + tensor_.source.stored->bytes.size()) / page * page;
-    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    if (source_ != nullptr) tensor_.source.stored->file->let_go(tensor_.source.stored->bytes);
   }
 
  private:
