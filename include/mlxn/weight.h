@@ -19,7 +19,7 @@ enum class Format : uint8_t {
   kF16,
   kBF16,
   kAffine,  // MLX: packed codes + scales + biases per group of inputs
-  kQ4_0,    // GGUF block formats
+  kQ4_0,    // GGUF block formats, up to kMXFP4
   kQ8_0,
   kQ4_K,
   kQ6_K,
@@ -32,7 +32,7 @@ enum class Format : uint8_t {
   kIQ4_NL,
   kIQ4_XS,
   kMXFP4,
-  kMlxMxfp4,
+  kMlxMxfp4,  // MLX fp modes: packed codes + u8 scales per group of inputs
   kMlxMxfp8,
   kMlxNvfp4,
 };
@@ -42,12 +42,14 @@ MLXN_API std::string_view name(Format format);  // "f32", "affine", "q4_0", "q4_
 // y = W x with W [N, K], or a stack [E, N, K] of experts; quantised along K.
 struct Weight {
   Format format = Format::kF32;
-  Shape shape = {};    // logical: [N, K] or [E, N, K]
-  Buffer data = {};    // dense: [.., N, K]; affine: u32 [.., N, K * bits / 32]; blocks: u8 bytes
-  Buffer scales = {};  // affine: f32 | f16 | bf16 [.., N, K / group_size]
+  Shape shape = {};  // logical: [N, K] or [E, N, K]
+  // dense: [.., N, K]; affine and fp modes: u32 [.., N, K * bits / 32]; blocks: u8 bytes
+  Buffer data = {};
+  // [.., N, K / group_size]; affine: f32 | f16 | bf16; fp modes: u8 (E8M0, nvfp4: E4M3)
+  Buffer scales = {};
   Buffer biases = {};  // affine: same dtype and shape as scales; may be empty (zero)
-  int bits = 0;        // affine: 2, 3, 4, 5, 6 or 8
-  int group_size = 0;  // affine: 32, 64 or 128
+  int bits = 0;        // affine: 2, 3, 4, 5, 6 or 8; mxfp4, nvfp4: 4; mxfp8: 8
+  int group_size = 0;  // affine: 32, 64 or 128; mxfp4, mxfp8: 32; nvfp4: 16
   Buffer packed =
       {};  // what prepare() made; u8, layout private to the device's kernels; may be empty
 

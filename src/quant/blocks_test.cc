@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mlxn/error.h"
+#include "quant/k_fit.h"
 #include "quant/q4_k.h"
 #include "quant/q6_k.h"
 #include "quant/registry.h"
@@ -174,7 +175,7 @@ TEST(Q4K, EveryScaleAndMinimumPairRoundTrips) {
           packed[j - 4] = static_cast<uint8_t>(scale / 16 * 64);
           packed[j] = static_cast<uint8_t>(min / 16 * 64);
         }
-        const ScaleMin got = q4_k_scale_min(packed, j);
+        const ScaleMin got = k_scale_min(packed, j);
         ASSERT_EQ(got.scale, scale) << j;
         ASSERT_EQ(got.min, min) << j;
       }
@@ -218,6 +219,9 @@ TEST(Registry, FindsEveryFormatByNameAndGgufType) {
   }
   EXPECT_EQ(find_format("q9_9"), nullptr);
   EXPECT_EQ(find_gguf_type(4), nullptr);
+  EXPECT_EQ(format_of_mode("affine"), Format::kAffine);
+  EXPECT_EQ(format_of_mode("nvfp4"), Format::kMlxNvfp4);
+  EXPECT_EQ(format_of_mode("q4_0"), Format::kF32);
   EXPECT_EQ(find_gguf_type(-1), nullptr);
 }
 

@@ -3,11 +3,8 @@
 
 #include "base/checked.h"
 #include "mlxn/error.h"
+#include "quant/blocks.h"
 #include "quant/dense.h"
-#include "quant/q4_0.h"
-#include "quant/q4_k.h"
-#include "quant/q6_k.h"
-#include "quant/q8_0.h"
 
 namespace mlxn::quant {
 
@@ -31,6 +28,18 @@ constexpr FormatTraits kFormats[] = {
     block_format<BlockQ8_0>(Format::kQ8_0, "q8_0", 8, decode_row_q8_0, encode_row_q8_0),
     block_format<BlockQ4_K>(Format::kQ4_K, "q4_k", 12, decode_row_q4_k, encode_row_q4_k),
     block_format<BlockQ6_K>(Format::kQ6_K, "q6_k", 14, decode_row_q6_k, encode_row_q6_k),
+    block_format<BlockQ4_1>(Format::kQ4_1, "q4_1", 3, decode_row_q4_1, encode_row_q4_1),
+    block_format<BlockQ5_0>(Format::kQ5_0, "q5_0", 6, decode_row_q5_0, encode_row_q5_0),
+    block_format<BlockQ5_1>(Format::kQ5_1, "q5_1", 7, decode_row_q5_1, encode_row_q5_1),
+    block_format<BlockQ2_K>(Format::kQ2_K, "q2_k", 10, decode_row_q2_k, encode_row_q2_k),
+    block_format<BlockQ3_K>(Format::kQ3_K, "q3_k", 11, decode_row_q3_k, nullptr),
+    block_format<BlockQ5_K>(Format::kQ5_K, "q5_k", 13, decode_row_q5_k, encode_row_q5_k),
+    block_format<BlockIQ4_NL>(Format::kIQ4_NL, "iq4_nl", 20, decode_row_iq4_nl, nullptr),
+    block_format<BlockIQ4_XS>(Format::kIQ4_XS, "iq4_xs", 23, decode_row_iq4_xs, nullptr),
+    block_format<BlockMXFP4>(Format::kMXFP4, "mxfp4", 39, decode_row_mxfp4, encode_row_mxfp4),
+    {Format::kMlxMxfp4, "mlx_mxfp4", 0, 0, 4, -1, nullptr, nullptr},
+    {Format::kMlxMxfp8, "mlx_mxfp8", 0, 0, 4, -1, nullptr, nullptr},
+    {Format::kMlxNvfp4, "mlx_nvfp4", 0, 0, 4, -1, nullptr, nullptr},
 };
 
 constexpr bool in_enum_order() {
@@ -70,17 +79,29 @@ const FormatTraits* find_gguf_type(int gguf_type) {
   return nullptr;
 }
 
+bool has_scale_array(Format format) { return traits_of(format).block_elements == 0; }
+
+Format format_of_mode(std::string_view mode) {
+  for (const FormatTraits& traits : kFormats) {
+    constexpr std::string_view kPrefix = "mlx_";
+    std::string_view name = traits.name;
+    if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+    if (traits.block_elements == 0 && name == mode) return traits.format;
+  }
+  return Format::kF32;
+}
+
 int64_t row_bytes(Format format, int bits, int64_t cols) {
   const FormatTraits& traits = traits_of(format);
-  // Eighths of a byte per element for affine, bytes per block for the others.
-  const bool affine = format == Format::kAffine;
-  const int64_t units = affine ? cols : cols / traits.block_elements;
-  const auto size = base::checked_mul(units, int64_t{affine ? bits : traits.block_bytes});
+  // Eighths of a byte per element beside a scale array, bytes per block else.
+  const bool array = traits.block_elements == 0;
+  const int64_t units = array ? cols : cols / traits.block_elements;
+  const auto size = base::checked_mul(units, int64_t{array ? bits : traits.block_bytes});
   if (cols < 0 || !size) {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"weight", "row length", std::to_string(cols), "0 <= bytes < 2^63"});
   }
-  return affine ? *size / 8 : *size;
+  return array ? *size / 8 : *size;
 }
 
 }  // namespace mlxn::quant

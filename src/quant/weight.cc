@@ -4,9 +4,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/checked.h"
 #include "mlxn/error.h"
 #include "quant/affine.h"
+#include "quant/mlx_fp.h"
 #include "quant/panels.h"
 #include "quant/registry.h"
 #include "quant/weight_view.h"
@@ -23,10 +26,8 @@ DType data_dtype(Format format) {
       return DType::kF16;
     case Format::kBF16:
       return DType::kBF16;
-    case Format::kAffine:
-      return DType::kU32;
     default:
-      return DType::kU8;
+      return quant::has_scale_array(format) ? DType::kU32 : DType::kU8;
   }
 }
 
@@ -38,12 +39,12 @@ class WeightCheck {
 
   void run() const {
     check_shape();
-    if (weight_.format == Format::kAffine) check_affine();
+    if (quant::has_scale_array(weight_.format)) check_groups();
     check_row_length();
     const int64_t row_bytes = quant::row_bytes(weight_.format, weight_.bits, weight_.cols());
     check_buffer("data", weight_.data, data_dtype(weight_.format), total(row_bytes),
                  traits_.alignment);
-    if (weight_.format == Format::kAffine) check_scales();
+    if (quant::has_scale_array(weight_.format)) check_scales();
     if (weight_.packed.valid()) check_packed();
   }
 
@@ -52,8 +53,14 @@ class WeightCheck {
     const DType dtype = weight_.scales.dtype();
     const auto scale_size = static_cast<int64_t>(size_of(dtype));
     const int64_t scale_bytes = total(weight_.cols() / weight_.group_size * scale_size);
-    if (!is_float(dtype)) fail("scales", std::string(name(dtype)), "f32, f16 or bf16");
+    const bool affine = weight_.format == Format::kAffine;
+    if (affine ? !is_float(dtype) : dtype != DType::kU8) {
+      fail("scales", std::string(name(dtype)), affine ? "f32, f16 or bf16" : "u8");
+    }
     check_buffer("scales", weight_.scales, dtype, scale_bytes, static_cast<int>(scale_size));
+    if (!affine && weight_.biases.valid()) {
+      fail("biases", "a buffer", fmt::format("none for {}", traits_.name));
+    }
     if (weight_.biases.valid()) {
       check_buffer("biases", weight_.biases, dtype, scale_bytes, static_cast<int>(scale_size));
     }
@@ -85,7 +92,17 @@ class WeightCheck {
     }
   }
 
-  void check_affine() const {
+  void check_groups() const {
+    if (quant::is_mlx_fp(weight_.format)) {
+      const quant::FpMode mode = quant::fp_mode(weight_.format);
+      if (weight_.bits != mode.bits) {
+        fail("bits", std::to_string(weight_.bits), std::to_string(mode.bits));
+      }
+      if (weight_.group_size != mode.group_size) {
+        fail("group_size", std::to_string(weight_.group_size), std::to_string(mode.group_size));
+      }
+      return;
+    }
     if (!quant::is_affine_bits(weight_.bits)) {
       fail("bits", std::to_string(weight_.bits), "2, 3, 4, 5, 6 or 8");
     }
@@ -95,8 +112,9 @@ class WeightCheck {
   }
 
   void check_row_length() const {
-    const bool affine = weight_.format == Format::kAffine;
-    const int64_t unit = affine ? weight_.group_size : traits_.block_elements;
+    // A whole number of words of codes: 32 elements at least.
+    const bool array = quant::has_scale_array(weight_.format);
+    const int64_t unit = array ? std::max(weight_.group_size, 32) : traits_.block_elements;
     if (weight_.cols() % unit != 0) {
       fail("row length", std::to_string(weight_.cols()),
            fmt::format("a multiple of {} ({})", unit, traits_.name));
@@ -152,7 +170,7 @@ WeightView view_of(const Weight& weight) {
   view.data = weight.data.data();
   view.row_bytes = row_bytes(weight.format, weight.bits, view.cols);
   view.expert_bytes = view.rows * view.row_bytes;
-  if (weight.format == Format::kAffine) {
+  if (has_scale_array(weight.format)) {
     view.bits = weight.bits;
     view.group_size = weight.group_size;
     view.scale_dtype = weight.scales.dtype();
@@ -172,6 +190,10 @@ WeightView view_of(const Weight& weight) {
 void decode_row(const WeightView& view, int64_t row, float* out) {
   const int64_t expert = row / view.rows;
   const int64_t inner = row % view.rows;
+  if (is_mlx_fp(view.format)) {
+    return decode_row_mlx_fp(view.format, view.row_data(expert, inner),
+                             view.row_scales(expert, inner), view.cols, out);
+  }
   if (view.format != Format::kAffine) {
     traits_of(view.format).decode_row(view.row_data(expert, inner), view.cols, out);
     return;

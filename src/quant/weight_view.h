@@ -16,8 +16,8 @@ namespace mlxn::quant {
 struct WeightView {
   Format format = Format::kF32;
   DType scale_dtype = DType::kF32;    // affine: of scales and biases
-  int bits = 0;                       // affine: 2, 3, 4, 5, 6 or 8
-  int group_size = 0;                 // affine: 32, 64 or 128
+  int bits = 0;                       // per code beside a scale array
+  int group_size = 0;                 // elements per scale of the array
   int64_t rows = 0;                   // N
   int64_t cols = 0;                   // K
   int64_t num_experts = 1;            // E

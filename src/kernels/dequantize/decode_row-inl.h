@@ -14,10 +14,8 @@
 #include "kernels/common/float_io.h"
 #include "kernels/common/simd_rows-inl.h"
 #include "quant/affine.h"
-#include "quant/q4_0.h"
-#include "quant/q4_k.h"
-#include "quant/q6_k.h"
-#include "quant/q8_0.h"
+#include "quant/blocks.h"
+#include "quant/k_fit.h"
 #include "quant/weight_view.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -103,7 +101,7 @@ HWY_INLINE void DecodeQ4_K(const quant::BlockQ4_K* block, int64_t k, float* out)
       uint8_t codes[2 * kSub];
       UnpackNibbles(block->qs + j / 2 * kSub, kSub, codes, codes + kSub);
       for (int half = 0; half < 2; ++half) {
-        const quant::ScaleMin sm = quant::q4_k_scale_min(block->scales, j + half);
+        const quant::ScaleMin sm = quant::k_scale_min(block->scales, j + half);
         ScaleCodesAddBias(codes + half * kSub, kSub, d * static_cast<float>(sm.scale),
                           -(dmin * static_cast<float>(sm.min)), out + i + (j + half) * kSub);
       }

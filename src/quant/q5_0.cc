@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quant/q5_0.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "quant/encode_util.h"
+
+namespace mlxn::quant {
+
+namespace {
+
+constexpr int kHalf = BlockQ5_0::kElements / 2;
+constexpr int kMaxCode = 31;
+
+// Cut off, not rounded: half a step is in `shifted` already. NaN gives 0.
+int code_of(float shifted) {
+  return static_cast<int>(shifted > 0.0f ? std::min(shifted, static_cast<float>(kMaxCode)) : 0.0f);
+}
+
+}  // namespace
+
+void decode_row_q5_0(const std::byte* blocks, int64_t k, float* out) {
+  for (int64_t i = 0; i < k; i += BlockQ5_0::kElements, blocks += sizeof(BlockQ5_0)) {
+    BlockQ5_0 block;
+    std::memcpy(&block, blocks, sizeof(block));
+    const float d = to_float(block.d);
+    uint32_t bits;
+    std::memcpy(&bits, block.qh, sizeof(bits));
+    for (int j = 0; j < kHalf; ++j) {
+      const int low = (block.qs[j] & 15) | ((bits >> j) & 1) << 4;
+      const int high = (block.qs[j] >> 4) | ((bits >> (j + kHalf)) & 1) << 4;
+      out[i + j] = static_cast<float>(low - 16) * d;
+      out[i + j + kHalf] = static_cast<float>(high - 16) * d;
+    }
+  }
+}
+
+void encode_row_q5_0(const float* in, int64_t k, std::byte* blocks) {
+  check_encode_input("q5_0", in, k, BlockQ5_0::kElements);
+  for (int64_t i = 0; i < k; i += BlockQ5_0::kElements, blocks += sizeof(BlockQ5_0)) {
+    const float* x = in + i;
+    float edge = 0.0f;
+    for (int j = 0; j < BlockQ5_0::kElements; ++j) {
+      if (std::fabs(x[j]) > std::fabs(edge)) edge = x[j];
+    }
+    const float d = edge / -16.0f;
+    const float inverse_d = d != 0.0f ? 1.0f / d : 0.0f;
+    BlockQ5_0 block;
+    block.d = to_f16(d);
+    uint32_t bits = 0;
+    for (int j = 0; j < kHalf; ++j) {
+      const int low = code_of(x[j] * inverse_d + 16.5f),
+                high = code_of(x[j + kHalf] * inverse_d + 16.5f);
+      block.qs[j] = static_cast<uint8_t>((low & 15) | (high & 15) << 4);
+      bits |= static_cast<uint32_t>(low >> 4) << j | static_cast<uint32_t>(high >> 4)
+                                                         << (j + kHalf);
+    }
+    std::memcpy(block.qh, &bits, sizeof(bits));
+    std::memcpy(blocks, &block, sizeof(block));
+  }
+}
+
+}  // namespace mlxn::quant
