@@ -72,6 +72,9 @@ QuantizeOptions options_of(const QuantizeFlags& flags) {
   if (flags.bits && options.type != "affine") {
     throw UsageError(fmt::format("--bits: only for --type affine, not {}", options.type));
   }
+  if (flags.group_size && options.type != "affine") {
+    throw UsageError(fmt::format("--group-size: only for --type affine, not {}", options.type));
+  }
   options.bits = flags.bits.value_or(options.bits);
   options.group_size = flags.group_size.value_or(options.group_size);
   options.recipe = flags.recipe == "cpu" ? QuantizeRecipe::kCpu : QuantizeRecipe::kMetal;
@@ -178,9 +181,10 @@ Command add_quantize(CLI::App& app) {
                    "QUANTIZE_FORMAT")
       ->check(CLI::IsMember({"mlx", "gguf"}));
   with_environment(
-      command->add_option("--type", flags->type,
-                          "What matrices become. gguf: q4_0, q8_0, q4_k, q6_k, ..., f16, bf16, f32;"
-                          " mlx: affine (the default), float (as it is), f16, bf16, f32"),
+      command->add_option(
+          "--type", flags->type,
+          "What matrices become. gguf: q4_0, q8_0, q4_k, q6_k, ..., f16, bf16, f32;"
+          " mlx: affine (the default), mxfp4, mxfp8, nvfp4, float (as it is), f16, bf16, f32"),
       "QUANTIZE_TYPE");
   with_environment(
       command->add_option("-b,--bits", flags->bits, "mlx: 2, 3, 4 (the default), 5, 6 or 8"),

@@ -35,9 +35,9 @@ struct QuantizeProgress {
 struct QuantizeOptions {
   OutputFormat format = OutputFormat::kMlx;
   // What matrices become. GGUF: "f32", "f16", "bf16" or a block format that has an encoder, such as
-  // "q4_k". MLX: "affine" with `bits` and `group_size`, "f32", "f16", "bf16", or "float" for the
-  // type that the source has. Norms, scalars and other vectors are never quantised: they stay f32
-  // in GGUF and as they are in MLX directories.
+  // "q4_k". MLX: "affine" with `bits` and `group_size`, "mxfp4", "mxfp8", "nvfp4", "f32", "f16",
+  // "bf16", or "float" for the type that the source has. Norms, scalars and other vectors are never
+  // quantised: they stay f32 in GGUF and as they are in MLX directories.
   std::string type = "affine";
   int bits = 4;         // affine: 2, 3, 4, 5, 6 or 8
   int group_size = 64;  // affine: 32, 64 or 128

@@ -14,6 +14,7 @@
 #include "base/mapped_file.h"
 #include "checkpoint/fail.h"
 #include "mlxn/error.h"
+#include "quant/mlx_fp.h"
 #include "quant/registry.h"
 
 namespace mlxn::convert {
@@ -68,7 +69,7 @@ class TensorJob {
     if (row_scale_bytes_ > 0) {
       const auto at = static_cast<uint64_t>(begin * row_scale_bytes_);
       file_.write_at(tensor_.scales_at + at, scratch.scales);
-      file_.write_at(tensor_.biases_at + at, scratch.biases);
+      if (tensor_.encoding.is_affine()) file_.write_at(tensor_.biases_at + at, scratch.biases);
     }
     return static_cast<uint64_t>(count * source_row_bytes_);
   }
@@ -127,6 +128,8 @@ class TensorJob {
     if (e.is_affine()) {
       quant::encode_row_affine(values, cols_, e.recipe,
                                {data, scales, biases, e.scale_dtype, e.bits, e.group_size});
+    } else if (e.is_mlx()) {
+      quant::encode_row_mlx_fp(e.format, values, cols_, data, scales);
     } else {
       quant::traits_of(e.format).encode_row(values, cols_, data);
     }
@@ -135,6 +138,8 @@ class TensorJob {
     if (e.is_affine()) {
       quant::decode_row_affine({data, scales, biases, e.scale_dtype, e.bits, e.group_size}, cols_,
                                decoded);
+    } else if (e.is_mlx()) {
+      quant::decode_row_mlx_fp(e.format, data, scales, cols_, decoded);
     } else {
       quant::traits_of(e.format).decode_row(data, cols_, decoded);
     }

@@ -18,7 +18,7 @@ struct FileType {
   std::string_view format;
   int64_t id;
 };
-constexpr std::array<FileType, 15> kFileTypes = {{{"f32", 0},
+constexpr std::array<FileType, 16> kFileTypes = {{{"f32", 0},
                                                   {"f16", 1},
                                                   {"q4_0", 2},
                                                   {"q4_1", 3},
@@ -32,7 +32,8 @@ constexpr std::array<FileType, 15> kFileTypes = {{{"f32", 0},
                                                   {"q6_k", 18},
                                                   {"iq4_nl", 25},
                                                   {"iq4_xs", 30},
-                                                  {"bf16", 32}}};
+                                                  {"bf16", 32},
+                                                  {"mxfp4", 38}}};
 
 class Writer {
  public:

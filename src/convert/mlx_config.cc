@@ -27,20 +27,24 @@ std::string dump(const Json& json) {
 }
 
 Json quantization_section(const std::vector<PlannedTensor>& tensors, const Encoding& file_level) {
-  Json section = {
-      {"group_size", file_level.group_size}, {"bits", file_level.bits}, {"mode", "affine"}};
+  Json section = {{"group_size", file_level.group_size},
+                  {"bits", file_level.bits},
+                  {"mode", mode_name(file_level.format)}};
   for (const PlannedTensor& tensor : tensors) {
     const Encoding& e = tensor.encoding;
-    if (!e.is_affine()) continue;
-    if (e.bits == file_level.bits && e.group_size == file_level.group_size) continue;
+    if (!e.is_mlx()) continue;
+    const bool is_file_level = e.format == file_level.format && e.bits == file_level.bits &&
+                               e.group_size == file_level.group_size;
+    if (is_file_level) continue;
     section[tensor.name] = {{"group_size", e.group_size}, {"bits", e.bits}};
+    if (!e.is_affine()) section[tensor.name]["mode"] = mode_name(e.format);
   }
   return section;
 }
 
-const PlannedTensor* first_affine(const std::vector<PlannedTensor>& tensors) {
+const PlannedTensor* first_quantised(const std::vector<PlannedTensor>& tensors) {
   for (const PlannedTensor& tensor : tensors) {
-    if (tensor.encoding.is_affine()) return &tensor;
+    if (tensor.encoding.is_mlx()) return &tensor;
   }
   return nullptr;
 }
@@ -197,10 +201,10 @@ std::string config_for_mlx(const std::string& source_text,
       config["text_config"].contains("vocab_size")) {
     config["vocab_size"] = config["text_config"]["vocab_size"];
   }
-  const PlannedTensor* affine = first_affine(tensors);
-  if (affine != nullptr) {
+  const PlannedTensor* quantised = first_quantised(tensors);
+  if (quantised != nullptr) {
     const Json section =
-        quantization_section(tensors, file_level.is_affine() ? file_level : affine->encoding);
+        quantization_section(tensors, file_level.is_mlx() ? file_level : quantised->encoding);
     config["quantization"] = section;
     config["quantization_config"] = section;
   }

@@ -31,16 +31,24 @@ int64_t PlannedTensor::row_bytes() const {
 }
 
 int64_t PlannedTensor::row_groups() const {
-  return encoding.is_affine() ? cols() / encoding.group_size : 0;
+  return encoding.is_mlx() ? cols() / encoding.group_size : 0;
 }
 
 uint64_t PlannedTensor::scale_bytes() const {
   return static_cast<uint64_t>(rows() * row_groups()) * size_of(encoding.scale_dtype);
 }
 
+std::string_view mode_name(Format format) {
+  for (const char* mode : {"mxfp4", "mxfp8", "nvfp4"}) {
+    if (quant::format_of_mode(mode) == format) return mode;
+  }
+  return "affine";
+}
+
 std::string describe(const Encoding& encoding) {
-  if (!encoding.is_affine()) return std::string(name(encoding.format));
-  return fmt::format("affine {}-bit, group {}", encoding.bits, encoding.group_size);
+  if (!encoding.is_mlx()) return std::string(name(encoding.format));
+  return fmt::format("{} {}-bit, group {}", mode_name(encoding.format), encoding.bits,
+                     encoding.group_size);
 }
 
 bool is_float(Format format) {

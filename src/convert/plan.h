@@ -18,12 +18,14 @@ namespace mlxn::convert {
 // How the rows of an output tensor are stored.
 struct Encoding {
   Format format = Format::kF32;
-  int bits = 0;                     // affine
-  int group_size = 0;               // affine
-  DType scale_dtype = DType::kF32;  // affine
+  int bits = 0;                     // affine and fp modes
+  int group_size = 0;               // affine and fp modes
+  DType scale_dtype = DType::kF32;  // affine; fp modes: u8
   quant::AffineRecipe recipe = {};  // affine
 
   bool is_affine() const { return format == Format::kAffine; }
+  // Codes and scales are arrays of their own, as MLX has them.
+  bool is_mlx() const { return quant::has_scale_array(format); }
 };
 
 // Where the rows come from: a stored tensor or a few values. Output row r is stored row
@@ -44,7 +46,7 @@ struct RowSource {
 };
 
 struct PlannedTensor {
-  std::string name;  // as stored; MLX affine: the module path
+  std::string name;  // as stored; codes with scales: the module path
   Shape shape;       // outermost first; rank 0 is one value
   Encoding encoding;
   RowSource source;
@@ -57,11 +59,16 @@ struct PlannedTensor {
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
   int64_t rows() const;        // product of all extents but the last
   int64_t row_bytes() const;   // of codes, blocks or values
-  int64_t row_groups() const;  // affine: scales of a row
+  int64_t row_groups() const;  // codes with scales: scales of a row
   uint64_t data_bytes() const { return static_cast<uint64_t>(rows() * row_bytes()); }
-  uint64_t scale_bytes() const;  // of the scales; biases have as many
-  uint64_t total_bytes() const { return data_bytes() + 2 * scale_bytes(); }
+  uint64_t scale_bytes() const;  // of the scales; the biases of affine have as many
+  uint64_t total_bytes() const {
+    return data_bytes() + (encoding.is_affine() ? 2 : 1) * scale_bytes();
+  }
 };
+
+// MLX's name of the mode: "affine", "mxfp4", "mxfp8", "nvfp4".
+std::string_view mode_name(Format format);
 
 // "q4_k", "affine 4-bit, group 64".
 std::string describe(const Encoding& encoding);

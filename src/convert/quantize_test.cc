@@ -8,6 +8,7 @@
 #include "convert/conversion.h"
 #include "convert/test_util.h"
 #include "quant/affine.h"
+#include "quant/mlx_fp.h"
 
 namespace mlxn::convert {
 namespace {
@@ -199,6 +200,39 @@ TEST(QuantizeMlx, CpuRecipeHasTheBitsOfMlx) {
       ++compared;
     }
     EXPECT_EQ(compared, 3u);
+  }
+}
+
+TEST(QuantizeMlx, FpModes) {
+  for (const char* mode : {"mxfp4", "mxfp8", "nvfp4"}) {
+    const TempDir dir;
+    QuantizeOptions options;
+    options.type = mode;
+    options.keep = {{"up_proj", "affine"}, {"o_proj", "nvfp4"}};
+    mlxn::quantize(golden("gemma4_moe"), dir.path("out"), options);
+    const auto config = nlohmann::json::parse(read_file(dir.path("out/config.json")));
+    const auto& section = config["quantization"];
+    EXPECT_EQ(section["mode"], mode);
+    const nlohmann::json router = {{"bits", 8}, {"group_size", 64}};
+    EXPECT_EQ(section["model.layers.0.router.proj"], router);
+    const nlohmann::json up = {{"bits", 4}, {"group_size", 64}};
+    EXPECT_EQ(section["model.layers.0.mlp.up_proj"], up);
+    if (std::string(mode) != "nvfp4") {
+      EXPECT_EQ(section["model.layers.0.self_attn.o_proj"]["mode"], "nvfp4");
+    }
+    const Checkpoint in = Checkpoint::open(golden("gemma4_moe"));
+    const Checkpoint out = Checkpoint::open(dir.path("out"));
+    const auto values = floats_of(in, "model.layers.0.mlp.down_proj.weight");
+    const Format format = quant::format_of_mode(mode);
+    std::string codes(values.size() * static_cast<size_t>(quant::fp_mode(format).bits) / 8, '\0');
+    std::string scales(values.size() / static_cast<size_t>(quant::fp_mode(format).group_size),
+                       '\0');
+    quant::encode_row_mlx_fp(format, values.data(), static_cast<int64_t>(values.size()),
+                             reinterpret_cast<std::byte*>(codes.data()),
+                             reinterpret_cast<std::byte*>(scales.data()));
+    EXPECT_TRUE(bytes_of(out, "model.layers.0.mlp.down_proj.weight") == codes) << mode;
+    EXPECT_TRUE(bytes_of(out, "model.layers.0.mlp.down_proj.scales") == scales) << mode;
+    EXPECT_EQ(out.impl().tensors.find("model.layers.0.mlp.down_proj.biases"), nullptr);
   }
 }
 

@@ -21,6 +21,7 @@ struct Array {
 };
 
 const char* dtype_name(DType dtype) {
+  if (dtype == DType::kU8) return "U8";
   return dtype == DType::kF16 ? "F16" : dtype == DType::kBF16 ? "BF16" : "F32";
 }
 
@@ -32,7 +33,7 @@ DType dense_dtype(Format format) {
 
 std::vector<Array> arrays_of(PlannedTensor& tensor) {
   const Encoding& e = tensor.encoding;
-  if (!e.is_affine()) {
+  if (!e.is_mlx()) {
     const DType dtype = dense_dtype(e.format);
     return {{tensor.name, dtype_name(dtype), size_of(dtype), tensor.shape, tensor.data_bytes(),
              &tensor.data_at}};
@@ -42,10 +43,14 @@ std::vector<Array> arrays_of(PlannedTensor& tensor) {
   groups.back() = tensor.row_groups();
   const char* dtype = dtype_name(e.scale_dtype);
   const size_t element = size_of(e.scale_dtype);
-  return {
+  std::vector<Array> arrays = {
       {tensor.name + ".weight", "U32", 4, codes, tensor.data_bytes(), &tensor.data_at},
-      {tensor.name + ".scales", dtype, element, groups, tensor.scale_bytes(), &tensor.scales_at},
-      {tensor.name + ".biases", dtype, element, groups, tensor.scale_bytes(), &tensor.biases_at}};
+      {tensor.name + ".scales", dtype, element, groups, tensor.scale_bytes(), &tensor.scales_at}};
+  if (e.is_affine()) {
+    arrays.push_back(
+        {tensor.name + ".biases", dtype, element, groups, tensor.scale_bytes(), &tensor.biases_at});
+  }
+  return arrays;
 }
 
 // Cuts the list; sets `file` of the tensors. The number of shards.
@@ -71,7 +76,7 @@ void lay_out(std::vector<PlannedTensor>& tensors, size_t index, Shard& shard) {
     for (Array& array : arrays_of(tensor)) arrays.push_back(std::move(array));
   }
   uint64_t offset = 0;
-  for (const size_t element_bytes : {size_t{4}, size_t{2}}) {
+  for (const size_t element_bytes : {size_t{4}, size_t{2}, size_t{1}}) {
     for (const Array& array : arrays) {
       if (array.element_bytes != element_bytes) continue;
       *array.at = offset;

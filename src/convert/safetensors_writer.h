@@ -17,7 +17,7 @@ struct Shard {
 };
 
 // Sets file and offsets of every tensor. A shard takes tensors in order until it has
-// max_shard_bytes; one tensor is never divided. In a shard arrays of 4-byte elements come first, so
+// max_shard_bytes; one tensor is never divided. In a shard arrays of larger elements come first, so
 // that every array is aligned.
 std::vector<Shard> plan_shards(std::vector<PlannedTensor>& tensors, uint64_t max_shard_bytes);
 

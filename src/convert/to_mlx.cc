@@ -105,7 +105,7 @@ class Planner {
 
   void choose(const std::string& module, int forced_bits, PlannedTensor& out) const {
     out.encoding = types_.mlx_matrix(module, *out.source.stored, out.cols(), forced_bits);
-    out.name = out.encoding.is_affine() ? module : module + ".weight";
+    out.name = out.encoding.is_mlx() ? module : module + ".weight";
   }
 
   void push(PlannedTensor out) {

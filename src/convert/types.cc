@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "checkpoint/fail.h"
+#include "quant/mlx_fp.h"
 
 namespace mlxn::convert {
 namespace {
@@ -18,6 +19,7 @@ using checkpoint::in_quotes;
 
 constexpr int kForcedGroup = 64;
 constexpr size_t kMaxPattern = 1000;
+constexpr int kWordCodes = 32;
 
 // What takes the place of a format whose blocks do not divide a row.
 struct Fallback {
@@ -74,6 +76,16 @@ std::shared_ptr<const regex_t> compile(const std::string& pattern) {
           }};
 }
 
+quant::AffineRecipe recipe_of(const QuantizeOptions& options) {
+  return options.recipe == QuantizeRecipe::kCpu ? quant::AffineRecipe::kCpu
+                                                : quant::AffineRecipe::kMetal;
+}
+
+Encoding fp_encoding(Format format) {
+  const quant::FpMode mode = quant::fp_mode(format);
+  return {format, mode.bits, mode.group_size, DType::kU8, {}};
+}
+
 Encoding dense(Format format) {
   Encoding encoding;
   encoding.format = format;
@@ -113,6 +125,8 @@ TypeChooser::Choice TypeChooser::parse_mlx(const std::string& type, const char* 
   if (type == "float") return {true, {}};
   const quant::FormatTraits* traits = quant::find_format(type);
   if (traits != nullptr && is_float(traits->format)) return {false, dense(traits->format)};
+  const Format mode = quant::format_of_mode(type);
+  if (quant::is_mlx_fp(mode)) return {false, fp_encoding(mode)};
   const auto rule_bits = is_rule ? parse_bits(type) : std::nullopt;
   if (type != "affine" && !rule_bits) {
     reject(parameter, "type " + in_quotes(type),
@@ -123,8 +137,7 @@ TypeChooser::Choice TypeChooser::parse_mlx(const std::string& type, const char* 
   encoding.format = Format::kAffine;
   encoding.bits = rule_bits.value_or(options_.bits);
   encoding.group_size = options_.group_size;
-  encoding.recipe = options_.recipe == QuantizeRecipe::kCpu ? quant::AffineRecipe::kCpu
-                                                            : quant::AffineRecipe::kMetal;
+  encoding.recipe = recipe_of(options_);
   if (!quant::is_affine_bits(encoding.bits)) {
     reject(rule_bits ? parameter : "bits", std::to_string(encoding.bits), "2, 3, 4, 5, 6 or 8");
   }
@@ -148,15 +161,20 @@ Encoding TypeChooser::mlx_matrix(std::string_view name, const checkpoint::Stored
   const Choice& choice = rule != nullptr ? *rule : file_level_;
   if (choice.as_stored) return float_encoding(source);
   Encoding encoding = choice.encoding;
-  if (!encoding.is_affine()) return encoding;
+  if (!encoding.is_mlx()) return encoding;
   if (rule == nullptr && forced_bits != 0) {
+    encoding.format = Format::kAffine;
+    encoding.recipe = recipe_of(options_);
     encoding.bits = forced_bits;
     encoding.group_size = kForcedGroup;
   }
-  if (cols % options_.group_size != 0 || cols % encoding.group_size != 0) {
+  const Encoding& file = file_level_.encoding;
+  const int file_group = file.is_mlx() ? file.group_size : encoding.group_size;
+  // The codes of a row are whole words, so of nvfp4's groups of 16 there are an even number.
+  if (cols % file_group != 0 || cols % encoding.group_size != 0 || cols % kWordCodes != 0) {
     return float_encoding(source);
   }
-  encoding.scale_dtype = scale_dtype_of(source);
+  if (encoding.is_affine()) encoding.scale_dtype = scale_dtype_of(source);
   return encoding;
 }
 
@@ -191,7 +209,8 @@ Encoding TypeChooser::gguf_matrix(std::string_view name, const checkpoint::Store
 namespace mlxn {
 
 std::vector<std::string> quantize_types(OutputFormat format) {
-  if (format == OutputFormat::kMlx) return {"affine", "float", "f32", "f16", "bf16"};
+  if (format == OutputFormat::kMlx)
+    return {"affine", "mxfp4", "mxfp8", "nvfp4", "float", "f32", "f16", "bf16"};
   std::vector<std::string> names;
   for (const quant::FormatTraits& traits : quant::formats()) {
     if (convert::can_write(traits)) names.emplace_back(traits.name);
