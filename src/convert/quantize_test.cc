@@ -178,28 +178,48 @@ TEST(QuantizeMlx, NamesConfigAndValues) {
   }
 }
 
-TEST(QuantizeMlx, CpuRecipeHasTheBitsOfMlx) {
+// Compares the arrays whose names begin with `label` with those of `module` in the output.
+size_t compare_with_mlx(const std::string& label, const Checkpoint& out,
+                        const std::string& module) {
   const checkpoint::SafetensorsFile fixture = checkpoint::SafetensorsFile::open(
       std::string(MLXN_SOURCE_DIR) + "/src/convert/testdata/mlx_cpu.safetensors");
+  size_t compared = 0;
+  for (const checkpoint::SafetensorsTensor& tensor : fixture.tensors) {
+    if (!tensor.name.starts_with(label + ".")) continue;
+    const auto* written = out.impl().tensors.find(module + tensor.name.substr(label.size()));
+    EXPECT_NE(written, nullptr) << tensor.name;
+    if (written == nullptr) continue;
+    EXPECT_EQ(written->shape, tensor.shape) << tensor.name;
+    EXPECT_EQ(written->type_name, tensor.type_name) << tensor.name;
+    const auto want = fixture.bytes_of(tensor);
+    EXPECT_TRUE(std::equal(want.begin(), want.end(), written->bytes.begin(), written->bytes.end()))
+        << tensor.name;
+    ++compared;
+  }
+  return compared;
+}
+
+TEST(QuantizeMlx, CpuRecipeHasTheBitsOfMlx) {
   for (const int bits : {3, 4}) {
     const TempDir dir;
     QuantizeOptions options = mlx(bits, 32);
     options.recipe = QuantizeRecipe::kCpu;
     mlxn::quantize(golden("gemma4_dense"), dir.path("out"), options);
-    const Checkpoint out = Checkpoint::open(dir.path("out"));
-    size_t compared = 0;
-    for (const checkpoint::SafetensorsTensor& tensor : fixture.tensors) {
-      if (!tensor.name.starts_with(std::to_string(bits))) continue;
-      const auto* written =
-          out.impl().tensors.find("model.layers.0.mlp.down_proj" + tensor.name.substr(1));
-      ASSERT_NE(written, nullptr) << tensor.name;
-      EXPECT_EQ(written->shape, tensor.shape) << tensor.name;
-      EXPECT_EQ(written->type_name, tensor.type_name) << tensor.name;
-      const auto want = fixture.bytes_of(tensor);
-      EXPECT_TRUE(std::equal(want.begin(), want.end(), written->bytes.begin())) << tensor.name;
-      ++compared;
-    }
-    EXPECT_EQ(compared, 3u);
+    EXPECT_EQ(compare_with_mlx(std::to_string(bits), Checkpoint::open(dir.path("out")),
+                               "model.layers.0.mlp.down_proj"),
+              3u);
+  }
+}
+
+TEST(QuantizeMlx, FpModesHaveTheBitsOfMlx) {
+  for (const char* mode : {"mxfp4", "mxfp8", "nvfp4"}) {
+    const TempDir dir;
+    QuantizeOptions options;
+    options.type = mode;
+    mlxn::quantize(golden("gemma3"), dir.path("out"), options);
+    EXPECT_EQ(
+        compare_with_mlx(mode, Checkpoint::open(dir.path("out")), "model.layers.0.mlp.up_proj"),
+        2u);
   }
 }
 
