@@ -26,8 +26,8 @@ constexpr FpMode fp_mode(Format format) {
 // k elements, a multiple of 32. codes: k * bits / 8 bytes; scales: k / group_size.
 void decode_row_mlx_fp(Format format, const std::byte* codes, const std::byte* scales, int64_t k,
                        float* out);
-// The scale is the largest magnitude over 6 or 448, mx modes: the nearest power of two of it; codes
-// are the nearest values, ties to the lower code. As MLX's CPU backend does.
+// The scale is the largest magnitude over 6 or 448, mx modes: the power of two at or above it;
+// codes are the nearest values, ties to the lower code. As MLX's CPU backend does.
 void encode_row_mlx_fp(Format format, const float* in, int64_t k, std::byte* codes,
                        std::byte* scales);
 
