@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 
 #include "backends/cpu/cpu_stream.h"
 #include "mlxn/device.h"
@@ -24,6 +25,8 @@ inline double measure_read_bandwidth(int threads) {
   const Device device = Device::open("cpu", options);
   Stream stream(device);
   const Buffer data = device.alloc(u8, {static_cast<int64_t>(kBenchRotation)});
+  // Written: memory that nobody wrote is one page of zeros.
+  std::memset(data.data(), 1, data.byte_len());
   std::atomic<uint64_t> sink{0};
   const auto pass = [&] {
     backends::Access access;

@@ -31,7 +31,7 @@ constexpr int kTileM = 2, kTileN = 4, kFlush = 8;
 #else
 constexpr int kTileM = 2, kTileN = 4, kFlush = 32;
 #endif
-constexpr int64_t kChunk = 2 * kFlush;  // vectors of each row of x: 64 rows are 128 KiB at most
+constexpr int64_t kChunk = 4 * kFlush;  // vectors of each row of x: 64 rows are 256 KiB at most
 constexpr int kVectorN = 8;  // weight rows at once for one row of x: independent sums hide latency
 
 HWY_INLINE V LoadWide(const float* p) { return hn::LoadU(D(), p); }

@@ -50,6 +50,7 @@ struct Lanes {
         _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1)));
   }
 
+  static Int ones_where_equal(Int a, Int b) { return _mm256_cmpeq_epi32(a, b); }
   static Int max(Int a, Int b) { return _mm256_max_epi32(a, b); }
 
   // kRows values that lie side by side.

@@ -45,6 +45,9 @@ struct Lanes {
   // The f16 in the low half of each lane.
   static Float low_f16(Int v) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)); }
 
+  static Int ones_where_equal(Int a, Int b) {
+    return _mm512_maskz_set1_epi32(_mm512_cmpeq_epi32_mask(a, b), -1);
+  }
   static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
 
   // kRows values that lie side by side.

@@ -106,6 +106,10 @@ struct Lanes {
     return map<Float>(a, [](uint32_t v) { return mlxn::to_float(F16{static_cast<uint16_t>(v)}); });
   }
 
+  static Int ones_where_equal(Int a, Int b) {
+    for (int i = 0; i < kRows; ++i) a.v[i] = a.v[i] == b.v[i] ? ~uint32_t{0} : 0;
+    return a;
+  }
   static Int max(Int a, Int b) {
     for (int i = 0; i < kRows; ++i) {
       if (static_cast<int32_t>(a.v[i]) < static_cast<int32_t>(b.v[i])) a.v[i] = b.v[i];

@@ -135,7 +135,8 @@ struct MlxNvfp4 : Fp4Codes {
   }
 };
 
-// E4M3 codes, one a byte.
+// E4M3 codes, one a byte. Sign, exponent and mantissa at their places in f32, the exponent's bias 7
+// instead of 127: times 2^120 is the value, subnormals too.
 struct MlxMxfp8 : CodeStream<8> {
   static constexpr Terms kTerms = Terms::kFloat;
   static constexpr int kPairDistance = 2, kCodeOffset = 0;  // for staging, which it does not use
@@ -151,7 +152,15 @@ struct MlxMxfp8 : CodeStream<8> {
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) sink(0, 4 * i + j, e4m3(Lanes::shift_right_32(v[i], 8 * j)));
+      for (int j = 0; j < 4; ++j) {
+        const Int top = Lanes::shift_left_32(v[i], 24 - 8 * j);
+        const Int sign = Lanes::bit_and(top, Lanes::splat(INT32_MIN));
+        const Int largest = Lanes::splat(0x07f00000);  // not a number
+        const Int magnitude = Lanes::bit_and(Lanes::shift_right_32(top, 4), largest);
+        const Int bits = Lanes::bit_or(Lanes::bit_or(magnitude, sign),
+                                       Lanes::ones_where_equal(magnitude, largest));
+        sink(0, 4 * i + j, Lanes::mul(Lanes::bits_to_float(bits), Lanes::splat(0x1p120f)));
+      }
     }
   }
 };
