@@ -34,8 +34,9 @@ inline uint8_t to_e4m3(float value) {
   const uint8_t sign = std::signbit(value) ? 0x80 : 0;
   const float magnitude = std::fabs(value);
   if (!(magnitude < 464.0f)) return sign | 0x7e;  // halfway between 448 and the next, 480
-  int exponent = 0;
-  std::frexp(magnitude, &exponent);  // magnitude = f * 2^exponent, f in [0.5, 1)
+  int exponent = -9;
+  if (magnitude > 0.0f)
+    std::frexp(magnitude, &exponent);  // magnitude = f * 2^exponent, f in [0.5, 1)
   // Units of 2^(exponent - 4), but never below the subnormals' 2^-9.
   const int unit = exponent - 4 < -9 ? -9 : exponent - 4;
   const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, -unit)));

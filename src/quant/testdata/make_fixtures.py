@@ -204,8 +204,12 @@ def fp_inputs():
     e4m3 = np.array([(8 + h / 2 % 8) * 2.0 ** (h // 16 - 10) for h in range(256)])
     e4m3_halves = np.where(ramp % 32, np.minimum(e4m3, 448) * np.where(ramp % 3, 1, -1), 448.0)
     rng = np.random.default_rng(7)
+    # The scale of a group is just beside a power of two.
+    beside = (1 + (ramp // 32 % 3 - 1) * 2.0**-22) * 2.0 ** (ramp // 32 * 9 - 40)
     rows = [e2m1_halves, -e2m1_halves, e4m3_halves, e4m3_halves / 2]
-    rows += [rng.standard_normal(256) * 10.0**e for e in (-44, -38, -30, -3, 2, 20, 37)]
+    rows += [np.where(ramp % 32, 0, largest * beside) for largest in (6, -448)]
+    # Below 1e-35 mlx wraps the exponent of the scale.
+    rows += [rng.standard_normal(256) * 10.0**e for e in (-34, -20, -3, 2, 20, 37)]
     return np.array(rows, dtype=np.float32)
 
 
