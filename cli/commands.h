@@ -18,6 +18,8 @@ struct Command {
 Command add_generate(CLI::App& app);
 Command add_chat(CLI::App& app);
 Command add_bench(CLI::App& app);
+Command add_quantize(CLI::App& app);
+Command add_perplexity(CLI::App& app);
 Command add_info(CLI::App& app);
 Command add_doctor(CLI::App& app);
 Command add_completion(CLI::App& app);

@@ -85,7 +85,7 @@ Device DeviceFlags::open() const {
   return Device::open(device, options);
 }
 
-void ModelFlags::add_to(CLI::App& app, bool model_required) {
+void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
   auto* option = with_environment(
       app.add_option("-m,--model", model,
                      "MLX or Hugging Face directory, GGUF file, or a Hugging Face id in the local "
@@ -95,6 +95,10 @@ void ModelFlags::add_to(CLI::App& app, bool model_required) {
   with_environment(app.add_option("--kv-type", kv_type, "KV cache element: f32, f16 or bf16"),
                    "KV_TYPE")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+}
+
+void ModelFlags::add_to(CLI::App& app, bool model_required) {
+  add_file_to(app, model_required);
   with_environment(app.add_option("-c,--max-kv-size,--ctx-size", max_kv_size,
                                   "Tokens a sequence may hold, prompt and reply together; 0: what "
                                   "the model was trained for, at most 8192"),

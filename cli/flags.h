@@ -47,7 +47,8 @@ struct ModelFlags {
   bool no_repack = false;
 
   void add_to(CLI::App& app, bool model_required = true);
-  std::string path() const;  // resolved
+  void add_file_to(CLI::App& app, bool model_required);  // all but --max-kv-size
+  std::string path() const;                              // resolved
   // Throws UsageError if --max-kv-size is more than the model was made for.
   ModelOptions options(const ModelConfig& config) const;
 };

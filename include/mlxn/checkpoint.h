@@ -91,6 +91,8 @@ class MLXN_API Checkpoint {
   // tokenizer.json. Throws kGguf for values of a wrong type.
   std::optional<GgufVocab> gguf_vocab() const;
 
+  const CheckpointImpl& impl() const { return *impl_; }
+
  private:
   explicit Checkpoint(std::shared_ptr<const CheckpointImpl> impl);
   std::shared_ptr<const CheckpointImpl> impl_;

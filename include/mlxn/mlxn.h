@@ -23,6 +23,8 @@
 #include "mlxn/ops/rms_norm.h"
 #include "mlxn/ops/rope.h"
 #include "mlxn/ops/sampling.h"
+#include "mlxn/perplexity.h"
+#include "mlxn/quantize.h"
 #include "mlxn/stream.h"
 #include "mlxn/tokenizer.h"
 #include "mlxn/version.h"

@@ -107,7 +107,9 @@ class HeaderReader {
     return root;
   }
 
+  // MLX writes null where there is nothing to say.
   void check_metadata(dom::element value) const {
+    if (value.is_null()) return;
     if (!value.is_object()) reject("__metadata__", "another JSON value", "an object of strings");
     std::unordered_set<std::string_view> keys;
     for (const auto member : dom::object(value)) {

@@ -70,6 +70,7 @@ TEST(Safetensors, AcceptsLegalOddities) {
   EXPECT_TRUE(parse(safetensors_image("{}", 0)).empty());
   EXPECT_TRUE(parse(safetensors_image("{}      ", 0)).empty());
   EXPECT_TRUE(parse(safetensors_image(R"({"__metadata__":{"format":"pt"}})", 0)).empty());
+  EXPECT_TRUE(parse(safetensors_image(R"({"__metadata__":null})", 0)).empty());
   const auto tensors =
       parse(safetensors_image(R"({"b":{"dtype":"U8","shape":[3],"data_offsets":[1,4]},)"
                               R"("a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]},)"

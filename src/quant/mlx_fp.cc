@@ -74,14 +74,14 @@ void encode_row_mlx_fp(Format format, const float* in, int64_t k, std::byte* cod
     for (int j = 0; j < mode.group_size; ++j) largest = std::max(largest, std::fabs(x[j]));
     scales[g] = encode_scale(format, largest);
     const float scale = decode_scale(format, scales[g]);
-    const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     for (int j = 0; j < mode.group_size; ++j) {
       const int64_t i = g * mode.group_size + j;
+      const float value = scale == 0.0f ? 0.0f : x[j] / scale;
       if (mode.bits == 8) {
-        codes[i] = static_cast<std::byte>(to_e4m3(x[j] * inverse));
+        codes[i] = static_cast<std::byte>(to_e4m3(value));
         continue;
       }
-      const int code = nearest_fp4(x[j] * inverse);
+      const int code = nearest_fp4(value);
       std::byte& byte = codes[i / 2];
       byte = i % 2 == 0 ? static_cast<std::byte>(code) : byte | static_cast<std::byte>(code << 4);
     }

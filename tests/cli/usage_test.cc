@@ -88,7 +88,7 @@ TEST(Usage, FlagsWithoutEffectAreReported) {
 
 // The help shows the variable of each flag behind its type.
 TEST(Usage, EveryFlagHasAVariableOfItsFirstLongName) {
-  for (const char* command : {"generate", "chat", "bench", "info", "doctor"}) {
+  for (const char* command : {"generate", "chat", "bench", "quantize", "info", "doctor"}) {
     const std::string help = mlxn({command, "--help"}).out;
     size_t flags = 0;
     for (size_t at = 0; (at = help.find("\n  -", at)) != std::string::npos; ++at) {

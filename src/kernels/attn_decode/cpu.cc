@@ -15,20 +15,24 @@
 #include "backends/cpu/cpu_stream.h"
 #include "kernels/attn_decode/cpu.h"
 #include "kernels/attn_decode/splits.h"
+#include "kernels/attn_decode/tiles-inl.h"
 #include "kernels/common/attn_softmax-inl.h"
 #include "kernels/common/float_io.h"
 #include "kernels/common/simd.h"
-#include "kernels/common/simd_rows-inl.h"
 
 #ifndef MLXN_KERNELS_ATTN_DECODE_SPLIT_
 #define MLXN_KERNELS_ATTN_DECODE_SPLIT_
 namespace mlxn::kernels {
 
-// What one part leaves for the merge: partial[0] is its maximum, [1] its sum, [2 ..) its values.
+// Rows of f32 are padded to this many with zeros.
+inline constexpr int64_t kAttnDecodePad = 16;
+
+// What one part leaves for the merge: its values, padded, then its maximum and its sum.
 struct AttnDecodePartials {
   float* data;  // [batch, num_heads, splits, stride]; null: one part, which writes the output
   int64_t splits;
-  int64_t stride;  // 2 + v_dim
+  int64_t width;   // v_dim padded
+  int64_t stride;  // width + kAttnDecodePad
   float* at(const AttnDecodeParams& p, int64_t b, int64_t head, int64_t split) const {
     return data + ((b * p.num_heads + head) * splits + split) * stride;
   }
@@ -45,152 +49,22 @@ HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Rows are padded to this many floats with zeros.
-constexpr int64_t kPad = 16;
-
-// Query heads whose dot products are formed together: with four keys they fill the registers.
-constexpr int kDotHeads = HWY_MAX_BYTES > 32 ? 4 : 2;
-// Vectors of a value row that are accumulated together, for up to four heads.
-constexpr int kValueVectors = HWY_MAX_BYTES > 32 ? 4 : 2;
-
-// sums[i] = the sum of the lanes of v[i].
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE void StoreSums(D d, const V (&v)[4], float* sums) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int i = 0; i < 4; ++i) hn::Store(v[i], d, sums + i);
-#else
-  const hn::RepartitionToWide<D> wide;
-  const hn::FixedTag<float, 4> d4;
-  // Within each 128-bit block: pairs of sums of vectors 0 and 1, and of 2 and 3.
-  const V a = hn::Add(hn::InterleaveLower(d, v[0], v[1]), hn::InterleaveUpper(d, v[0], v[1]));
-  const V b = hn::Add(hn::InterleaveLower(d, v[2], v[3]), hn::InterleaveUpper(d, v[2], v[3]));
-  const auto wa = hn::BitCast(wide, a), wb = hn::BitCast(wide, b);
-  const V sum = hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, wa, wb)),
-                        hn::BitCast(d, hn::InterleaveUpper(wide, wa, wb)));
-#if HWY_MAX_BYTES > 32
-  const hn::Half<D> d8;
-  const auto half = hn::Add(hn::LowerHalf(d8, sum), hn::UpperHalf(d8, sum));
-  hn::Store(hn::Add(hn::LowerHalf(d4, half), hn::UpperHalf(d4, half)), d4, sums);
-#elif HWY_MAX_BYTES > 16
-  hn::Store(hn::Add(hn::LowerHalf(d4, sum), hn::UpperHalf(d4, sum)), d4, sums);
-#else
-  hn::Store(sum, d4, sums);
-#endif
-#endif  // HWY_SCALAR
-}
-
 // Keys that are worked on together: pointers to their rows.
 template <class T>
 struct Block {
   const T* keys[kAttnKeyTile];
   const T* values[kAttnKeyTile];
   int64_t count;
+
+  // Rows of a block follow one another in memory but for a ring's end.
+  Ahead ahead_of_keys(int64_t dim) const { return ahead_of(keys, dim); }
+  Ahead ahead_of_values(int64_t dim) const { return ahead_of(values, dim); }
+
+ private:
+  Ahead ahead_of(const T* const* rows, int64_t dim) const {
+    return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * dim) * sizeof(T));
+  }
 };
-
-// Rows that the next step reads. Asking for them while this step computes hides the latency of
-// memory, for which a step would otherwise wait at its start.
-template <class T>
-struct Ahead {
-  const T* const* rows;
-  int64_t count;
-  int64_t dim;
-};
-
-template <class T>
-HWY_INLINE void PrefetchRow(const Ahead<T>& ahead, int64_t j) {
-  if (j >= ahead.count) return;
-  constexpr int64_t kLine = 64 / sizeof(T);
-  // Into the second-level cache: a block of rows would push the one in use out of the first.
-  for (int64_t c = 0; c < ahead.dim; c += kLine) __builtin_prefetch(ahead.rows[j] + c, 0, 1);
-}
-
-// scores[g * kAttnKeyTile + j] = <q_g, k_j> for kHeads heads and the keys below `count`, rounded up
-// to a multiple of four; the rows beyond count repeat a valid one.
-template <int kHeads, class T>
-void DotBlock(const float* q, int64_t q_stride, const T* const* keys, int64_t count, int64_t dim,
-              const Ahead<T>& ahead, float* scores) {
-  const hn::ScalableTag<float> d;
-  using V = hn::Vec<decltype(d)>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t j = 0; j < count; j += 4) {
-    for (int64_t i = 0; i < 4; ++i) PrefetchRow(ahead, j + i);
-    V acc[kHeads][4];
-#pragma GCC unroll 4
-    for (int g = 0; g < kHeads; ++g) {
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) acc[g][i] = hn::Zero(d);
-    }
-    for (int64_t c = 0; c < dim; c += lanes) {
-      V k[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) k[i] = LoadRowPadded(d, keys[j + i], c, dim);
-#pragma GCC unroll 4
-      for (int g = 0; g < kHeads; ++g) {
-        const V qv = hn::Load(d, q + g * q_stride + c);
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) acc[g][i] = hn::MulAdd(k[i], qv, acc[g][i]);
-      }
-    }
-#pragma GCC unroll 4
-    for (int g = 0; g < kHeads; ++g) StoreSums(d, acc[g], scores + g * kAttnKeyTile + j);
-  }
-}
-
-// Columns [at, at + kVectors * lanes) of out_g = out_g * factor_g + sum_j weight_gj v_j.
-template <int kHeads, int kVectors, class T>
-HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T* const* values,
-                             int64_t count, int64_t dim, int64_t at, const Ahead<T>& ahead,
-                             float* out, int64_t stride) {
-  const hn::ScalableTag<float> d;
-  using V = hn::Vec<decltype(d)>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  V acc[kHeads][kVectors];
-#pragma GCC unroll 4
-  for (int g = 0; g < kHeads; ++g) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) acc[g][i] = hn::Zero(d);
-  }
-  for (int64_t j = 0; j < count; ++j) {
-    PrefetchRow(ahead, j);
-    V v[kVectors];
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) {
-      v[i] = kVectors == 1 ? LoadRowPadded(d, values[j], at, dim)
-                           : LoadRow(d, values[j] + at + i * lanes);
-    }
-#pragma GCC unroll 4
-    for (int g = 0; g < kHeads; ++g) {
-      const V w = hn::Set(d, weights[g * kAttnKeyTile + j]);
-#pragma GCC unroll 4
-      for (int i = 0; i < kVectors; ++i) acc[g][i] = hn::MulAdd(w, v[i], acc[g][i]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int g = 0; g < kHeads; ++g) {
-    const V factor = hn::Set(d, factors[g]);
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) {
-      float* target = out + g * stride + at + i * lanes;
-      hn::Store(hn::MulAdd(hn::Load(d, target), factor, acc[g][i]), d, target);
-    }
-  }
-}
-
-template <int kHeads, class T>
-void ValueBlock(const float* weights, const float* factors, const T* const* values, int64_t count,
-                int64_t dim, Ahead<T> ahead, float* out, int64_t stride) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  int64_t at = 0;
-  for (; at + kValueVectors * lanes <= dim; at += kValueVectors * lanes) {
-    ValueColumns<kHeads, kValueVectors>(weights, factors, values, count, dim, at, ahead, out,
-                                        stride);
-    ahead.count = 0;
-  }
-  for (; at < dim; at += lanes) {
-    ValueColumns<kHeads, 1>(weights, factors, values, count, dim, at, ahead, out, stride);
-    ahead.count = 0;
-  }
-}
 
 // Writes values / sum as the output of a head, 0 if nothing was visible.
 void WriteHead(const AttnDecodeParams& p, int64_t b, int64_t head, float* values, float sum) {
@@ -198,64 +72,96 @@ void WriteHead(const AttnDecodeParams& p, int64_t b, int64_t head, float* values
   store_f32(p.q_dtype, values, p.v_dim, p.out, (b * p.num_heads + head) * p.v_dim);
 }
 
+// The heads [first, first + count) of a group.
+struct HeadTile {
+  int64_t first;
+  int64_t count;
+};
+
 // The working set of one task, all in thread scratch.
 struct SplitWork {
-  float* q;         // [group, q_stride]
-  float* out;       // [group, out_stride]
+  float* q;         // per head tile [q_stride / lanes, heads, lanes]
+  float* out;       // [group, out_stride], in scratch or where the part leaves its values
   float* scores;    // [group, kAttnKeyTile]
   float* factors;   // [group]
   RowState* state;  // [group]
+  float* row;       // [q_stride]
   int64_t group;
+  int64_t tiles;
   int64_t q_stride;
   int64_t out_stride;
+
+  // Tiles of a group differ by one head at most.
+  HeadTile tile(int64_t i) const {
+    const int64_t each = group / tiles, longer = group % tiles;
+    return {i * each + std::min(i, longer), each + (i < longer ? 1 : 0)};
+  }
 };
 
-SplitWork MakeWork(const AttnDecodeParams& p) {
+// `out` null: the values are accumulated in scratch too.
+SplitWork MakeWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   SplitWork w;
   w.group = p.num_heads / p.num_kv_heads;
-  w.q_stride = base::round_up(p.head_dim, kPad);
-  w.out_stride = base::round_up(p.v_dim, kPad);
-  const int64_t rows = base::round_up(w.group, kPad);
-  const int64_t floats = rows * (w.q_stride + w.out_stride + kAttnKeyTile + 1 + 2);
+  w.tiles = base::ceil_div(w.group, int64_t{kHeadTile});
+  w.q_stride = base::round_up(p.head_dim, kAttnDecodePad);
+  const int64_t width = base::round_up(p.v_dim, kAttnDecodePad);
+  const int64_t numbers = base::round_up(w.group, kAttnDecodePad);
+  const int64_t floats = w.group * (w.q_stride + kAttnKeyTile) + numbers * (1 + 2) + w.q_stride +
+                         (out == nullptr ? w.group * width : 0);
   static_assert(sizeof(RowState) == 2 * sizeof(float));
   w.q = attn_thread_scratch(static_cast<size_t>(floats));
-  w.out = w.q + rows * w.q_stride;
-  w.scores = w.out + rows * w.out_stride;
-  w.factors = w.scores + rows * kAttnKeyTile;
-  w.state = reinterpret_cast<RowState*>(w.factors + rows);
-  std::fill(w.q, w.scores, 0.0f);
-  std::fill(w.state, w.state + w.group, RowState{});
+  w.scores = w.q + w.group * w.q_stride;
+  w.factors = w.scores + w.group * kAttnKeyTile;
+  w.state = reinterpret_cast<RowState*>(w.factors + numbers);
+  w.row = w.factors + 3 * numbers;
+  w.out = out == nullptr ? w.row + w.q_stride : out;
+  w.out_stride = out == nullptr ? width : out_stride;
+  for (int64_t g = 0; g < w.group; ++g) std::fill_n(w.out + g * w.out_stride, width, 0.0f);
+  std::fill_n(w.state, w.group, RowState{});
   return w;
 }
 
-// Folds a block into heads g .. g + kHeads - 1. The first heads ask for the rows that come next.
-template <int kHeads, class T>
-void HeadsOfBlock(const AttnDecodeParams& p, SplitWork& w, int64_t g, const Block<T>& block,
-                  const Block<T>& next) {
-  float* scores = w.scores + g * kAttnKeyTile;
-  constexpr int kStep = std::min(kHeads, kDotHeads);
-  for (int h = 0; h < kHeads; h += kStep) {
-    const Ahead<T> values{block.values, g + h == 0 ? block.count : 0, p.v_dim};
-    DotBlock<kStep>(w.q + (g + h) * w.q_stride, w.q_stride, block.keys, block.count, p.head_dim,
-                    values, scores + h * kAttnKeyTile);
+// Query heads first_head .. first_head + group - 1 of sequence b.
+void LoadQueries(const AttnDecodeParams& p, int64_t b, int64_t first_head, SplitWork& w) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  std::fill(w.row + p.head_dim, w.row + w.q_stride, 0.0f);
+  for (int64_t i = 0; i < w.tiles; ++i) {
+    const HeadTile tile = w.tile(i);
+    for (int64_t h = 0; h < tile.count; ++h) {
+      const int64_t head = b * p.num_heads + first_head + tile.first + h;
+      load_f32(p.q_dtype, p.q, head * p.head_dim, p.head_dim, w.row);
+      float* target = w.q + tile.first * w.q_stride + h * lanes;
+      for (int64_t c = 0; c < w.q_stride; c += lanes, target += tile.count * lanes) {
+        hn::Store(hn::Load(d, w.row + c), d, target);
+      }
+    }
   }
-  const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
-  for (int h = 0; h < kHeads; ++h) {
-    w.factors[g + h] =
-        SoftmaxTile(scores + h * kAttnKeyTile, {0, block.count, nullptr}, rule, w.state[g + h]);
-  }
-  const Ahead<T> keys{next.keys, g == 0 ? next.count : 0, p.head_dim};
-  ValueBlock<kHeads>(scores, w.factors + g, block.values, block.count, p.v_dim, keys,
-                     w.out + g * w.out_stride, w.out_stride);
 }
 
+// Folds a block into all heads. While it forms dot products the block's values are asked for, while
+// it sums values the keys of the next block.
 template <class T>
 void FoldBlock(const AttnDecodeParams& p, SplitWork& w, const Block<T>& block,
                const Block<T>& next) {
-  int64_t g = 0;
-  for (; g + 4 <= w.group; g += 4) HeadsOfBlock<4>(p, w, g, block, next);
-  for (; g + 2 <= w.group; g += 2) HeadsOfBlock<2>(p, w, g, block, next);
-  for (; g < w.group; ++g) HeadsOfBlock<1>(p, w, g, block, next);
+  Ahead ahead = block.ahead_of_values(p.v_dim);
+  for (int64_t i = 0; i < w.tiles; ++i) {
+    const HeadTile tile = w.tile(i);
+    kTileFns<T>.dot[tile.count - 1](w.q + tile.first * w.q_stride, block.keys, block.count,
+                                    p.head_dim, ahead, w.scores + tile.first * kAttnKeyTile);
+  }
+  const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
+  for (int64_t g = 0; g < w.group; ++g) {
+    w.factors[g] =
+        SoftmaxTile(w.scores + g * kAttnKeyTile, {0, block.count, nullptr}, rule, w.state[g]);
+  }
+  ahead = next.ahead_of_keys(p.head_dim);
+  for (int64_t i = 0; i < w.tiles; ++i) {
+    const HeadTile tile = w.tile(i);
+    kTileFns<T>.value[tile.count - 1](w.scores + tile.first * kAttnKeyTile, w.factors + tile.first,
+                                      block.values, block.count, p.v_dim, ahead,
+                                      w.out + tile.first * w.out_stride, w.out_stride);
+  }
 }
 
 // Walks the slots of the positions [position, end) of one KV head.
@@ -292,12 +198,10 @@ void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int6
   const int64_t end = std::min(visible.end, begin + keys_each);
   if (begin >= end && partials.data != nullptr) return;
 
-  SplitWork w = MakeWork(p);
-  const int64_t first_head = kv_head * w.group;
-  for (int64_t g = 0; g < w.group; ++g) {
-    load_f32(p.q_dtype, p.q, (b * p.num_heads + first_head + g) * p.head_dim, p.head_dim,
-             w.q + g * w.q_stride);
-  }
+  const int64_t first_head = kv_head * (p.num_heads / p.num_kv_heads);
+  float* out = partials.data == nullptr ? nullptr : partials.at(p, b, first_head, split);
+  SplitWork w = MakeWork(p, out, partials.splits * partials.stride);
+  LoadQueries(p, b, first_head, w);
   const int64_t row0 = (b * p.num_kv_heads + kv_head) * p.capacity;
   const T* k = static_cast<const T*>(p.k) + row0 * p.head_dim;
   const T* v = static_cast<const T*>(p.v) + row0 * p.v_dim;
@@ -315,10 +219,8 @@ void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int6
       WriteHead(p, b, first_head + g, values, w.state[g].sum);
       continue;
     }
-    float* partial = partials.at(p, b, first_head + g, split);
-    partial[0] = w.state[g].max;
-    partial[1] = w.state[g].sum;
-    std::copy_n(values, p.v_dim, partial + 2);
+    values[partials.width] = w.state[g].max;
+    values[partials.width + 1] = w.state[g].sum;
   }
 }
 
@@ -337,22 +239,21 @@ void AttnDecodeSplit(const AttnDecodeParams& p, const AttnDecodePartials& partia
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
 void AttnDecodeMerge(const AttnDecodeParams& p, const AttnDecodePartials& partials, int64_t b,
                      int64_t head) {
-  const hn::CappedTag<float, 4> d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
   const int64_t visible = visible_keys(key_map(p, b), p.window_size).count();
   const int64_t live = base::ceil_div(visible, split_keys(visible, p.n_split));
   float max = kAttnFloor;
-  for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(p, b, head, s)[0]);
-  float* out = attn_thread_scratch(static_cast<size_t>(p.v_dim));
-  std::fill_n(out, p.v_dim, -0.0f);  // the neutral element of addition
+  for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(p, b, head, s)[width]);
+  float* out = attn_thread_scratch(static_cast<size_t>(width));
+  std::fill_n(out, width, -0.0f);  // the neutral element of addition
   float sum = 0.0f;
   for (int64_t s = 0; s < live; ++s) {
     const float* partial = partials.at(p, b, head, s);
-    const auto factor = Exp(d, hn::Set(d, partial[0] - max));
-    sum += hn::GetLane(factor) * partial[1];
-    for (int64_t c = 0; c < p.v_dim; c += lanes) {
-      hn::Store(hn::MulAdd(factor, hn::LoadU(d, partial + 2 + c), hn::Load(d, out + c)), d,
-                out + c);
+    const auto factor = Exp(d, hn::Set(d, partial[width] - max));
+    sum += hn::GetLane(factor) * partial[width + 1];
+    for (int64_t c = 0; c < width; c += lanes) {
+      hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
   WriteHead(p, b, head, out, sum);
@@ -374,7 +275,7 @@ void launch(StreamImpl& stream, const AttnDecodeParams& p, backends::Access acce
   const auto split_fn = variant(HWY_DISPATCH_TABLE(AttnDecodeSplit), isa);
   const auto merge_fn = variant(HWY_DISPATCH_TABLE(AttnDecodeMerge), isa);
   auto& cpu = backends::cpu::cpu_stream(stream);
-  const int64_t rows = p.batch * p.num_heads, splits = max_splits(p), stride = 2 + p.v_dim;
+  const int64_t rows = p.batch * p.num_heads, splits = max_splits(p);
   const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
     cpu.dispatch("attn_decode", name, std::move(split_access),
                  static_cast<uint32_t>(p.batch * p.num_kv_heads * splits),
@@ -384,11 +285,13 @@ void launch(StreamImpl& stream, const AttnDecodeParams& p, backends::Access acce
                             task % partials.splits);
                  });
   };
-  if (splits == 1) return split(std::move(access), {nullptr, 1, 0});
+  if (splits == 1) return split(std::move(access), {nullptr, 1, 0, 0});
 
+  const int64_t width = base::round_up(p.v_dim, kAttnDecodePad), stride = width + kAttnDecodePad;
   const Buffer scratch =
       stream.scratch(static_cast<size_t>(rows * splits * stride) * sizeof(float));
-  const AttnDecodePartials partials{reinterpret_cast<float*>(scratch.data()), splits, stride};
+  const AttnDecodePartials partials{reinterpret_cast<float*>(scratch.data()), splits, width,
+                                    stride};
   backends::Access split_access = access;
   split_access.writes.clear();
   split_access.write(scratch);

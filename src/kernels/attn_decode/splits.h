@@ -12,9 +12,12 @@
 
 namespace mlxn::kernels {
 
-// Below 256 keys (64 KiB of f16 rows at dims 128) handing a part out costs more than it gains; more
-// than 64 parts would only make the merge longer.
+// Below 256 keys (64 KiB of f16 rows at dims 128) handing a part out costs more than it gains. A
+// long context has parts enough, and longer ones spend less on the start of a part, whose first
+// rows nobody has asked for ahead. More than 64 parts would only make the merge longer.
 inline constexpr int64_t kSplitKeys = 256;
+inline constexpr int64_t kLongContext = 2048;
+inline constexpr int64_t kLongSplitKeys = 512;
 inline constexpr int64_t kMaxAutoSplits = 64;
 
 // Positions [first, end) that the query at position end - 1 sees.
@@ -33,14 +36,16 @@ inline VisibleKeys visible_keys(const KeyMap& map, int64_t window_size) {
 inline int64_t split_keys(int64_t visible, int64_t n_split) {
   if (n_split > 0) return std::max<int64_t>(1, base::ceil_div(visible, n_split));
   const int64_t even = base::ceil_div(visible, kMaxAutoSplits);
-  return std::max(kSplitKeys, base::round_up(even, kAttnKeyTile));
+  const int64_t least = visible > kLongContext ? kLongSplitKeys : kSplitKeys;
+  return std::max(least, base::round_up(even, kAttnKeyTile));
 }
 
 // Parts that a cache of this capacity can need.
 inline int64_t max_splits(const AttnDecodeParams& p) {
   if (p.n_split > 0) return p.n_split;
   const int64_t most = p.window_size > 0 ? std::min(p.window_size, p.capacity) : p.capacity;
-  return std::min(kMaxAutoSplits, base::ceil_div(most, kSplitKeys));
+  const int64_t of_short = base::ceil_div(std::min(most, kLongContext), kSplitKeys);
+  return std::min(kMaxAutoSplits, std::max(of_short, base::ceil_div(most, kLongSplitKeys)));
 }
 
 }  // namespace mlxn::kernels

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attn_decode/reference.h"
+#include "kernels/attn_decode/splits.h"
 #include "kernels/common/attn_test_kit.h"
 
 namespace mlxn {
@@ -190,6 +191,66 @@ TEST_P(AttnDecodeTest, EveryMultipleOfEightAndGroupSize) {
   }
 }
 
+// Groups of one head to more than two head tiles, none of them a multiple of the tile, against
+// lengths around four keys, a block of keys and a part of the keys.
+TEST_P(AttnDecodeTest, EveryGroupSizeAroundTheTiles) {
+  uint32_t seed = 200;
+  for (int64_t group = 1; group <= 17; ++group) {
+    for (int64_t kv_len : {3, 5, 63, 65, 257}) {
+      const DType kv_dtype = seed % 3 == 0 ? f32 : seed % 3 == 1 ? f16 : bf16;
+      expect_oracle({.heads = 2 * group,
+                     .kv_heads = 2,
+                     .dim = 24,
+                     .v_dim = 40,
+                     .capacity = kv_len + 1,
+                     .kv_len = {kv_len},
+                     .kv_dtype = kv_dtype,
+                     .softmax_scale = 0.2f},
+                    ++seed);
+    }
+  }
+}
+
+// Every width of a row modulo a vector and modulo the vectors of a value tile, for each size of a
+// head tile, each with a last block of another length.
+TEST_P(AttnDecodeTest, RowsThatEndInsideATile) {
+  uint32_t seed = 400;
+  for (int64_t group : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    for (int64_t dim : {8, 16, 40, 72, 88, 136, 264}) {
+      const int64_t kv_len = 64 + seed % 67;
+      expect_oracle({.heads = group,
+                     .kv_heads = 1,
+                     .dim = dim,
+                     .v_dim = 272 - dim,
+                     .capacity = kv_len,
+                     .kv_len = {kv_len},
+                     .kv_dtype = f16,
+                     .softmax_scale = 0.1f,
+                     .n_split = static_cast<int>(seed % 3)},
+                    ++seed);
+    }
+  }
+}
+
+// What a head gives does not depend on the heads that share its tile.
+TEST_P(AttnDecodeTest, HeadsOfATileDoNotMix) {
+  const Case c{.heads = 9, .kv_heads = 1, .dim = 72, .capacity = 300, .kv_len = {300}};
+  auto args = make_args(device_, c, 12);
+  const auto clean = testing::to_floats(run(stream_, args));
+  for (int64_t head : {0, 4, 7, 8}) {
+    auto poisoned = args;
+    poisoned.q = device_.alloc(f32, {1, 9, 72});
+    std::memcpy(poisoned.q.data(), args.q.data(), args.q.byte_len());
+    std::fill_n(poisoned.q.span<float>().begin() + head * 72, 72, INFINITY);
+    const auto found = testing::to_floats(run(stream_, poisoned));
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (static_cast<int64_t>(i) / 72 != head) {
+        EXPECT_EQ(found[i], clean[i]) << head << " " << i;
+      }
+    }
+  }
+}
+
 TEST_P(AttnDecodeTest, SixteenBitQueries) {
   for (DType q_dtype : {f16, bf16}) {
     for (DType kv_dtype : {f32, f16, bf16}) {
@@ -214,6 +275,25 @@ TEST_P(AttnDecodeTest, SplitCounts) {  // D6
     auto split = args;
     split.n_split = n_split;
     testing::expect_attention(run(stream_, split), reference, "n_split " + std::to_string(n_split));
+  }
+}
+
+// Scratch is sized by capacity; what is live follows from the keys at run time.
+TEST(AttnDecodeSplits, PartsFitTheirScratch) {
+  for (int64_t capacity : {1, 256, 257, 2047, 2048, 2049, 4096, 5000, 32768, 32769, 200000}) {
+    for (int64_t window : {0, 1, 300, 3000}) {
+      kernels::AttnDecodeParams p{};
+      p.capacity = capacity;
+      p.window_size = window;
+      const int64_t most = window > 0 ? std::min(window, capacity) : capacity;
+      int64_t parts = 0;
+      for (int64_t visible = 1; visible <= most; ++visible) {
+        const int64_t keys = kernels::split_keys(visible, 0);
+        ASSERT_TRUE(keys == visible || keys % kernels::kAttnKeyTile == 0) << visible;
+        parts = std::max(parts, base::ceil_div(visible, keys));
+      }
+      EXPECT_EQ(parts, kernels::max_splits(p)) << capacity << " " << window;
+    }
   }
 }
 

@@ -47,6 +47,10 @@ constexpr int64_t kPad = 16;
 constexpr int kRows = 6;
 constexpr int kVectors = HWY_MAX_BYTES > 32 ? 4 : 2;
 
+// Keys that are transposed together: a cache line of the transposed tile, which is then written
+// once as a whole.
+constexpr int64_t kTransposeKeys = 16;
+
 // What the micro-kernel does with its sums.
 enum class Store { kSet, kScaleAndAdd };
 
@@ -88,6 +92,27 @@ HWY_INLINE void MicroKernel(const float* a, int64_t a_stride, const float* b, in
   }
 }
 
+// Rows of the key tile that comes next. Asking for a few of them beside each block of rows of a
+// product hides the latency of memory, for which loading the tile would otherwise wait.
+struct RowsAhead {
+  const char* k = nullptr;
+  const char* v = nullptr;
+  int64_t k_bytes = 0;  // of a row
+  int64_t v_bytes = 0;
+  int64_t k_stride = 0;  // bytes
+  int64_t v_stride = 0;
+  int64_t left = 0;  // rows
+
+  // Into the second-level cache; the first one holds what the product uses.
+  void ask(int64_t rows) {
+    constexpr int64_t kLine = 64;
+    for (rows = std::min(rows, left); rows > 0; --rows, --left, k += k_stride, v += v_stride) {
+      for (int64_t c = 0; c < k_bytes; c += kLine) __builtin_prefetch(k + c, 0, 1);
+      for (int64_t c = 0; c < v_bytes; c += kLine) __builtin_prefetch(v + c, 0, 1);
+    }
+  }
+};
+
 template <Store kStore, int kR>
 void ColumnsOf(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
                const float* factors, float* c, int64_t c_stride, int64_t columns) {
@@ -105,9 +130,13 @@ void ColumnsOf(const float* a, int64_t a_stride, const float* b, int64_t b_strid
 // rows x columns; columns is a multiple of kPad, b and c are aligned.
 template <Store kStore>
 void Product(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-             const float* factors, float* c, int64_t c_stride, int64_t rows, int64_t columns) {
+             const float* factors, float* c, int64_t c_stride, int64_t rows, int64_t columns,
+             RowsAhead& ahead) {
   int64_t r = 0;
+  // Both products of a tile together ask for all of its rows.
+  const int64_t asked = base::ceil_div(kAttnKeyTile, 2 * std::max<int64_t>(1, rows / kRows));
   const auto at = [&](auto fn) {
+    ahead.ask(asked);
     fn(a + r * a_stride, a_stride, b, b_stride, depth, factors + r, c + r * c_stride, c_stride,
        columns);
   };
@@ -134,7 +163,7 @@ struct Tile {
   RowState* state;  // [rows]
   float* k;         // [head_dim, kAttnKeyTile]: the key tile, transposed
   float* v;         // [kAttnKeyTile, out_width]
-  float* staging;   // [4, key_width]
+  float* staging;   // [kTransposeKeys, key_width]
   float* hole;      // [kAttnKeyTile]: 0 where no key is held
 };
 
@@ -153,14 +182,15 @@ Tile MakeTile(const AttnPrefillParams& p, int64_t b, int64_t kv_head, int64_t ti
   const int64_t rows = base::round_up(each * t.group, kPad);
   const int64_t row_floats = p.head_dim + t.out_width + kAttnKeyTile + 1 + 2;
   static_assert(sizeof(RowState) == 2 * sizeof(float));
-  const int64_t key_floats = kAttnKeyTile * (p.head_dim + t.out_width + 1) + 4 * t.key_width;
+  const int64_t key_floats =
+      kAttnKeyTile * (p.head_dim + t.out_width + 1) + kTransposeKeys * t.key_width;
   t.q = attn_thread_scratch(static_cast<size_t>(rows * row_floats + key_floats));
   t.out = t.q + rows * p.head_dim;
   t.weights = t.out + rows * t.out_width;
   t.k = t.weights + rows * kAttnKeyTile;
   t.v = t.k + kAttnKeyTile * p.head_dim;
   t.staging = t.v + kAttnKeyTile * t.out_width;
-  t.hole = t.staging + 4 * t.key_width;
+  t.hole = t.staging + kTransposeKeys * t.key_width;
   t.factors = t.hole + kAttnKeyTile;
   t.state = reinterpret_cast<RowState*>(t.factors + rows);
   std::fill_n(t.out, rows * t.out_width, 0.0f);
@@ -179,27 +209,31 @@ void LoadQueries(const AttnPrefillParams& p, const Tile& t) {
   }
 }
 
-// Four rows of `count` floats become four columns of a matrix of rows of kAttnKeyTile.
-HWY_INLINE void TransposeFour(const float* rows, int64_t stride, int64_t count, float* out) {
+// kTransposeKeys rows of `count` floats become columns of a matrix of rows of kAttnKeyTile.
+HWY_INLINE void TransposeKeys(const float* rows, int64_t stride, int64_t count, float* out) {
 #if HWY_TARGET == HWY_SCALAR
   for (int64_t c = 0; c < count; ++c) {
-    for (int64_t j = 0; j < 4; ++j) out[c * kAttnKeyTile + j] = rows[j * stride + c];
+    for (int64_t j = 0; j < kTransposeKeys; ++j) out[c * kAttnKeyTile + j] = rows[j * stride + c];
   }
 #else
   const hn::FixedTag<float, 4> d;
   const hn::RepartitionToWide<decltype(d)> wide;
   for (int64_t c = 0; c < count; c += 4) {
-    const auto r0 = hn::LoadU(d, rows + c), r1 = hn::LoadU(d, rows + stride + c);
-    const auto r2 = hn::LoadU(d, rows + 2 * stride + c), r3 = hn::LoadU(d, rows + 3 * stride + c);
-    const auto a = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1));
-    const auto b = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
-    const auto e = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1));
-    const auto f = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
-    float* target = out + c * kAttnKeyTile;
-    hn::Store(hn::BitCast(d, hn::InterleaveLower(wide, a, b)), d, target);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(wide, a, b)), d, target + kAttnKeyTile);
-    hn::Store(hn::BitCast(d, hn::InterleaveLower(wide, e, f)), d, target + 2 * kAttnKeyTile);
-    hn::Store(hn::BitCast(d, hn::InterleaveUpper(wide, e, f)), d, target + 3 * kAttnKeyTile);
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kTransposeKeys; j += 4) {
+      const float* row = rows + j * stride + c;
+      const auto r0 = hn::LoadU(d, row), r1 = hn::LoadU(d, row + stride);
+      const auto r2 = hn::LoadU(d, row + 2 * stride), r3 = hn::LoadU(d, row + 3 * stride);
+      const auto a = hn::BitCast(wide, hn::InterleaveLower(d, r0, r1));
+      const auto b = hn::BitCast(wide, hn::InterleaveLower(d, r2, r3));
+      const auto e = hn::BitCast(wide, hn::InterleaveUpper(d, r0, r1));
+      const auto f = hn::BitCast(wide, hn::InterleaveUpper(d, r2, r3));
+      float* target = out + c * kAttnKeyTile + j;
+      hn::Store(hn::BitCast(d, hn::InterleaveLower(wide, a, b)), d, target);
+      hn::Store(hn::BitCast(d, hn::InterleaveUpper(wide, a, b)), d, target + kAttnKeyTile);
+      hn::Store(hn::BitCast(d, hn::InterleaveLower(wide, e, f)), d, target + 2 * kAttnKeyTile);
+      hn::Store(hn::BitCast(d, hn::InterleaveUpper(wide, e, f)), d, target + 3 * kAttnKeyTile);
+    }
   }
 #endif
 }
@@ -220,16 +254,18 @@ HWY_INLINE void WidenRow(const T* row, int64_t dim, float* out, int64_t width) {
   if (c < width) std::fill_n(out + c, width - c, 0.0f);
 }
 
-// Whether all of `count` floats are finite; count is a multiple of kPad.
+// Whether all of `count` floats are finite; count is a multiple of 2 * kPad.
 bool AllFinite(const float* values, int64_t count) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto zero = hn::Zero(d);
-  auto sum = zero;  // stays 0 unless an infinity or NaN is multiplied by 0
-  for (int64_t c = 0; c < count; c += lanes) {
-    sum = hn::Add(sum, hn::Mul(hn::Load(d, values + c), zero));
+  // These stay 0 unless an infinity or NaN is multiplied by 0.
+  auto even = zero, odd = zero;
+  for (int64_t c = 0; c < count; c += 2 * lanes) {
+    even = hn::MulAdd(hn::Load(d, values + c), zero, even);
+    odd = hn::MulAdd(hn::Load(d, values + c + lanes), zero, odd);
   }
-  return hn::AllTrue(d, hn::Eq(sum, zero));
+  return hn::AllTrue(d, hn::Eq(hn::Add(even, odd), zero));
 }
 
 // Positions [begin, end) of the key tile that starts at position `base`, as f32. Lanes without a
@@ -254,12 +290,14 @@ void LoadKeyTile(const AttnPrefillParams& p, const Tile& t, KeyTile& tile) {
     const bool held = inside && slot < t.map.num_valid;
     tile.has_holes |= inside && !held;
     t.hole[j] = held ? 1.0f : 0.0f;
-    const int64_t row = j % 4;
+    const int64_t row = j % kTransposeKeys;
     WidenRow(held ? k + slot * p.k_strides.row : nullptr, p.head_dim, t.staging + row * t.key_width,
              t.key_width);
     WidenRow(held ? v + slot * p.v_strides.row : nullptr, p.v_dim, t.v + j * t.out_width,
              t.out_width);
-    if (row == 3) TransposeFour(t.staging, t.key_width, p.head_dim, t.k + j - 3);
+    if (row == kTransposeKeys - 1) {
+      TransposeKeys(t.staging, t.key_width, p.head_dim, t.k + j - row);
+    }
   }
   tile.finite_values = AllFinite(t.v, kAttnKeyTile * t.out_width);
 }
@@ -297,11 +335,11 @@ void ProductOfVisible(const Tile& t, int64_t row_begin, int64_t row_end) {
 
 // Folds one key tile into the queries [begin, end) of the tile.
 void FoldTile(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, int64_t begin,
-              int64_t end) {
+              int64_t end, RowsAhead& ahead) {
   const int64_t row = begin * t.group, rows = (end - begin) * t.group;
   Product<Store::kSet>(t.q + row * p.head_dim, p.head_dim, t.k, kAttnKeyTile, p.head_dim,
                        t.factors + row, t.weights + row * kAttnKeyTile, kAttnKeyTile, rows,
-                       kAttnKeyTile);
+                       kAttnKeyTile, ahead);
   const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
   for (int64_t i = begin; i < end; ++i) {
     const int64_t position = t.position + i;
@@ -317,7 +355,26 @@ void FoldTile(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, in
   if (!tile.finite_values) return ProductOfVisible(t, row, row + rows);
   Product<Store::kScaleAndAdd>(t.weights + row * kAttnKeyTile, kAttnKeyTile, t.v, t.out_width,
                                kAttnKeyTile, t.factors + row, t.out + row * t.out_width,
-                               t.out_width, rows, t.out_width);
+                               t.out_width, rows, t.out_width, ahead);
+}
+
+// The key tile from position `base` on, up to where the ring wraps.
+RowsAhead AheadOf(const AttnPrefillParams& p, const Tile& t, int64_t base, int64_t end) {
+  if (base >= end) return {};
+  const int64_t slot = t.map.slot(base), size = static_cast<int64_t>(size_of(p.kv_dtype));
+  RowsAhead ahead;
+  ahead.k =
+      static_cast<const char*>(p.k) +
+      size * (t.b * p.k_strides.batch + t.kv_head * p.k_strides.head + slot * p.k_strides.row);
+  ahead.v =
+      static_cast<const char*>(p.v) +
+      size * (t.b * p.v_strides.batch + t.kv_head * p.v_strides.head + slot * p.v_strides.row);
+  ahead.k_bytes = size * p.head_dim;
+  ahead.v_bytes = size * p.v_dim;
+  ahead.k_stride = size * p.k_strides.row;
+  ahead.v_stride = size * p.v_strides.row;
+  ahead.left = std::min({kAttnKeyTile, end - base, t.map.num_valid - slot});
+  return ahead;
 }
 
 void StoreRows(const AttnPrefillParams& p, const Tile& t) {
@@ -352,7 +409,8 @@ void AttnPrefillTile(const AttnPrefillParams& p, int64_t b, int64_t kv_head, int
         p.window_size > 0 ? std::min(t.count, tile.end - 1 + p.window_size - t.position) : t.count;
     if (begin >= end) continue;
     LoadKeys(p, t, tile);
-    FoldTile(p, t, tile, begin, end);
+    RowsAhead ahead = AheadOf(p, t, base + kAttnKeyTile, key_end);
+    FoldTile(p, t, tile, begin, end, ahead);
   }
   StoreRows(p, t);
 }

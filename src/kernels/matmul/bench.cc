@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <map>
 
-#include "backends/cpu/cpu_stream.h"
+#include "kernels/common/bench_kit.h"
 #include "kernels/matmul/test_cases.h"
 #include "mlxn/ops/matmul.h"
 #include "quant/panels.h"
@@ -19,7 +19,6 @@ using testing::Random;
 using testing::WeightKind;
 
 constexpr int64_t kN = 4096, kK = 14336;
-constexpr size_t kRotation = size_t{512} << 20;  // bytes
 
 Device device_of(int threads) {
   DeviceOptions options;
@@ -27,36 +26,12 @@ Device device_of(int threads) {
   return Device::open("cpu", options);
 }
 
-// Bytes per second that `threads` threads read from memory; measured once per thread count.
+// Measured once per thread count.
 double read_bandwidth(int threads) {
   static std::map<int, double> known;
-  if (known.count(threads) != 0) return known[threads];
-  constexpr int64_t kTask = 1 << 20;
-  const Device device = device_of(threads);
-  Stream stream(device);
-  const Buffer data = device.alloc(u8, {static_cast<int64_t>(kRotation)});
-  std::atomic<uint64_t> sink{0};
-  const auto pass = [&] {
-    backends::Access access;
-    access.read(data);
-    backends::cpu::cpu_stream(stream.impl())
-        .dispatch("read", "bench", std::move(access), kRotation / kTask, [&](uint32_t task) {
-          const auto* words = reinterpret_cast<const uint64_t*>(data.data() + task * kTask);
-          uint64_t sum = 0;
-          for (int64_t i = 0; i < kTask / 8; ++i) sum += words[i];
-          sink += sum;
-        });
-    stream.commit().wait();
-  };
-  pass();
-  double best = 0.0;
-  for (int i = 0; i < 5; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    pass();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-    best = std::max(best, static_cast<double>(kRotation) / seconds.count());
-  }
-  return known[threads] = best;
+  double& bandwidth = known[threads];
+  if (bandwidth == 0.0) bandwidth = testing::measure_read_bandwidth(threads);
+  return bandwidth;
 }
 
 // Repeats the first rows of `one` down a weight of kN rows.
@@ -90,7 +65,7 @@ void bench_matmul(benchmark::State& state, const WeightKind& kind, bool prepared
   };
   std::vector<Weight> weights = {make()};
   const size_t bytes = stored_bytes(weights[0]);
-  while (rows == 1 && weights.size() * bytes < kRotation) weights.push_back(make());
+  while (rows == 1 && weights.size() * bytes < testing::kBenchRotation) weights.push_back(make());
   const Buffer x = testing::random_buffer(device, f32, {rows, kK}, random);
   const Buffer out = device.alloc(f32, {rows, kN});
   size_t turn = 0;
@@ -109,19 +84,15 @@ void bench_matmul(benchmark::State& state, const WeightKind& kind, bool prepared
 }
 
 const bool registered = [] {
-  std::vector<WeightKind> kinds = {{Format::kQ4_0},
-                                   {Format::kQ8_0},
-                                   {Format::kQ4_K},
-                                   {Format::kQ6_K},
-                                   {Format::kAffine, 4, 64, bf16},
-                                   {Format::kAffine, 8, 64, bf16},
-                                   {Format::kF16},
-                                   {Format::kBF16},
-                                   {Format::kF32}};
-  for (const WeightKind& kind : kinds) {
+  std::vector<WeightKind> kinds = testing::coded_kinds();
+  for (const int bits : {2, 3, 4, 5, 6, 8}) kinds.push_back({Format::kAffine, bits, 64, bf16});
+  for (const Format format : {Format::kF16, Format::kBF16, Format::kF32}) kinds.push_back({format});
+  std::map<std::string, WeightKind> by_name;
+  for (const WeightKind& kind : kinds) by_name.emplace(kind.name(), kind);
+  for (const auto& [kind_name, kind] : by_name) {
     for (bool prepared : {true, false}) {
       if (prepared && !quant::has_panels(kind.format)) continue;
-      const std::string name = "matmul/" + kind.name() + (prepared ? "/prepared" : "");
+      const std::string name = "matmul/" + kind_name + (prepared ? "/prepared" : "");
       benchmark::RegisterBenchmark(name.c_str(), bench_matmul, kind, prepared)
           ->ArgNames({"rows", "threads"})
           ->ArgsProduct({{1, 512}, {1, 2}})

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The codecs of all formats that multiply as integers: the one place where matmul registers a
+// The codecs of all formats of codes and scales: the one place where matmul registers a
 // format. Included inside the same anonymous namespace, after them.
 #pragma once
 
@@ -35,6 +35,8 @@ auto with_codec(const quant::WeightView& w, Fn fn) {
       return fn(MXFP4{});
     case Format::kMlxMxfp4:
       return fn(MlxMxfp4{});
+    case Format::kMlxMxfp8:
+      return fn(MlxMxfp8{});
     case Format::kMlxNvfp4:
       return fn(MlxNvfp4{});
     default:

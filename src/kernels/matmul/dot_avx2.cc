@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <type_traits>
 
 #include "base/checked.h"
 #include "kernels/matmul/activations.h"
@@ -30,6 +31,8 @@ namespace {
 #include "kernels/matmul/panel_formats_k.h"
 //
 #include "kernels/matmul/panel_arrays.h"
+//
+#include "kernels/matmul/panel_float.h"
 //
 #include "kernels/matmul/panel_dot.h"
 //

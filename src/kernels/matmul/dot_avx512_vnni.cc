@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <type_traits>
 
 #include "base/checked.h"
 #include "kernels/matmul/activations.h"
@@ -38,6 +39,8 @@ inline __m512i dot_pairs(__m512i sum, __m512i w, __m512i x) {
 #include "kernels/matmul/panel_formats_k.h"
 //
 #include "kernels/matmul/panel_arrays.h"
+//
+#include "kernels/matmul/panel_float.h"
 //
 #include "kernels/matmul/panel_dot.h"
 //

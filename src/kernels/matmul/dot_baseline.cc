@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "base/checked.h"
 #include "kernels/matmul/activations.h"
@@ -26,6 +27,8 @@ namespace {
 #include "kernels/matmul/panel_formats_k.h"
 //
 #include "kernels/matmul/panel_arrays.h"
+//
+#include "kernels/matmul/panel_float.h"
 //
 #include "kernels/matmul/panel_dot.h"
 //

@@ -46,8 +46,8 @@ std::vector<uint32_t> random_ids(int64_t count, int64_t experts, Random& random)
 class ExpertMatmulTest : public ::testing::TestWithParam<std::string> {
  protected:
   std::vector<WeightKind> kinds() const {
-    if (GetParam() == "avx512_vnni") return testing::integer_kinds();
-    auto all = testing::integer_kinds();
+    if (GetParam() == "avx512_vnni") return testing::coded_kinds();
+    auto all = testing::coded_kinds();
     for (Format format : {Format::kF32, Format::kF16, Format::kBF16}) all.push_back({format});
     return all;
   }

@@ -39,6 +39,7 @@ struct Lanes {
   static Int shift_right_signed_32(Int v, int bits) { return _mm256_srai_epi32(v, bits); }
   static Float to_float(Int v) { return _mm256_cvtepi32_ps(v); }
   static Float bits_to_float(Int v) { return _mm256_castsi256_ps(v); }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float mul_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
   static Float negate(Float a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }

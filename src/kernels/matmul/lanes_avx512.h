@@ -38,6 +38,7 @@ struct Lanes {
   static Int shift_right_signed_32(Int v, int bits) { return _mm512_srai_epi32(v, bits); }
   static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
   static Float bits_to_float(Int v) { return _mm512_castsi512_ps(v); }
+  static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static Float mul_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
   static Float negate(Float a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }

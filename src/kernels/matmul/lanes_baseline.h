@@ -86,6 +86,10 @@ struct Lanes {
     return map<Float>(a, [](uint32_t v) { return static_cast<float>(static_cast<int32_t>(v)); });
   }
   static Float bits_to_float(Int a) { return map<Float>(a, std::bit_cast<float, uint32_t>); }
+  static Float add(Float a, Float b) {
+    for (int i = 0; i < kRows; ++i) a.v[i] += b.v[i];
+    return a;
+  }
   static Float mul(Float a, Float b) {
     for (int i = 0; i < kRows; ++i) a.v[i] *= b.v[i];
     return a;

@@ -134,3 +134,24 @@ struct MlxNvfp4 : Fp4Codes {
     }
   }
 };
+
+// E4M3 codes, one a byte.
+struct MlxMxfp8 : CodeStream<8> {
+  static constexpr Terms kTerms = Terms::kFloat;
+  static constexpr int kPairDistance = 2, kCodeOffset = 0;  // for staging, which it does not use
+
+  template <class Span>
+  static void scales(const Span& span, int blocks, float* out) {
+    for (int b = 0; b < blocks; ++b, out += kRows) Lanes::store(e8m0(span.scale_u8(b)), out);
+  }
+  template <class Span, class Sink>
+  static void codes(const Span& span, int block, const Sink& sink) {
+    Int v[8];
+    span.template words<8>(block, 0, v);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) sink(0, 4 * i + j, e4m3(Lanes::shift_right_32(v[i], 8 * j)));
+    }
+  }
+};

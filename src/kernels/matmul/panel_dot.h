@@ -58,6 +58,34 @@ class Ahead {
   int64_t due_ = 0;   // where it should be by now
 };
 
+// The same for values that are floats.
+template <class Codec, template <class> class Span, int kM, class Source>
+void dot_direct(const Source& source, int64_t blocks, const FloatBlock* const* x, Ahead ahead,
+                float* out) {
+  alignas(64) float scales[kSpanBlocks * kRows];
+  Float acc[kM][1];
+  for (int m = 0; m < kM; ++m) acc[m][0] = Lanes::splat(0.0f);
+  for (int64_t first = 0; first < blocks; first += kSpanBlocks) {
+    const int count = static_cast<int>(std::min<int64_t>(kSpanBlocks, blocks - first));
+    const Span<Codec> span(source, first);
+    Codec::scales(span, count, scales);
+    for (int b = 0; b < count; ++b) {
+      ahead.step();
+      Float values[kBlock];
+      Codec::codes(
+          span, b, [&](int, int element, Float value) __attribute__((always_inline)) {
+            values[element] = value;
+          });
+      const FloatBlock* block[kM];
+      for (int m = 0; m < kM; ++m) block[m] = x[m] + first + b;
+      const Float scale = Lanes::load(scales + b * kRows);
+      add_float_block<kM, 1>(
+          [&](int, int e) __attribute__((always_inline)) { return values[e]; }, &scale, block, acc);
+    }
+  }
+  for (int m = 0; m < kM; ++m) Lanes::store(acc[m][0], out + m * kRows);
+}
+
 // kM rows of x, codes straight from the weight. out: [kM][kRows].
 template <class Codec, template <class> class Span, int kM, class Source>
 void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* const* x, Ahead ahead,
@@ -105,10 +133,12 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
   for (int m = 0; m < kM; ++m) Lanes::store(acc[m], out + m * kRows);
 }
 
-// A span of one panel, decoded: 8 KiB of codes.
+// A span of one panel, decoded: 16 pairs of codes a block, 8 KiB, or 32 floats, 16 KiB.
 template <class Codec>
 struct Packed {
-  alignas(64) int32_t codes[kSpanBlocks][16][kRows];  // 16 pairs a block
+  static constexpr int kVectors = kIsFloat<Codec> ? kBlock : kBlock / 2;
+  using Element = std::conditional_t<kIsFloat<Codec>, float, int32_t>;
+  alignas(64) Element codes[kSpanBlocks][kVectors][kRows];
   alignas(64) float terms[kSpanBlocks][count_of(Codec::kTerms)][kRows];
 };
 
@@ -118,8 +148,8 @@ void unpack(const Source& source, int64_t first, int count, Packed<Codec>& packe
   Codec::scales(span, count, &packed.terms[0][0][0]);
   for (int b = 0; b < count; b += Codec::kStepBlocks) {
     Codec::codes(
-        span, b, [&](int block, int pair, Int codes) __attribute__((always_inline)) {
-          Lanes::store(codes, packed.codes[b + block][pair]);
+        span, b, [&](int block, int at, auto codes) __attribute__((always_inline)) {
+          Lanes::store(codes, packed.codes[b + block][at]);
         });
   }
 }
@@ -176,16 +206,44 @@ void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* c
   }
 }
 
+template <class Codec, int kP, int kM>
+void dot_packed(const Packed<Codec>* packed, int count, const FloatBlock* const* x, int64_t first,
+                float* out) {
+  Float acc[kM][kP];
+#pragma GCC unroll 8
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) acc[m][p] = Lanes::load(out + m * kTileCols + p * kRows);
+  }
+  for (int b = 0; b < count; ++b) {
+    const FloatBlock* block[kM];
+    Float scale[kP];
+#pragma GCC unroll 8
+    for (int m = 0; m < kM; ++m) block[m] = x[m] + first + b;
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) scale[p] = Lanes::load(packed[p].terms[b][0]);
+    add_float_block<kM, kP>(
+        [&](int p, int e)
+            __attribute__((always_inline)) { return Lanes::load(packed[p].codes[b][e]); },
+        scale, block, acc);
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < kM; ++m) {
+#pragma GCC unroll 2
+    for (int p = 0; p < kP; ++p) Lanes::store(acc[m][p], out + m * kTileCols + p * kRows);
+  }
+}
+
 // m <= kM rows: the instance for exactly m.
 template <class Codec, int kP, int kM>
-void dot_packed_rows(int m, const Packed<Codec>* packed, int count, const ActivationBlock* const* x,
+void dot_packed_rows(int m, const Packed<Codec>* packed, int count, const BlockOf<Codec>* const* x,
                      int64_t first, float* out) {
   if (m == kM) return dot_packed<Codec, kP, kM>(packed, count, x, first, out);
   if constexpr (kM > 1) dot_packed_rows<Codec, kP, kM - 1>(m, packed, count, x, first, out);
 }
 
 template <class Codec, int kP>
-void dot_all_rows(const Packed<Codec>* packed, int count, const ActivationBlock* const* x, int rows,
+void dot_all_rows(const Packed<Codec>* packed, int count, const BlockOf<Codec>* const* x, int rows,
                   int64_t first, std::array<Ahead, Lanes::kTilePanels> ahead, float* out) {
   for (int m = 0; m < rows; m += Lanes::kTileRows) {
     for (Ahead& a : ahead) a.step();
@@ -197,7 +255,7 @@ void dot_all_rows(const Packed<Codec>* packed, int count, const ActivationBlock*
 // Up to kTileCols weight rows from n on; what a span of x holds stays near while panels pass.
 template <class Codec, template <class> class Span, class Sources>
 void dot_tile(const Sources& sources, int64_t n, int64_t n_end, int64_t blocks,
-              const ActivationBlock* const* x, int rows, float* out) {
+              const BlockOf<Codec>* const* x, int rows, float* out) {
   constexpr int kP = Lanes::kTilePanels;
   const int panels =
       static_cast<int>(base::ceil_div(std::min<int64_t>(kTileCols, n_end - n), int64_t{kRows}));
@@ -301,9 +359,9 @@ void run_sources(const Tile& tile, const Sources& sources) {
   const MatmulParams& p = *tile.params;
   const int64_t blocks = p.weight.cols / kBlock;
   const int rows = tile.rows->count;
-  const ActivationBlock* x[kMaxTileRows];
+  const BlockOf<Codec>* x[kMaxTileRows];
   for (int m = 0; m < rows; ++m) {
-    x[m] = reinterpret_cast<const ActivationBlock*>(tile.staged_row(m));
+    x[m] = reinterpret_cast<const BlockOf<Codec>*>(tile.staged_row(m));
   }
   alignas(64) float out[kMaxTileRows * kTileCols];
   const bool direct = rows <= kDirectRows;

@@ -11,6 +11,7 @@
 //   scales(span, blocks, out)      out: f32 [blocks][terms][kRows]
 //   codes(span, block, sink)       sink(block in step, pair, vector): the vector holds, per row,
 //                                  the two codes that meet pair `pair` of x
+// A codec of floats has no pairs: its sink(block in step, element, vector) takes values.
 #pragma once
 
 enum class Terms {
@@ -18,9 +19,10 @@ enum class Terms {
   kScaleBias,   // w = scale * code + bias
   kHalves,      // elements 0..15 and 16..31: w = scale[half] * code
   kHalvesBias,  // w = scale[half] * code + bias[half]; the terms are both scales, then both biases
+  kFloat,       // w = scale * value, and the values are floats: see panel_float.h
 };
 constexpr int count_of(Terms terms) {
-  return terms == Terms::kScale ? 1 : terms == Terms::kHalvesBias ? 4 : 2;
+  return terms == Terms::kScale || terms == Terms::kFloat ? 1 : terms == Terms::kHalvesBias ? 4 : 2;
 }
 
 // Four codes in the bytes of each lane: elements 4 * word .. 4 * word + 3 of the block.

@@ -15,15 +15,19 @@ bool is_dense(const MatmulParams& p) {
          p.weight.format == Format::kBF16;
 }
 
-// Dense weights and integer codes have kernels of their own under one name.
+// Dense weights, integer codes and codes that are floats have kernels of their own under one name.
 struct Kernels {
   CpuKernel dense;
   CpuKernel integer;
+  CpuKernel floats;  // the integer kernel, fed with f32
 };
 
 template <const Kernels& kKernels>
 void launch(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
-  matmul::launch(stream, p, std::move(access), is_dense(p) ? kKernels.dense : kKernels.integer);
+  const CpuKernel& kernel = is_dense(p)                            ? kKernels.dense
+                            : p.weight.format == Format::kMlxMxfp8 ? kKernels.floats
+                                                                   : kKernels.integer;
+  matmul::launch(stream, p, std::move(access), kernel);
 }
 
 constexpr CpuKernel integer(const char* name, decltype(CpuKernel::stage) stage,
@@ -37,20 +41,24 @@ constexpr CpuKernel dense(const char* name, decltype(CpuKernel::stage) stage,
 
 #if defined(__x86_64__)
 std::optional<std::string_view> leave_dense(const MatmulParams& p) {
-  if (is_dense(p)) return "is for integer formats";
+  if (is_dense(p)) return "is for formats of codes and scales";
   return std::nullopt;
 }
 
-constexpr Kernels kVnni = {
-    {}, integer("avx512_vnni", matmul::quantise_avx512, matmul::run_avx512_vnni)};
+constexpr Kernels kVnni = {{},
+                           integer("avx512_vnni", matmul::quantise_avx512, matmul::run_avx512_vnni),
+                           dense("avx512_vnni", matmul::widen_avx512, matmul::run_avx512_vnni)};
 constexpr Kernels kAvx512 = {dense("avx512", matmul::widen_avx512, matmul::run_dense_avx512),
-                             integer("avx512", matmul::quantise_avx512, matmul::run_avx512)};
+                             integer("avx512", matmul::quantise_avx512, matmul::run_avx512),
+                             dense("avx512", matmul::widen_avx512, matmul::run_avx512)};
 constexpr Kernels kAvx2 = {dense("avx2", matmul::widen_avx2, matmul::run_dense_avx2),
-                           integer("avx2", matmul::quantise_avx2, matmul::run_avx2)};
+                           integer("avx2", matmul::quantise_avx2, matmul::run_avx2),
+                           dense("avx2", matmul::widen_avx2, matmul::run_avx2)};
 #endif
 constexpr Kernels kBaseline = {
     dense("baseline", matmul::widen_baseline, matmul::run_dense_baseline),
-    integer("baseline", matmul::quantise_baseline, matmul::run_baseline)};
+    integer("baseline", matmul::quantise_baseline, matmul::run_baseline),
+    dense("baseline", matmul::widen_baseline, matmul::run_baseline)};
 
 constexpr Entry<MatmulParams> kEntries[] = {
 #if defined(__x86_64__)

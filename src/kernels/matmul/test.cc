@@ -73,7 +73,7 @@ void expect_matches(Stream& stream, const ops::MatmulArgs& args, const std::stri
 class MatmulTest : public ::testing::TestWithParam<std::string> {
  protected:
   std::vector<WeightKind> kinds() const {
-    std::vector<WeightKind> all = testing::integer_kinds();
+    std::vector<WeightKind> all = testing::coded_kinds();
     if (GetParam() != "avx512_vnni") {
       all.insert(all.end(), kDenseKinds.begin(), kDenseKinds.end());
     }
@@ -164,7 +164,7 @@ TEST_P(MatmulTest, SameBitsForEveryRowCountAndThreadCount) {
 // Integer sums are exact and the f32 steps the same, so all entries agree to the bit.
 TEST(MatmulEntries, IntegerFormatsGiveTheSameBits) {
   Random random(4);
-  for (const WeightKind& kind : testing::integer_kinds()) {
+  for (const WeightKind& kind : testing::coded_kinds()) {
     const int64_t n = 37, k = 1280, rows = 11;
     const auto w_values = random.normals(n * k), x_values = random.normals(rows * k);
     std::vector<std::byte> expected;

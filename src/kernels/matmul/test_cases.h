@@ -2,12 +2,17 @@
 // Random weights of every format, for tests and benchmarks.
 #pragma once
 
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/common/test_kit.h"
 #include "mlxn/weight.h"
 #include "quant/affine.h"
+#include "quant/mlx_fp.h"
 #include "quant/registry.h"
 
 namespace mlxn::testing {
@@ -19,8 +24,10 @@ struct WeightKind {
   DType scale_dtype = f32;
   bool biases = true;
 
+  bool has_scale_array() const { return quant::has_scale_array(format); }
+  // What a row is a multiple of.
   int64_t block() const {
-    return format == Format::kAffine ? group_size : quant::traits_of(format).block_elements;
+    return has_scale_array() ? std::max(group_size, 32) : quant::traits_of(format).block_elements;
   }
   std::string name() const {
     std::string text(mlxn::name(format));
@@ -30,24 +37,39 @@ struct WeightKind {
   }
 };
 
-inline const std::vector<WeightKind>& integer_kinds() {
-  static const std::vector<WeightKind> kinds = {
-      {Format::kQ4_0},
-      {Format::kQ8_0},
-      {Format::kQ4_K},
-      {Format::kQ6_K},
-      {Format::kAffine, 4, 64, bf16},
-      {Format::kAffine, 4, 32, f16},
-      {Format::kAffine, 4, 128, f32},
-      {Format::kAffine, 8, 64, f16},
-      {Format::kAffine, 8, 32, f32, false},
-      {Format::kAffine, 8, 128, bf16},
-      {Format::kAffine, 2, 32, f16},
-      {Format::kAffine, 3, 64, bf16},
-      {Format::kAffine, 5, 64, f32},
-      {Format::kAffine, 6, 128, f16},
-  };
+// Every format of codes and scales; affine in a choice of widths, groups and scale types.
+inline const std::vector<WeightKind>& coded_kinds() {
+  static const std::vector<WeightKind> kinds = [] {
+    std::vector<WeightKind> all = {
+        {Format::kAffine, 4, 64, bf16},       {Format::kAffine, 4, 32, f16},
+        {Format::kAffine, 4, 128, f32},       {Format::kAffine, 8, 64, f16},
+        {Format::kAffine, 8, 32, f32, false}, {Format::kAffine, 8, 128, bf16},
+        {Format::kAffine, 2, 32, f16},        {Format::kAffine, 3, 64, bf16},
+        {Format::kAffine, 5, 64, f32},        {Format::kAffine, 6, 128, f16},
+    };
+    for (const quant::FormatTraits& traits : quant::formats()) {
+      if (quant::is_mlx_fp(traits.format)) {
+        const quant::FpMode mode = quant::fp_mode(traits.format);
+        all.push_back({traits.format, mode.bits, mode.group_size, u8, false});
+      } else if (traits.block_elements > 1) {
+        all.push_back({traits.format});
+      }
+    }
+    return all;
+  }();
   return kinds;
+}
+
+// Blocks of a format that has no encoder: random codes under a small f16 scale.
+inline void random_blocks(Format format, int64_t k, uint32_t seed, std::byte* row) {
+  const quant::FormatTraits& traits = quant::traits_of(format);
+  const int scale_at = format == Format::kQ3_K ? 108 : 0;
+  std::mt19937 random(seed);
+  for (int64_t b = 0; b < k / traits.block_elements; ++b, row += traits.block_bytes) {
+    for (int i = 0; i < traits.block_bytes; ++i) row[i] = static_cast<std::byte>(random());
+    const F16 d = to_f16(std::uniform_real_distribution<float>(-0.01f, 0.01f)(random));
+    std::memcpy(row + scale_at, &d, sizeof(d));
+  }
 }
 
 // A weight of this kind out of f32 rows; each buffer holds exactly its bytes.
@@ -62,7 +84,7 @@ inline Weight encode_weight(const Device& device, const WeightKind& kind, const 
     full.push_back(last);
     return full;
   };
-  if (kind.format != Format::kAffine) {
+  if (!kind.has_scale_array()) {
     const bool dense = kind.block() == 1;
     const DType dtype = kind.format == Format::kF32    ? f32
                         : kind.format == Format::kF16  ? f16
@@ -70,8 +92,13 @@ inline Weight encode_weight(const Device& device, const WeightKind& kind, const 
                                                        : u8;
     w.data = device.alloc(dtype, dense ? shape : with(row_bytes));
     for (int64_t r = 0; r < rows; ++r) {
-      quant::traits_of(kind.format)
-          .encode_row(values.data() + r * k, k, w.data.data() + r * row_bytes);
+      const auto encode = quant::traits_of(kind.format).encode_row;
+      std::byte* row = w.data.data() + r * row_bytes;
+      if (encode != nullptr) {
+        encode(values.data() + r * k, k, row);
+      } else {
+        random_blocks(kind.format, k, std::bit_cast<uint32_t>(values[r * k]), row);
+      }
     }
     return w;
   }
@@ -79,6 +106,13 @@ inline Weight encode_weight(const Device& device, const WeightKind& kind, const 
   w.group_size = kind.group_size;
   w.data = device.alloc(u32, with(row_bytes / 4));
   w.scales = device.alloc(kind.scale_dtype, with(k / kind.group_size));
+  if (kind.format != Format::kAffine) {
+    for (int64_t r = 0; r < rows; ++r) {
+      quant::encode_row_mlx_fp(kind.format, values.data() + r * k, k, w.data.data() + r * row_bytes,
+                               w.scales.data() + r * (k / kind.group_size));
+    }
+    return w;
+  }
   const Buffer biases = device.alloc(kind.scale_dtype, with(k / kind.group_size));
   const int64_t scale_bytes = k / kind.group_size * static_cast<int64_t>(size_of(kind.scale_dtype));
   for (int64_t r = 0; r < rows; ++r) {
