@@ -19,6 +19,11 @@ inline float from_e8m0(uint8_t e) {
   return std::bit_cast<float>(e == 0 ? 0x00400000u : uint32_t{e} << 23);
 }
 
+// 2^(e - 128), finite for every e; the two smallest are subnormal.
+inline float half_e8m0(uint8_t e) {
+  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
+}
+
 // 1 sign, 4 exponent (bias 7), 3 mantissa bits; no infinities, S.1111.111 is not a number.
 inline float from_e4m3(uint8_t v) {
   const int exponent = (v >> 3) & 15, mantissa = v & 7;
