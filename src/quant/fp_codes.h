@@ -19,6 +19,11 @@ inline float from_e8m0(uint8_t e) {
   return std::bit_cast<float>(e == 0 ? 0x00400000u : uint32_t{e} << 23);
 }
 
+// 2^(e - 128), finite for every e; the two smallest are subnormal.
+inline float half_e8m0(uint8_t e) {
+  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
+}
+
 // 1 sign, 4 exponent (bias 7), 3 mantissa bits; no infinities, S.1111.111 is not a number.
 inline float from_e4m3(uint8_t v) {
   const int exponent = (v >> 3) & 15, mantissa = v & 7;
@@ -34,8 +39,9 @@ inline uint8_t to_e4m3(float value) {
   const uint8_t sign = std::signbit(value) ? 0x80 : 0;
   const float magnitude = std::fabs(value);
   if (!(magnitude < 464.0f)) return sign | 0x7e;  // halfway between 448 and the next, 480
-  int exponent = 0;
-  std::frexp(magnitude, &exponent);  // magnitude = f * 2^exponent, f in [0.5, 1)
+  int exponent = -9;
+  if (magnitude > 0.0f)
+    std::frexp(magnitude, &exponent);  // magnitude = f * 2^exponent, f in [0.5, 1)
   // Units of 2^(exponent - 4), but never below the subnormals' 2^-9.
   const int unit = exponent - 4 < -9 ? -9 : exponent - 4;
   const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, -unit)));

@@ -22,7 +22,7 @@ struct Values {
   int count;
   explicit Values(Format format) : count(format == Format::kMlxMxfp8 ? 256 : 16) {
     for (int i = 0; i < count; ++i) {
-      of[i] = count == 16 ? 0.5f * static_cast<float>(kE2m1Doubled[i])
+      of[i] = count == 16 ? std::copysign(0.5f * static_cast<float>(kE2m1Doubled[i]), 7.5f - i)
                           : from_e4m3(static_cast<uint8_t>(i));
     }
   }
@@ -31,8 +31,10 @@ struct Values {
 std::byte encode_scale(Format format, float largest) {
   const float scale = largest / (format == Format::kMlxMxfp8 ? 448.0f : 6.0f);
   if (format == Format::kMlxNvfp4) return static_cast<std::byte>(to_e4m3(scale));
-  const float exponent = scale > 0.0f ? std::ceil(std::log2(scale)) : -127.0f;
-  return static_cast<std::byte>(static_cast<int>(std::clamp(exponent, -127.0f, 127.0f)) + 127);
+  int exponent = 0;
+  // scale = f * 2^exponent, f in [0.5, 1): only 0.5 is a power of two.
+  if (std::frexp(scale, &exponent) == 0.5f) --exponent;
+  return static_cast<std::byte>(std::clamp(exponent, -127, 127) + 127);
 }
 
 int nearest_fp4(float x) {

@@ -2,7 +2,6 @@
 #include "quant/mxfp4.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -14,11 +13,6 @@ namespace mlxn::quant {
 namespace {
 
 constexpr int kHalf = BlockMXFP4::kElements / 2;
-
-// 2^(e - 128): the two smallest are subnormal.
-float half_scale(uint8_t e) {
-  return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<uint32_t>(e - 1) << 23);
-}
 
 int nearest_code(float x, float scale) {
   int best = 0;
@@ -39,7 +33,7 @@ void decode_row_mxfp4(const std::byte* blocks, int64_t k, float* out) {
   for (int64_t i = 0; i < k; i += BlockMXFP4::kElements, blocks += sizeof(BlockMXFP4)) {
     BlockMXFP4 block;
     std::memcpy(&block, blocks, sizeof(block));
-    const float d = half_scale(block.e);
+    const float d = half_e8m0(block.e);
     for (int j = 0; j < kHalf; ++j) {
       out[i + j] = d * static_cast<float>(kE2m1Doubled[block.qs[j] & 15]);
       out[i + j + kHalf] = d * static_cast<float>(kE2m1Doubled[block.qs[j] >> 4]);
@@ -56,7 +50,7 @@ void encode_row_mxfp4(const float* in, int64_t k, std::byte* blocks) {
     const int e = largest > 0.0f ? static_cast<int>(std::floor(std::log2(largest))) - 2 + 127 : 0;
     BlockMXFP4 block;
     block.e = static_cast<uint8_t>(std::max(e, 0));
-    const float d = half_scale(block.e);
+    const float d = half_e8m0(block.e);
     for (int j = 0; j < kHalf; ++j) {
       block.qs[j] =
           static_cast<uint8_t>(nearest_code(x[j], d) | nearest_code(x[j + kHalf], d) << 4);

@@ -41,10 +41,10 @@ void encode_row_q5_1(const float* in, int64_t k, std::byte* blocks) {
   check_encode_input("q5_1", in, k, BlockQ5_1::kElements);
   for (int64_t i = 0; i < k; i += BlockQ5_1::kElements, blocks += sizeof(BlockQ5_1)) {
     const float* x = in + i;
-    const auto [low_edge, high_edge] = std::minmax_element(x, x + BlockQ5_1::kElements);
-    const float d = (*high_edge - *low_edge) / kMaxCode;
+    // The first of equals: it decides the sign of a zero.
+    const float m = *std::min_element(x, x + BlockQ5_1::kElements);
+    const float d = (*std::max_element(x, x + BlockQ5_1::kElements) - m) / kMaxCode;
     const float inverse_d = d != 0.0f ? 1.0f / d : 0.0f;
-    const float m = *low_edge;
     BlockQ5_1 block;
     block.d = to_f16(d);
     block.m = to_f16(m);

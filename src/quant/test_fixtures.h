@@ -2,6 +2,7 @@
 // Reads what testdata/make_fixtures.py wrote. For tests only.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +14,11 @@
 #include <vector>
 
 namespace mlxn::quant {
+
+// Equal bits, or both NaN.
+inline bool same(float a, float b) {
+  return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (a != a && b != b);
+}
 
 class Fixtures {
  public:

@@ -28,12 +28,7 @@ void run(benchmark::State& state, const std::string& entry, const testing::Weigh
 
 const bool kRegistered = [] {
   for (const std::string& entry : testing::runnable(kernels::dequantize_entries())) {
-    for (const testing::WeightKind& kind :
-         {testing::WeightKind{Format::kBF16}, testing::WeightKind{Format::kQ4_0},
-          testing::WeightKind{Format::kQ8_0}, testing::WeightKind{Format::kQ4_K},
-          testing::WeightKind{Format::kQ6_K}, testing::WeightKind{Format::kAffine, 4, 64, bf16},
-          testing::WeightKind{Format::kAffine, 6, 64, bf16},
-          testing::WeightKind{Format::kAffine, 8, 64, bf16}}) {
+    for (const testing::WeightKind& kind : testing::bench_kinds()) {
       benchmark::RegisterBenchmark(("dequantize/" + entry + "/" + kind.text()).c_str(),
                                    [=](benchmark::State& state) { run(state, entry, kind); })
           ->UseRealTime();

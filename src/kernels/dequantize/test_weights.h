@@ -10,6 +10,8 @@
 #include "kernels/common/test_kit.h"
 #include "mlxn/weight.h"
 #include "quant/affine.h"
+#include "quant/mlx_fp.h"
+#include "quant/random_blocks.h"
 #include "quant/registry.h"
 #include "quant/weight_view.h"
 
@@ -24,8 +26,9 @@ struct WeightKind {
 
   // Row lengths are multiples of this.
   int64_t unit() const {
-    return format == Format::kAffine ? group_size : quant::traits_of(format).block_elements;
+    return has_scale_array() ? std::max(group_size, 32) : quant::traits_of(format).block_elements;
   }
+  bool has_scale_array() const { return quant::has_scale_array(format); }
   std::string text() const {
     std::string text(name(format));
     if (format != Format::kAffine) return text;
@@ -38,7 +41,12 @@ struct WeightKind {
 inline std::vector<WeightKind> weight_kinds() {
   std::vector<WeightKind> kinds;
   for (const quant::FormatTraits& traits : quant::formats()) {
-    if (traits.format != Format::kAffine) kinds.push_back({traits.format});
+    if (quant::is_mlx_fp(traits.format)) {
+      const quant::FpMode mode = quant::fp_mode(traits.format);
+      kinds.push_back({traits.format, mode.bits, mode.group_size, u8, false});
+    } else if (traits.format != Format::kAffine) {
+      kinds.push_back({traits.format});
+    }
   }
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
     for (const int group_size : {32, 64, 128}) {
@@ -47,6 +55,16 @@ inline std::vector<WeightKind> weight_kinds() {
       }
     }
     kinds.push_back({Format::kAffine, bits, 64, bf16, false});
+  }
+  return kinds;
+}
+
+// Every format; affine in groups of 64 under bf16 scales.
+inline std::vector<WeightKind> bench_kinds() {
+  std::vector<WeightKind> kinds;
+  for (const WeightKind& kind : weight_kinds()) {
+    const bool usual = kind.group_size == 64 && kind.scale_dtype == bf16 && kind.with_biases;
+    if (kind.format != Format::kAffine || usual) kinds.push_back(kind);
   }
   return kinds;
 }
@@ -65,7 +83,7 @@ inline Weight empty_weight(const Device& device, const WeightKind& kind, const S
   weight.shape = shape;
   Shape rows = shape;
   const int64_t row_bytes = quant::row_bytes(kind.format, kind.bits, shape.back());
-  if (kind.format != Format::kAffine) {
+  if (!kind.has_scale_array()) {
     const DType dtype = kind.format == Format::kF32    ? f32
                         : kind.format == Format::kF16  ? f16
                         : kind.format == Format::kBF16 ? bf16
@@ -80,7 +98,9 @@ inline Weight empty_weight(const Device& device, const WeightKind& kind, const S
   weight.data = offset_buffer(device, u32, rows);
   rows.back() = shape.back() / kind.group_size;
   weight.scales = offset_buffer(device, kind.scale_dtype, rows);
-  weight.biases = offset_buffer(device, kind.scale_dtype, rows, 20);
+  if (kind.format == Format::kAffine) {
+    weight.biases = offset_buffer(device, kind.scale_dtype, rows, 20);
+  }
   return weight;
 }
 
@@ -93,12 +113,22 @@ inline Weight random_weight(const Device& device, const WeightKind& kind, const 
   for (int64_t row = 0; row < rows; ++row) {
     const auto values = random.normals(cols);
     std::byte* data = weight.data.data() + row * row_bytes;
-    if (kind.format != Format::kAffine) {
-      quant::traits_of(kind.format).encode_row(values.data(), cols, data);
+    if (!kind.has_scale_array()) {
+      const quant::FormatTraits& traits = quant::traits_of(kind.format);
+      if (traits.encode_row != nullptr) {
+        traits.encode_row(values.data(), cols, data);
+      } else {
+        quant::random_blocks(traits, cols, static_cast<uint32_t>(random.integer(0, 1 << 30)), data);
+      }
       continue;
     }
     const int64_t scale_bytes =
         cols / kind.group_size * static_cast<int64_t>(size_of(kind.scale_dtype));
+    if (kind.format != Format::kAffine) {
+      quant::encode_row_mlx_fp(kind.format, values.data(), cols, data,
+                               weight.scales.data() + row * scale_bytes);
+      continue;
+    }
     quant::encode_row_affine(
         values.data(), cols, quant::AffineRecipe::kMetal,
         {data, weight.scales.data() + row * scale_bytes, weight.biases.data() + row * scale_bytes,

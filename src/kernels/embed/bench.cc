@@ -32,9 +32,7 @@ void run(benchmark::State& state, const std::string& entry, const testing::Weigh
 
 const bool kRegistered = [] {
   for (const std::string& entry : testing::runnable(kernels::embed_entries())) {
-    for (const testing::WeightKind& kind :
-         {testing::WeightKind{Format::kBF16}, testing::WeightKind{Format::kQ6_K},
-          testing::WeightKind{Format::kAffine, 4, 64, bf16}}) {
+    for (const testing::WeightKind& kind : testing::bench_kinds()) {
       benchmark::RegisterBenchmark(("embed/" + entry + "/" + kind.text()).c_str(),
                                    [=](benchmark::State& state) { run(state, entry, kind); })
           ->Arg(1)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes blocks.bin and affine.bin: what other implementations make of the same bytes.
+"""Writes blocks.bin, affine.bin and mlx_fp.bin: what other implementations make of the same bytes.
 
-Decoded values of GGUF blocks come from the `gguf` package, encoded Q4_0 and Q8_0 too. Encoded Q4_K
-and Q6_K come from ggml itself: pass a libggml-base.so built without FMA, such as the one inside the
-PyPI wheel of pywhispercpp. MLX affine comes from the `mlx` package on the CPU.
+Decoded values of GGUF blocks come from the `gguf` package. Encoded blocks come from ggml itself:
+pass a libggml-base.so built without FMA, whose contraction changes bits of the K formats, such as
+the one inside the PyPI wheel of pywhispercpp. The MLX formats come from the `mlx` package on the
+CPU.
 
     pip install gguf mlx && pip download --no-deps pywhispercpp && unzip pywhispercpp*.whl -d wheel
     python make_fixtures.py --ggml wheel/libggml-base.so
@@ -21,9 +22,21 @@ import gguf
 import mlx.core as mx
 import numpy as np
 
-BLOCKS = {"q4_0": (32, 18), "q8_0": (32, 34), "q4_k": (256, 144), "q6_k": (256, 210)}
-# Byte offsets of the f16 factors inside a block.
-FACTORS = {"q4_0": [0], "q8_0": [0], "q4_k": [0, 2], "q6_k": [208]}
+# Elements and bytes of a block, byte offsets of its f16 factors.
+BLOCKS = {
+    "q4_0": (32, 18, [0]), "q8_0": (32, 34, [0]), "q4_k": (256, 144, [0, 2]),
+    "q6_k": (256, 210, [208]), "q4_1": (32, 20, [0, 2]), "q5_0": (32, 22, [0]),
+    "q5_1": (32, 24, [0, 2]), "q2_k": (256, 84, [80, 82]), "q3_k": (256, 110, [108]),
+    "q5_k": (256, 176, [0, 2]), "iq4_nl": (32, 18, [0]), "iq4_xs": (256, 136, [0]),
+    "mxfp4": (32, 17, []),
+}
+ENCODED = ("q4_0", "q8_0", "q4_k", "q6_k", "q4_1", "q5_0", "q5_1", "q2_k", "q5_k", "mxfp4")
+E8M0_EXTREMES = [0, 1, 2, 126, 127, 128, 253, 254, 255]
+# 0, the subnormals' ends, the normals' ends, 1, NaN; both signs.
+E4M3_EXTREMES = [s | v for s in (0, 0x80) for v in (0, 1, 7, 8, 0x38, 0x7E, 0x7F)]
+# Codes and scales of a mode of MLX: bits, group size, bytes that the scales are drawn from first.
+FP_MODES = {"mxfp4": (4, 32, E8M0_EXTREMES), "mxfp8": (8, 32, E8M0_EXTREMES),
+            "nvfp4": (4, 16, E4M3_EXTREMES)}
 # 0, -0, the subnormals' ends, the normals' ends, ones, infinities, NaN; both signs.
 F16_EXTREMES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x8400, 0x7BFF, 0xFBFF,
                 0x3C00, 0xBC00, 0x7C00, 0xFC00, 0x7E00]
@@ -79,12 +92,53 @@ def encoder_inputs(rng):
     return np.array(rows, dtype=np.float32)
 
 
+def every_six_bit_value(rng, count, scales):
+    """[count, scales]: the values 0..63 in a random order, over and over."""
+    values = np.resize(np.arange(64), count * scales)
+    return rng.permutation(values).reshape(count, scales).astype(np.uint8)
+
+
+def pack_scales_and_minimums(s, m):
+    """The 12 bytes of Q4_K and Q5_K."""
+    low = s[:, :4] | (s[:, 4:] >> 4 << 6), m[:, :4] | (m[:, 4:] >> 4 << 6)
+    return np.concatenate([*low, (s[:, 4:] & 15) | (m[:, 4:] & 15) << 4], axis=1)
+
+
+def pack_q3_k_scales(s):
+    high = sum((s[:, 4 * t : 4 * t + 4] >> 4) << 2 * t for t in range(4))
+    return np.concatenate([(s[:, :8] & 15) | (s[:, 8:] & 15) << 4, high], axis=1)
+
+
+def pack_iq4_xs_scales(s):
+    """Two bytes of high bits, four of low nibbles."""
+    high = [sum((s[:, 4 * h + t] >> 4) << 2 * t for t in range(4)) for h in range(2)]
+    low = (s[:, 0::2] & 15) | (s[:, 1::2] & 15) << 4
+    return np.concatenate([np.stack(high, axis=1), low], axis=1)
+
+
+def fill_scales(name, blocks, rng):
+    """Every value of the scales inside a block occurs."""
+    count = len(blocks)
+    if name in ("q4_k", "q5_k"):
+        blocks[:, 4:16] = pack_scales_and_minimums(every_six_bit_value(rng, count, 8),
+                                                   every_six_bit_value(rng, count, 8))
+    elif name == "q3_k":
+        blocks[:, 96:108] = pack_q3_k_scales(every_six_bit_value(rng, count, 16))
+    elif name == "iq4_xs":
+        blocks[:, 2:8] = pack_iq4_xs_scales(every_six_bit_value(rng, count, 8))
+    elif name == "q2_k":
+        blocks[:, :16] = rng.permutation(256).reshape(16, 16)
+    elif name == "mxfp4":
+        blocks[: len(E8M0_EXTREMES), 0] = E8M0_EXTREMES
+
+
 def write_decoded_blocks(records, rng):
-    for name, (elements, size) in BLOCKS.items():
+    for name, (elements, size, offsets) in BLOCKS.items():
         kind = gguf.GGMLQuantizationType[name.upper()]
-        count = 40 if elements == 32 else 24
+        count = 40 if elements == 32 else 16
         blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
-        for j, offset in enumerate(FACTORS[name]):
+        fill_scales(name, blocks, rng)
+        for j, offset in enumerate(offsets):
             factors = rng.uniform(-2, 2, count).astype(np.float16)
             factors.view(np.uint16)[: len(F16_EXTREMES)] = np.roll(F16_EXTREMES, 4 * j)
             blocks[:, offset : offset + 2] = factors.view(np.uint8).reshape(count, 2)
@@ -96,12 +150,9 @@ def write_decoded_blocks(records, rng):
 
 def write_encoded_blocks(records, inputs, ggml):
     records.add("encode/input", inputs)
-    for name in ("q4_0", "q8_0"):
-        kind = gguf.GGMLQuantizationType[name.upper()]
-        records.add(f"encode/{name}", gguf.quants.quantize(inputs, kind))
-    for name in ("q4_k", "q6_k"):
-        elements, size = BLOCKS[name]
-        encode = getattr(ggml, f"quantize_row_{name[:2]}_K_ref")
+    for name in ENCODED:
+        elements, size, _ = BLOCKS[name]
+        encode = getattr(ggml, f"quantize_row_{name.replace('_k', '_K')}_ref")
         encode.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         encode.restype = None
         out = np.zeros(inputs.size // elements * size, dtype=np.uint8)
@@ -145,6 +196,39 @@ def write_encoded_affine(records, inputs):
                 records.add(f"{prefix}/biases", raw(biases))
 
 
+def fp_inputs():
+    """[rows, 256] f32: halfway between codes, scales at the ends of their range."""
+    ramp = np.arange(256)
+    e2m1_halves = np.where(ramp % 32, (ramp % 49 - 24) / 4, 6.0)
+    # Every E4M3 value up to 448 and the halves between them, under a scale of 1.
+    e4m3 = np.array([(8 + h / 2 % 8) * 2.0 ** (h // 16 - 10) for h in range(256)])
+    e4m3_halves = np.where(ramp % 32, np.minimum(e4m3, 448) * np.where(ramp % 3, 1, -1), 448.0)
+    rng = np.random.default_rng(7)
+    # The scale of a group is just beside a power of two.
+    beside = (1 + (ramp // 32 % 3 - 1) * 2.0**-22) * 2.0 ** (ramp // 32 * 9 - 40)
+    rows = [e2m1_halves, -e2m1_halves, e4m3_halves, e4m3_halves / 2]
+    rows += [np.where(ramp % 32, 0, largest * beside) for largest in (6, -448)]
+    # Below 1e-35 mlx wraps the exponent of the scale.
+    rows += [rng.standard_normal(256) * 10.0**e for e in (-34, -20, -3, 2, 20, 37)]
+    return np.array(rows, dtype=np.float32)
+
+
+def write_mlx_fp(records, inputs, rng):
+    records.add("encode/input", inputs)
+    for mode, (bits, group, extremes) in FP_MODES.items():
+        codes = mx.array(rng.integers(0, 2**32, (4, 256 * bits // 32), dtype=np.uint32))
+        scales = rng.integers(0, 256, (4, 256 // group), dtype=np.uint8)
+        scales.reshape(-1)[: len(extremes)] = extremes
+        values = mx.dequantize(codes, mx.array(scales), group_size=group, bits=bits, mode=mode,
+                               dtype=mx.float32)
+        records.add(f"decode/{mode}/codes", np.array(codes))
+        records.add(f"decode/{mode}/scales", scales)
+        records.add(f"decode/{mode}/values", np.array(values))
+        codes, scales = mx.quantize(mx.array(inputs), group_size=group, bits=bits, mode=mode)
+        records.add(f"encode/{mode}/codes", np.array(codes))
+        records.add(f"encode/{mode}/scales", np.array(scales))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ggml", required=True, help="a libggml-base.so built without FMA")
@@ -163,6 +247,10 @@ def main():
     write_decoded_affine(affine, rng)
     write_encoded_affine(affine, inputs[:24])
     (here / "affine.bin").write_bytes(affine.out)
+
+    fp = Records()
+    write_mlx_fp(fp, np.concatenate([inputs[:24], fp_inputs()]), rng)
+    (here / "mlx_fp.bin").write_bytes(fp.out)
 
 
 if __name__ == "__main__":
