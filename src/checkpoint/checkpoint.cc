@@ -38,9 +38,7 @@ DType float_dtype_of(const CheckpointImpl& impl) {
   if (!module) return impl.config.float_dtype;
   const StoredTensor* scales = impl.tensors.find(module->path + ".scales");
   const StoredTensor* tensor = scales != nullptr ? scales : impl.tensors.find(module->weight);
-  return tensor->type == StoredType::kBF16  ? DType::kBF16
-         : tensor->type == StoredType::kF16 ? DType::kF16
-                                            : DType::kF32;
+  return float_type(*tensor).value_or(DType::kF32);
 }
 
 // The storage type that holds most bytes.

@@ -71,18 +71,24 @@ QuantConfig QuantConfig::read(const Json& config) {
   const Json section = find_section(config);
   if (!section.present()) return result;
   if (!section.is_object()) section.fail("an object");
-  // Other tools name their scheme in quantization_config.quant_method and pack tensors differently;
-  // a section called `quantization` is MLX's own, where the key means nothing.
-  const bool is_foreign_place = section.path().find("quantization_config") != std::string::npos;
-  if (is_foreign_place && section["quant_method"].has_value()) {
-    section["quant_method"].fail("a file quantised by MLX (bits, group_size, mode)");
-  }
   result.present_ = true;
+  // Other tools name their scheme in quantization_config.quant_method and pack tensors differently,
+  // but for mxfp4, whose other keys say nothing about the file. A section called `quantization` is
+  // MLX's own, where the key means nothing.
+  const bool is_foreign_place = section.path().find("quantization_config") != std::string::npos;
+  if (const Json method = section["quant_method"]; is_foreign_place && method.has_value()) {
+    if (method.text() != "mxfp4") {
+      method.fail("a file quantised by MLX (bits, group_size, mode), or \"mxfp4\"");
+    }
+    const ModeDefaults& defaults = defaults_of("mxfp4");
+    result.file_level_ = {"mxfp4", defaults.bits, defaults.group_size};
+    return result;
+  }
   result.file_level_ = read_params(section, nullptr);
   for (const auto& [key, value] : section.members()) {
     if (value.is_bool() && !*value.boolean()) {
       result.overrides_.emplace(key, std::nullopt);
-    } else if (value.is_object() && value["bits"].present()) {
+    } else if (value.is_object() && (value["bits"].present() || value["mode"].present())) {
       result.overrides_.emplace(key, read_params(value, &result.file_level_));
     }
   }
@@ -109,15 +115,14 @@ void QuantConfig::check(const QuantParams& params, std::string_view path) const 
   const ModeDefaults& defaults = defaults_of(params.mode);
   if (params.mode != defaults.mode) {
     fail(ErrorKind::kUnsupportedDtype, where_, "quantization mode of " + in_quotes(path),
-         in_quotes(params.mode), "affine");
+         in_quotes(params.mode), "affine, mxfp4, mxfp8 or nvfp4");
   }
   if (params.mode != "affine") {
     if (params.bits != defaults.bits) reject("bits", params.bits, std::to_string(defaults.bits));
     if (params.group_size != defaults.group_size) {
       reject("group_size", params.group_size, std::to_string(defaults.group_size));
     }
-    fail(ErrorKind::kUnsupportedDtype, where_, "quantization mode of " + in_quotes(path),
-         params.mode, "affine");
+    return;
   }
   if (std::find(kAffineBits.begin(), kAffineBits.end(), params.bits) == kAffineBits.end()) {
     reject("bits", params.bits, "2, 3, 4, 5, 6 or 8");

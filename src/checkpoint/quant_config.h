@@ -33,8 +33,8 @@ class QuantConfig {
   // if there is none, with it; otherwise the file-level values. nullopt: the override is false.
   std::optional<QuantParams> find(std::string_view path) const;
 
-  // Throws kQuantConfig if the parameters are out of range, kUnsupportedDtype for a mode that is
-  // unknown or not served.
+  // Throws kQuantConfig if the parameters are out of range, kUnsupportedDtype for an unknown
+  // mode.
   void check(const QuantParams& params, std::string_view path) const;
 
  private:
