@@ -53,12 +53,15 @@ std::string most_common_type(const TensorTable& tensors) {
   return best;
 }
 
+QuantizationInfo quantization_info(const QuantConfig& quant) {
+  const QuantParams& params = quant.file_level();
+  return {quant.describe(), params.mode, params.bits, params.group_size};
+}
+
 void describe_quantization(CheckpointImpl& impl) {
   QuantizationInfo& info = impl.config.quantization;
   if (impl.quant.present()) {
-    const QuantParams& params = impl.quant.file_level();
-    info = {fmt::format("{} {}-bit, group {}", params.mode, params.bits, params.group_size),
-            params.mode, params.bits, params.group_size};
+    info = quantization_info(impl.quant);
   } else {
     info.description = most_common_type(impl.tensors);
   }
@@ -198,12 +201,7 @@ ModelConfig load_model_config(const std::string& path) {
   ModelConfig result =
       config_from_json(config, read_json_file_if_exists(directory + "generation_config.json"));
   const QuantConfig quant = QuantConfig::read(config);
-  if (quant.present()) {
-    const QuantParams& params = quant.file_level();
-    result.quantization = {
-        fmt::format("{} {}-bit, group {}", params.mode, params.bits, params.group_size),
-        params.mode, params.bits, params.group_size};
-  }
+  if (quant.present()) result.quantization = quantization_info(quant);
   return result;
 }
 

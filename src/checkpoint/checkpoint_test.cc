@@ -110,7 +110,8 @@ TEST_F(CheckpointTest, MlxQuantised) {
   const Checkpoint c = Checkpoint::open(testdata("gemma4_mlx"));
   EXPECT_TRUE(c.warnings().empty()) << c.warnings()[0];
   EXPECT_EQ(c.config().float_dtype, DType::kBF16);
-  EXPECT_EQ(c.config().quantization.description, "affine 4-bit, group 32");
+  EXPECT_EQ(c.config().quantization.description,
+            "affine 4-bit, group 32; some modules affine 8-bit, group 32");
   EXPECT_EQ(c.config().eos_token_ids, (std::vector<int64_t>{1, 6}));
   const Weight embed = c.weight(device_, "embed_tokens", {32, 64});
   EXPECT_EQ(embed.format, Format::kAffine);

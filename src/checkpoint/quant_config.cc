@@ -2,10 +2,12 @@
 #include "checkpoint/quant_config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
 
 #include "checkpoint/fail.h"
 
@@ -15,6 +17,7 @@ namespace {
 constexpr std::string_view kPrefix = "language_model.";
 constexpr std::array<int64_t, 6> kAffineBits = {2, 3, 4, 5, 6, 8};
 constexpr std::array<int64_t, 3> kAffineGroups = {32, 64, 128};
+constexpr size_t kMaxDescribed = 6;
 
 // Defaults of the modes, and the only parameters that the fp modes allow.
 struct ModeDefaults {
@@ -35,6 +38,8 @@ const ModeDefaults& defaults_of(std::string_view mode) {
   }
   return kModes[0];
 }
+
+bool is_known(std::string_view mode) { return defaults_of(mode).mode == mode; }
 
 // An override without `mode` is affine whatever the file-level mode is; its missing group size is
 // the file-level one.
@@ -95,6 +100,22 @@ QuantConfig QuantConfig::read(const Json& config) {
   return result;
 }
 
+std::string QuantConfig::describe() const {
+  const auto text = [](const QuantParams& params) {
+    return fmt::format("{} {}-bit, group {}",
+                       is_known(params.mode) ? params.mode : in_quotes(params.mode), params.bits,
+                       params.group_size);
+  };
+  const std::string whole = text(file_level_);
+  std::set<std::string> others;
+  for (const auto& [path, params] : overrides_) {
+    if (params && text(*params) != whole) others.insert(text(*params));
+  }
+  if (others.empty()) return whole;
+  if (others.size() > kMaxDescribed) return whole + "; modules of many other formats";
+  return fmt::format("{}; some modules {}", whole, fmt::join(others, "; "));
+}
+
 std::optional<QuantParams> QuantConfig::find(std::string_view path) const {
   const std::string exact(path);
   const std::string other = path.substr(0, kPrefix.size()) == kPrefix
@@ -113,7 +134,7 @@ void QuantConfig::check(const QuantParams& params, std::string_view path) const 
          std::to_string(found), std::move(required));
   };
   const ModeDefaults& defaults = defaults_of(params.mode);
-  if (params.mode != defaults.mode) {
+  if (!is_known(params.mode)) {
     fail(ErrorKind::kUnsupportedDtype, where_, "quantization mode of " + in_quotes(path),
          in_quotes(params.mode), "affine, mxfp4, mxfp8 or nvfp4");
   }

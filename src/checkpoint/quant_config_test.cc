@@ -112,6 +112,22 @@ TEST(QuantConfig, RefusesSchemesOfOtherTools) {
       8);
 }
 
+TEST(QuantConfig, DescribesItself) {
+  EXPECT_EQ(read(R"({"quantization":{"mode":"nvfp4","a":false,"b":{"bits":4,"mode":"nvfp4"}}})")
+                .describe(),
+            "nvfp4 4-bit, group 16");
+  EXPECT_EQ(
+      read(R"({"quantization":{"mode":"mxfp4","a":{"bits":8},"b":{"mode":"mxfp8"}}})").describe(),
+      "mxfp4 4-bit, group 32; some modules affine 8-bit, group 64; mxfp8 8-bit, group 32");
+  EXPECT_EQ(read(R"({"quantization":{"mode":"\n"}})").describe(), "\"\\x0a\" 4-bit, group 64");
+  std::string many;
+  for (int bits = 10; bits < 20; ++bits) {
+    many += ",\"m" + std::to_string(bits) + "\":{\"bits\":" + std::to_string(bits) + "}";
+  }
+  EXPECT_EQ(read(R"({"quantization":{"bits":4)" + many + "}}").describe(),
+            "affine 4-bit, group 64; modules of many other formats");
+}
+
 TEST(QuantConfig, TakesMxfp4OfOtherTools) {
   const QuantConfig c = read(R"({"quantization_config":{"quant_method":"mxfp4","bits":3,
       "modules_to_not_convert":["a"]}})");
