@@ -137,6 +137,21 @@ TEST_F(LoadTensorTest, FpModes) {
   }
 }
 
+TEST_F(LoadTensorTest, FpStacks) {
+  for (const char* mode : kModes) {
+    SCOPED_TRACE(mode);
+    FpModule module(mode);
+    module.codes_shape.insert(module.codes_shape.begin(), 2);
+    module.scales_shape.insert(module.scales_shape.begin(), 2);
+    module.scales += module.scales;
+    const Weight weight = module.load(device_, {2, 4, 64});
+    EXPECT_TRUE(weight.is_expert_stack());
+    EXPECT_NO_THROW(check_weight(weight, "m"));
+    module.scales.back() = '\xff';
+    EXPECT_THROW(module.load(device_, {2, 4, 64}), Error);
+  }
+}
+
 TEST_F(LoadTensorTest, FpPartsMustAgree) {
   const auto bad = ErrorKind::kSafetensors;
   for (const char* mode : kModes) {
