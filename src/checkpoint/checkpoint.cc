@@ -38,9 +38,7 @@ DType float_dtype_of(const CheckpointImpl& impl) {
   if (!module) return impl.config.float_dtype;
   const StoredTensor* scales = impl.tensors.find(module->path + ".scales");
   const StoredTensor* tensor = scales != nullptr ? scales : impl.tensors.find(module->weight);
-  return tensor->type == StoredType::kBF16  ? DType::kBF16
-         : tensor->type == StoredType::kF16 ? DType::kF16
-                                            : DType::kF32;
+  return float_type(*tensor).value_or(DType::kF32);
 }
 
 // The storage type that holds most bytes.
@@ -55,12 +53,15 @@ std::string most_common_type(const TensorTable& tensors) {
   return best;
 }
 
+QuantizationInfo quantization_info(const QuantConfig& quant) {
+  const QuantParams& params = quant.file_level();
+  return {quant.describe(), params.mode, params.bits, params.group_size};
+}
+
 void describe_quantization(CheckpointImpl& impl) {
   QuantizationInfo& info = impl.config.quantization;
   if (impl.quant.present()) {
-    const QuantParams& params = impl.quant.file_level();
-    info = {fmt::format("{} {}-bit, group {}", params.mode, params.bits, params.group_size),
-            params.mode, params.bits, params.group_size};
+    info = quantization_info(impl.quant);
   } else {
     info.description = most_common_type(impl.tensors);
   }
@@ -200,12 +201,7 @@ ModelConfig load_model_config(const std::string& path) {
   ModelConfig result =
       config_from_json(config, read_json_file_if_exists(directory + "generation_config.json"));
   const QuantConfig quant = QuantConfig::read(config);
-  if (quant.present()) {
-    const QuantParams& params = quant.file_level();
-    result.quantization = {
-        fmt::format("{} {}-bit, group {}", params.mode, params.bits, params.group_size),
-        params.mode, params.bits, params.group_size};
-  }
+  if (quant.present()) result.quantization = quantization_info(quant);
   return result;
 }
 

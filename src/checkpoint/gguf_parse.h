@@ -27,7 +27,7 @@ struct GgufValue {
 
 struct GgufTensor {
   std::string name;
-  uint32_t type = 0;   // GgufTensorType or another id
+  uint32_t type = 0;   // see gguf_type_info()
   Shape shape;         // outermost first
   uint64_t begin = 0;  // file offset
   uint64_t end = 0;    // unknown types: the next tensor or the end of the file

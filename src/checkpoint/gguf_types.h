@@ -8,18 +8,8 @@
 
 namespace mlxn::checkpoint {
 
-// Tensor types that the loader serves; others are known by size only, or not at all.
-enum GgufTensorType : uint32_t {
-  kGgufF32 = 0,
-  kGgufF16 = 1,
-  kGgufQ4_0 = 2,
-  kGgufQ8_0 = 8,
-  kGgufQ4_K = 12,
-  kGgufQ6_K = 14,
-  kGgufBF16 = 30,
-};
-
-// Rows are whole blocks: elements per block and bytes per block.
+// Rows are whole blocks: elements per block and bytes per block. Which types a weight may have says
+// quant/registry.h; the others are known by size only, or not at all.
 struct GgufTypeInfo {
   uint32_t id;
   std::string_view name;

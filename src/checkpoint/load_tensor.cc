@@ -2,49 +2,36 @@
 #include "checkpoint/load_tensor.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
+#include <map>
 #include <optional>
+#include <ranges>
 
 #include "base/checked.h"
 #include "checkpoint/fail.h"
+#include "checkpoint/gguf_types.h"
+#include "quant/registry.h"
 
 namespace mlxn::checkpoint {
 namespace {
 
 // Kernels read block formats through 4-byte loads at most.
 constexpr size_t kBlockAlignment = 4;
+constexpr int64_t kWordBits = 32;
+constexpr int64_t kRowUnit = 32;  // elements; rows of codes are whole numbers of it
+constexpr const char* kFloatTypes = "F32, F16 or BF16";
 
-std::optional<DType> dense_dtype(StoredType type) {
-  switch (type) {
-    case StoredType::kF32:
-      return DType::kF32;
-    case StoredType::kF16:
-      return DType::kF16;
-    case StoredType::kBF16:
-      return DType::kBF16;
-    default:
-      return std::nullopt;
+// "F32, F16, BF16, Q4_0, ...", by type id.
+std::string gguf_type_list() {
+  std::map<int, std::string> names;
+  for (const quant::FormatTraits& traits : quant::formats()) {
+    if (traits.gguf_type < 0) continue;
+    names[traits.gguf_type] = gguf_type_name(static_cast<uint32_t>(traits.gguf_type));
   }
-}
-
-std::optional<Format> block_format(StoredType type) {
-  switch (type) {
-    case StoredType::kQ4_0:
-      return Format::kQ4_0;
-    case StoredType::kQ8_0:
-      return Format::kQ8_0;
-    case StoredType::kQ4_K:
-      return Format::kQ4_K;
-    case StoredType::kQ6_K:
-      return Format::kQ6_K;
-    default:
-      return std::nullopt;
-  }
-}
-
-Format dense_format(DType dtype) {
-  return dtype == DType::kF32 ? Format::kF32 : dtype == DType::kF16 ? Format::kF16 : Format::kBF16;
+  return fmt::format("{}", fmt::join(std::views::values(names), ", "));
 }
 
 [[noreturn]] void reject(const TensorTable& table, const StoredTensor& tensor,
@@ -54,9 +41,9 @@ Format dense_format(DType dtype) {
 }
 
 [[noreturn]] void reject_type(const StoredTensor& tensor, const std::string& name,
-                              const char* required) {
+                              std::string required) {
   fail(ErrorKind::kUnsupportedDtype, tensor.file->path(), "tensor " + in_quotes(name),
-       tensor.type_name, required);
+       tensor.type_name, std::move(required));
 }
 
 const StoredTensor& require(const TensorTable& table, const std::string& name) {
@@ -95,22 +82,15 @@ Buffer place(const Device& device, const StoredTensor& tensor, DType dtype, cons
   return device.upload(data, dtype, shape);
 }
 
-Weight load_dense(const Device& device, const StoredTensor& tensor, DType dtype,
-                  const Shape& shape) {
+// Floats or blocks.
+Weight load_whole(const Device& device, const StoredTensor& tensor, const Shape& shape) {
   Weight weight;
-  weight.format = dense_format(dtype);
+  weight.format = tensor.format;
   weight.shape = shape;
-  weight.data = place(device, tensor, dtype, shape, size_of(dtype));
-  return weight;
-}
-
-Weight load_blocks(const Device& device, const StoredTensor& tensor, Format format,
-                   const Shape& shape) {
-  Weight weight;
-  weight.format = format;
-  weight.shape = shape;
-  weight.data = place(device, tensor, DType::kU8, {static_cast<int64_t>(tensor.bytes.size())},
-                      kBlockAlignment);
+  const auto dtype = float_type(tensor);
+  weight.data = dtype ? place(device, tensor, *dtype, shape, size_of(*dtype))
+                      : place(device, tensor, DType::kU8,
+                              {static_cast<int64_t>(tensor.bytes.size())}, kBlockAlignment);
   return weight;
 }
 
@@ -119,66 +99,123 @@ Shape with_last(Shape shape, int64_t last) {
   return shape;
 }
 
-// weight.shape[-1] * 32 / bits must equal scales.shape[-1] * group_size, leading extents must
-// agree.
-Weight load_affine(const Device& device, const TensorTable& table, const NameMap::Module& module,
-                   const QuantConfig& quant, const Shape& expected) {
+// The tensors of a module with codes and scales.
+struct CodedModule {
+  const StoredTensor& data;
+  const StoredTensor& scales;
+  QuantParams params;
+  Format format;
+};
+
+CodedModule find_coded(const TensorTable& table, const NameMap::Module& module,
+                       const QuantConfig& quant) {
   const StoredTensor& data = require(table, module.weight);
-  const StoredTensor& scales = require(table, module.path + ".scales");
-  const auto reject_config = [&](std::string found, std::string required) {
+  const auto reject_config = [&](std::string required) {
     fail(ErrorKind::kQuantConfig, data.file->path(), "module " + in_quotes(module.path),
-         std::move(found), std::move(required));
+         "quantised tensors", std::move(required));
   };
-  if (!quant.present()) {
-    reject_config("quantised tensors", "a quantization section in config.json");
-  }
+  if (!quant.present()) reject_config("a quantization section in config.json");
   const auto params = quant.find(module.path);
-  if (!params) reject_config("quantised tensors", "plain ones, as quantization says false");
+  if (!params) reject_config("plain ones, as quantization says false");
   quant.check(*params, module.path);
   if (data.type != StoredType::kU32) reject_type(data, module.weight, "U32 codes");
-  const auto dtype = dense_dtype(scales.type);
-  if (!dtype) reject_type(scales, module.path + ".scales", "F32, F16 or BF16");
+  return {data, require(table, module.path + ".scales"), *params,
+          quant::format_of_mode(params->mode)};
+}
+
+// weight.shape[-1] * 32 / bits must equal scales.shape[-1] * group_size, leading extents must
+// agree.
+void check_coded(const TensorTable& table, const NameMap::Module& module, const CodedModule& coded,
+                 const Shape& expected) {
+  const auto& [data, scales, params, format] = coded;
+  const std::string scales_name = module.path + ".scales";
   if (data.shape.empty() || scales.shape.size() != data.shape.size()) {
-    reject(table, scales, module.path + ".scales", "shape " + to_string(scales.shape),
+    reject(table, scales, scales_name, "shape " + to_string(scales.shape),
            "the rank of the weight, " + to_string(data.shape));
   }
-  const auto code_bits = base::checked_mul(data.shape.back(), int64_t{32});
-  const auto inputs = base::checked_mul(scales.shape.back(), params->group_size);
-  const auto input_bits = inputs ? base::checked_mul(*inputs, params->bits) : std::nullopt;
+  const auto code_bits = base::checked_mul(data.shape.back(), kWordBits);
+  const auto inputs = base::checked_mul(scales.shape.back(), params.group_size);
+  const auto input_bits = inputs ? base::checked_mul(*inputs, params.bits) : std::nullopt;
   if (!code_bits || !input_bits || *code_bits != *input_bits) {
-    reject_config(fmt::format("bits {}, group_size {}", params->bits, params->group_size),
-                  fmt::format("values that fit weight {} and scales {}", to_string(data.shape),
-                              to_string(scales.shape)));
+    fail(ErrorKind::kQuantConfig, data.file->path(), "module " + in_quotes(module.path),
+         fmt::format("bits {}, group_size {}", params.bits, params.group_size),
+         fmt::format("values that fit weight {} and scales {}", to_string(data.shape),
+                     to_string(scales.shape)));
   }
   check_shape(table, data, module.weight, with_last(data.shape, *inputs), expected);
-  const Shape scales_shape = with_last(data.shape, scales.shape.back());
-  check_shape(table, scales, module.path + ".scales", scales.shape, scales_shape);
-  const StoredTensor& biases = require(table, module.path + ".biases");
-  if (biases.type != scales.type) {
-    reject_type(biases, module.path + ".biases", "the type of the scales");
+  check_shape(table, scales, scales_name, scales.shape, with_last(data.shape, scales.shape.back()));
+  if (*inputs % kRowUnit != 0) {
+    reject(table, data, module.weight, fmt::format("rows of {} elements", *inputs),
+           fmt::format("a multiple of {} ({})", kRowUnit, params.mode));
   }
-  check_shape(table, biases, module.path + ".biases", biases.shape, scales_shape);
+}
+
+Buffer load_biases(const Device& device, const TensorTable& table, const NameMap::Module& module,
+                   const StoredTensor& scales, DType dtype) {
+  const std::string name = module.path + ".biases";
+  const StoredTensor& biases = require(table, name);
+  if (float_type(biases) != dtype) reject_type(biases, name, "the type of the scales");
+  check_shape(table, biases, name, biases.shape, scales.shape);
+  return place(device, biases, dtype, biases.shape, size_of(dtype));
+}
+
+// A scale that is not a number would make every product with its group one.
+void check_fp_scales(const TensorTable& table, const std::string& name, const StoredTensor& scales,
+                     Format format) {
+  const auto is_nan = [&](std::byte scale) {
+    const auto bits = static_cast<uint8_t>(scale);
+    return format == Format::kMlxNvfp4 ? (bits & 0x7f) == 0x7f : bits == 0xff;
+  };
+  const auto bad = std::find_if(scales.bytes.begin(), scales.bytes.end(), is_nan);
+  if (bad == scales.bytes.end()) return;
+  reject(table, scales, name,
+         fmt::format("{:#04x} (not a number) in element {}", static_cast<uint8_t>(*bad),
+                     bad - scales.bytes.begin()),
+         fmt::format("finite {} scales", format == Format::kMlxNvfp4 ? "E4M3" : "E8M0"));
+}
+
+Weight load_coded(const Device& device, const TensorTable& table, const NameMap::Module& module,
+                  const QuantConfig& quant, const Shape& expected) {
+  const CodedModule coded = find_coded(table, module, quant);
+  const auto& [data, scales, params, format] = coded;
+  const std::string scales_name = module.path + ".scales";
+  const bool is_affine = format == Format::kAffine;
+  const auto dtype =
+      is_affine ? float_type(scales)
+                : (scales.type == StoredType::kU8 ? std::optional(DType::kU8) : std::nullopt);
+  if (!dtype) {
+    reject_type(scales, scales_name,
+                fmt::format("{} ({})", is_affine ? kFloatTypes : "U8", params.mode));
+  }
+  check_coded(table, module, coded, expected);
 
   Weight weight;
-  weight.format = Format::kAffine;
+  weight.format = format;
   weight.shape = expected;
-  weight.bits = static_cast<int>(params->bits);
-  weight.group_size = static_cast<int>(params->group_size);
+  weight.bits = static_cast<int>(params.bits);
+  weight.group_size = static_cast<int>(params.group_size);
   weight.data = place(device, data, DType::kU32, data.shape, size_of(DType::kU32));
   weight.scales = place(device, scales, *dtype, scales.shape, size_of(*dtype));
-  weight.biases = place(device, biases, *dtype, biases.shape, size_of(*dtype));
+  if (is_affine) {
+    weight.biases = load_biases(device, table, module, scales, *dtype);
+    return weight;
+  }
+  check_fp_scales(table, scales_name, scales, format);
+  if (const StoredTensor* biases = table.find(module.path + ".biases")) {
+    reject(table, *biases, module.path + ".biases", "the tensor", "none for " + params.mode);
+  }
   return weight;
 }
 
-float load_float(StoredType type, const std::byte* data) {
-  if (type == StoredType::kF32) {
+float load_float(DType type, const std::byte* data) {
+  if (type == DType::kF32) {
     float value;
     std::memcpy(&value, data, sizeof(value));
     return value;
   }
   uint16_t bits;
   std::memcpy(&bits, data, sizeof(bits));
-  return type == StoredType::kF16 ? to_float(F16{bits}) : to_float(BF16{bits});
+  return type == DType::kF16 ? to_float(F16{bits}) : to_float(BF16{bits});
 }
 
 }  // namespace
@@ -187,25 +224,22 @@ Weight load_weight(const Device& device, const TensorTable& table, const NameMap
                    const QuantConfig& quant, const Shape& expected_shape) {
   const StoredTensor& tensor = require(table, module.weight);
   if (table.find(module.path + ".scales") != nullptr) {
-    return load_affine(device, table, module, quant, expected_shape);
+    return load_coded(device, table, module, quant, expected_shape);
   }
-  const auto dtype = dense_dtype(tensor.type);
-  const auto format = block_format(tensor.type);
-  if (!dtype && !format) {
+  if (tensor.type != StoredType::kFormat) {
+    const bool is_gguf = table.error_kind() == ErrorKind::kGguf;
     reject_type(tensor, module.weight,
-                table.error_kind() == ErrorKind::kGguf ? "F32, F16, BF16, Q4_0, Q8_0, Q4_K or Q6_K"
-                                                       : "F32, F16, BF16, or U32 with scales");
+                is_gguf ? gguf_type_list() : "F32, F16, BF16, or U32 with scales");
   }
   check_shape(table, tensor, module.weight, tensor.shape, expected_shape);
-  return dtype ? load_dense(device, tensor, *dtype, expected_shape)
-               : load_blocks(device, tensor, *format, expected_shape);
+  return load_whole(device, tensor, expected_shape);
 }
 
 Buffer load_plain(const Device& device, const TensorTable& table, const std::string& name,
                   const Shape& expected_shape) {
   const StoredTensor& tensor = require(table, name);
-  const auto dtype = dense_dtype(tensor.type);
-  if (!dtype) reject_type(tensor, name, "F32, F16 or BF16");
+  const auto dtype = float_type(tensor);
+  if (!dtype) reject_type(tensor, name, kFloatTypes);
   check_shape(table, tensor, name, tensor.shape, expected_shape);
   return place(device, tensor, *dtype, expected_shape, size_of(*dtype));
 }
@@ -213,8 +247,8 @@ Buffer load_plain(const Device& device, const TensorTable& table, const std::str
 std::vector<float> load_floats(const TensorTable& table, const std::string& name,
                                int64_t expected_count) {
   const StoredTensor& tensor = require(table, name);
-  const auto dtype = dense_dtype(tensor.type);
-  if (!dtype) reject_type(tensor, name, "F32, F16 or BF16");
+  const auto dtype = float_type(tensor);
+  if (!dtype) reject_type(tensor, name, kFloatTypes);
   const auto count = base::checked_product(tensor.shape);
   if (!count || *count != expected_count) {
     reject(table, tensor, name, "shape " + to_string(tensor.shape),
@@ -223,7 +257,7 @@ std::vector<float> load_floats(const TensorTable& table, const std::string& name
   std::vector<float> out(static_cast<size_t>(expected_count));
   const std::byte* data = tensor.bytes.data();
   for (size_t i = 0; i < out.size(); ++i) {
-    out[i] = load_float(tensor.type, data + i * size_of(*dtype));
+    out[i] = load_float(*dtype, data + i * size_of(*dtype));
   }
   return out;
 }

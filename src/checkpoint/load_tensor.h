@@ -14,8 +14,8 @@
 
 namespace mlxn::checkpoint {
 
-// The matrix or stack stored under `module`: dense, MLX affine (if <path>.scales exists) or GGUF
-// blocks. Buffers wrap the mapped file; misaligned data are copied to the device.
+// The matrix or stack stored under `module`: dense, GGUF blocks, or codes and scales of MLX (if
+// <path>.scales exists). Buffers wrap the mapped file; misaligned data are copied to the device.
 Weight load_weight(const Device& device, const TensorTable& table, const NameMap::Module& module,
                    const QuantConfig& quant, const Shape& expected_shape);
 

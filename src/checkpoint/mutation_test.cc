@@ -11,6 +11,7 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/test_util.h"
 #include "mlxn/checkpoint.h"
+#include "mlxn/device.h"
 
 namespace mlxn::checkpoint {
 namespace {
@@ -127,6 +128,7 @@ TEST(Mutation, Gguf) {
 }
 
 TEST(Mutation, WholeGgufModel) {
+  const Device device = Device::open("cpu");
   std::mt19937 random(seed(3));
   Outcome outcome;
   const TempDir dir;
@@ -137,6 +139,9 @@ TEST(Mutation, WholeGgufModel) {
         [&] {
           const Checkpoint checkpoint = Checkpoint::open(path);
           checkpoint.floats("norm.weight", checkpoint.config().hidden_size);
+          const Weight down = checkpoint.weight(device, "layers.0.mlp.down_proj", {64, 64});
+          check_weight(down, "down_proj");
+          touch(down.data.span<std::byte>(), 0, down.data.byte_len());
         },
         ErrorKind::kGguf, outcome);
   }

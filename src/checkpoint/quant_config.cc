@@ -2,10 +2,12 @@
 #include "checkpoint/quant_config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
 
 #include "checkpoint/fail.h"
 
@@ -15,6 +17,7 @@ namespace {
 constexpr std::string_view kPrefix = "language_model.";
 constexpr std::array<int64_t, 6> kAffineBits = {2, 3, 4, 5, 6, 8};
 constexpr std::array<int64_t, 3> kAffineGroups = {32, 64, 128};
+constexpr size_t kMaxDescribed = 6;
 
 // Defaults of the modes, and the only parameters that the fp modes allow.
 struct ModeDefaults {
@@ -35,6 +38,8 @@ const ModeDefaults& defaults_of(std::string_view mode) {
   }
   return kModes[0];
 }
+
+bool is_known(std::string_view mode) { return defaults_of(mode).mode == mode; }
 
 // An override without `mode` is affine whatever the file-level mode is; its missing group size is
 // the file-level one.
@@ -71,22 +76,44 @@ QuantConfig QuantConfig::read(const Json& config) {
   const Json section = find_section(config);
   if (!section.present()) return result;
   if (!section.is_object()) section.fail("an object");
-  // Other tools name their scheme in quantization_config.quant_method and pack tensors differently;
-  // a section called `quantization` is MLX's own, where the key means nothing.
-  const bool is_foreign_place = section.path().find("quantization_config") != std::string::npos;
-  if (is_foreign_place && section["quant_method"].has_value()) {
-    section["quant_method"].fail("a file quantised by MLX (bits, group_size, mode)");
-  }
   result.present_ = true;
+  // Other tools name their scheme in quantization_config.quant_method and pack tensors differently,
+  // but for mxfp4, whose other keys say nothing about the file. A section called `quantization` is
+  // MLX's own, where the key means nothing.
+  const bool is_foreign_place = section.path().find("quantization_config") != std::string::npos;
+  if (const Json method = section["quant_method"]; is_foreign_place && method.has_value()) {
+    if (method.text() != "mxfp4") {
+      method.fail("a file quantised by MLX (bits, group_size, mode), or \"mxfp4\"");
+    }
+    const ModeDefaults& defaults = defaults_of("mxfp4");
+    result.file_level_ = {"mxfp4", defaults.bits, defaults.group_size};
+    return result;
+  }
   result.file_level_ = read_params(section, nullptr);
   for (const auto& [key, value] : section.members()) {
     if (value.is_bool() && !*value.boolean()) {
       result.overrides_.emplace(key, std::nullopt);
-    } else if (value.is_object() && value["bits"].present()) {
+    } else if (value.is_object() && (value["bits"].present() || value["mode"].present())) {
       result.overrides_.emplace(key, read_params(value, &result.file_level_));
     }
   }
   return result;
+}
+
+std::string QuantConfig::describe() const {
+  const auto text = [](const QuantParams& params) {
+    return fmt::format("{} {}-bit, group {}",
+                       is_known(params.mode) ? params.mode : in_quotes(params.mode), params.bits,
+                       params.group_size);
+  };
+  const std::string whole = text(file_level_);
+  std::set<std::string> others;
+  for (const auto& [path, params] : overrides_) {
+    if (params && text(*params) != whole) others.insert(text(*params));
+  }
+  if (others.empty()) return whole;
+  if (others.size() > kMaxDescribed) return whole + "; modules of many other formats";
+  return fmt::format("{}; some modules {}", whole, fmt::join(others, "; "));
 }
 
 std::optional<QuantParams> QuantConfig::find(std::string_view path) const {
@@ -107,17 +134,16 @@ void QuantConfig::check(const QuantParams& params, std::string_view path) const 
          std::to_string(found), std::move(required));
   };
   const ModeDefaults& defaults = defaults_of(params.mode);
-  if (params.mode != defaults.mode) {
+  if (!is_known(params.mode)) {
     fail(ErrorKind::kUnsupportedDtype, where_, "quantization mode of " + in_quotes(path),
-         in_quotes(params.mode), "affine");
+         in_quotes(params.mode), "affine, mxfp4, mxfp8 or nvfp4");
   }
   if (params.mode != "affine") {
     if (params.bits != defaults.bits) reject("bits", params.bits, std::to_string(defaults.bits));
     if (params.group_size != defaults.group_size) {
       reject("group_size", params.group_size, std::to_string(defaults.group_size));
     }
-    fail(ErrorKind::kUnsupportedDtype, where_, "quantization mode of " + in_quotes(path),
-         params.mode, "affine");
+    return;
   }
   if (std::find(kAffineBits.begin(), kAffineBits.end(), params.bits) == kAffineBits.end()) {
     reject("bits", params.bits, "2, 3, 4, 5, 6 or 8");

@@ -28,13 +28,16 @@ class QuantConfig {
   bool present() const { return present_; }
   const QuantParams& file_level() const { return file_level_; }
 
+  // "mxfp4 4-bit, group 32", and what overrides say besides: "...; some modules affine 8-bit, ...".
+  std::string describe() const;
+
   // Parameters of the module at `path` (the name in the file without .weight). The first key that
   // exists wins: the path, the path with .weight, then both without a leading "language_model." or,
   // if there is none, with it; otherwise the file-level values. nullopt: the override is false.
   std::optional<QuantParams> find(std::string_view path) const;
 
-  // Throws kQuantConfig if the parameters are out of range, kUnsupportedDtype for a mode that is
-  // unknown or not served.
+  // Throws kQuantConfig if the parameters are out of range, kUnsupportedDtype for an unknown
+  // mode.
   void check(const QuantParams& params, std::string_view path) const;
 
  private:

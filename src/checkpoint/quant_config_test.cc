@@ -70,7 +70,8 @@ TEST(QuantConfig, PlaceOfTheSection) {
 TEST(QuantConfig, OverridesFirstHitWins) {
   const QuantConfig c = read(R"({"quantization":{"group_size":64,"bits":4,"mode":"mxfp4",
       "language_model.model.a":{"group_size":32,"bits":8},"b.weight":{"bits":6},
-      "c":false,"d":true,"quant_method":"x","e":{"group_size":32}}})");
+      "c":false,"d":true,"quant_method":"x","e":{"group_size":32},"f":{"mode":"mxfp8"},
+      "g":{"mode":"nvfp4","bits":4}}})");
   EXPECT_EQ(c.find("language_model.model.a")->bits, 8);
   EXPECT_EQ(c.find("language_model.model.a")->mode, "affine");  // not the file-level mode
   EXPECT_EQ(c.find("model.a")->bits, 8);
@@ -79,6 +80,9 @@ TEST(QuantConfig, OverridesFirstHitWins) {
   EXPECT_FALSE(c.find("c").has_value());
   EXPECT_EQ(c.find("d")->mode, "mxfp4");
   EXPECT_EQ(c.find("e")->group_size, 64);
+  EXPECT_EQ(c.find("f")->bits, 8);
+  EXPECT_EQ(c.find("f")->group_size, 32);
+  EXPECT_EQ(c.find("g")->group_size, 16);
   EXPECT_EQ(c.find("other")->bits, 4);
 }
 
@@ -108,6 +112,32 @@ TEST(QuantConfig, RefusesSchemesOfOtherTools) {
       8);
 }
 
+TEST(QuantConfig, DescribesItself) {
+  EXPECT_EQ(read(R"({"quantization":{"mode":"nvfp4","a":false,"b":{"bits":4,"mode":"nvfp4"}}})")
+                .describe(),
+            "nvfp4 4-bit, group 16");
+  EXPECT_EQ(
+      read(R"({"quantization":{"mode":"mxfp4","a":{"bits":8},"b":{"mode":"mxfp8"}}})").describe(),
+      "mxfp4 4-bit, group 32; some modules affine 8-bit, group 64; mxfp8 8-bit, group 32");
+  EXPECT_EQ(read(R"({"quantization":{"mode":"\n"}})").describe(), "\"\\x0a\" 4-bit, group 64");
+  std::string many;
+  for (int bits = 10; bits < 20; ++bits) {
+    many += ",\"m" + std::to_string(bits) + "\":{\"bits\":" + std::to_string(bits) + "}";
+  }
+  EXPECT_EQ(read(R"({"quantization":{"bits":4)" + many + "}}").describe(),
+            "affine 4-bit, group 64; modules of many other formats");
+}
+
+TEST(QuantConfig, TakesMxfp4OfOtherTools) {
+  const QuantConfig c = read(R"({"quantization_config":{"quant_method":"mxfp4","bits":3,
+      "modules_to_not_convert":["a"]}})");
+  EXPECT_TRUE(c.present());
+  EXPECT_EQ(c.file_level().mode, "mxfp4");
+  EXPECT_EQ(c.file_level().bits, 4);
+  EXPECT_EQ(c.file_level().group_size, 32);
+  EXPECT_NO_THROW(c.check(*c.find("x"), "x"));
+}
+
 TEST(QuantConfig, ChecksRangesWhenUsed) {
   const QuantConfig c = read(R"({"quantization":{"bits":4}})");
   const auto check = [&](std::string mode, int64_t bits, int64_t group) {
@@ -122,11 +152,14 @@ TEST(QuantConfig, ChecksRangesWhenUsed) {
   for (int64_t group : {-64, 0, 1, 16, 48, 256}) {
     expect_error(check("affine", 4, group), ErrorKind::kQuantConfig, "group_size of \"m\"");
   }
-  expect_error(check("mxfp4", 4, 32), ErrorKind::kUnsupportedDtype, "mxfp4");
+  EXPECT_NO_THROW(check("mxfp4", 4, 32)());
+  EXPECT_NO_THROW(check("mxfp8", 8, 32)());
+  EXPECT_NO_THROW(check("nvfp4", 4, 16)());
   expect_error(check("mxfp4", 8, 32), ErrorKind::kQuantConfig, "bits");
   expect_error(check("nvfp4", 4, 32), ErrorKind::kQuantConfig, "group_size");
-  expect_error(check("mxfp8", 8, 32), ErrorKind::kUnsupportedDtype, "mxfp8");
-  expect_error(check("ternary", 2, 32), ErrorKind::kUnsupportedDtype, "ternary");
+  expect_error(check("mxfp8", 8, 64), ErrorKind::kQuantConfig, "group_size");
+  expect_error(check("ternary", 2, 32), ErrorKind::kUnsupportedDtype,
+               "found \"ternary\", required affine, mxfp4, mxfp8 or nvfp4");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "checkpoint/gguf.h"
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
+#include "quant/registry.h"
 
 namespace mlxn::checkpoint {
 namespace {
@@ -20,40 +21,33 @@ namespace fs = std::filesystem;
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr size_t kMaxIndexBytes = size_t{16} << 20;
 
-StoredType stored_type(SafetensorsType type) {
+void set_type(SafetensorsType type, StoredTensor& tensor) {
   switch (type) {
     case SafetensorsType::kF32:
-      return StoredType::kF32;
     case SafetensorsType::kF16:
-      return StoredType::kF16;
     case SafetensorsType::kBF16:
-      return StoredType::kBF16;
+      tensor.type = StoredType::kFormat;
+      tensor.format = type == SafetensorsType::kF32   ? Format::kF32
+                      : type == SafetensorsType::kF16 ? Format::kF16
+                                                      : Format::kBF16;
+      break;
     case SafetensorsType::kU32:
-      return StoredType::kU32;
+      tensor.type = StoredType::kU32;
+      break;
+    case SafetensorsType::kU8:
+      tensor.type = StoredType::kU8;
+      break;
     default:
-      return StoredType::kOther;
+      break;
   }
 }
 
-StoredType stored_type(uint32_t gguf_type) {
-  switch (gguf_type) {
-    case kGgufF32:
-      return StoredType::kF32;
-    case kGgufF16:
-      return StoredType::kF16;
-    case kGgufBF16:
-      return StoredType::kBF16;
-    case kGgufQ4_0:
-      return StoredType::kQ4_0;
-    case kGgufQ8_0:
-      return StoredType::kQ8_0;
-    case kGgufQ4_K:
-      return StoredType::kQ4_K;
-    case kGgufQ6_K:
-      return StoredType::kQ6_K;
-    default:
-      return StoredType::kOther;
-  }
+void set_type(uint32_t gguf_type, StoredTensor& tensor) {
+  const auto* traits =
+      gguf_type <= INT32_MAX ? quant::find_gguf_type(static_cast<int>(gguf_type)) : nullptr;
+  if (traits == nullptr) return;
+  tensor.type = StoredType::kFormat;
+  tensor.format = traits->format;
 }
 
 // tensor name -> file name, in file order of the index.
@@ -101,6 +95,20 @@ std::vector<std::string> list_weight_files(const std::string& directory) {
 
 }  // namespace
 
+std::optional<DType> float_type(const StoredTensor& tensor) {
+  if (tensor.type != StoredType::kFormat) return std::nullopt;
+  switch (tensor.format) {
+    case Format::kF32:
+      return DType::kF32;
+    case Format::kF16:
+      return DType::kF16;
+    case Format::kBF16:
+      return DType::kBF16;
+    default:
+      return std::nullopt;
+  }
+}
+
 const StoredTensor* TensorTable::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : &found->second;
@@ -112,11 +120,12 @@ TensorTable TensorTable::from_gguf(const GgufFile& gguf) {
   table.where_ = gguf.path();
   for (const GgufFile::Part& part : gguf.parts()) {
     for (const GgufTensor& tensor : part.header.tensors) {
-      table.tensors_.emplace(
-          tensor.name,
-          StoredTensor{gguf_type_name(tensor.type), stored_type(tensor.type), tensor.shape,
-                       part.file->bytes().subspan(tensor.begin, tensor.end - tensor.begin),
-                       part.file});
+      StoredTensor& stored = table.tensors_[tensor.name];
+      stored.type_name = gguf_type_name(tensor.type);
+      stored.shape = tensor.shape;
+      stored.bytes = part.file->bytes().subspan(tensor.begin, tensor.end - tensor.begin);
+      stored.file = part.file;
+      set_type(tensor.type, stored);
     }
   }
   return table;
@@ -125,15 +134,17 @@ TensorTable TensorTable::from_gguf(const GgufFile& gguf) {
 void TensorTable::add_file(const std::string& path) {
   const SafetensorsFile shard = SafetensorsFile::open(path);
   for (const SafetensorsTensor& tensor : shard.tensors) {
-    const bool is_new =
-        tensors_
-            .emplace(tensor.name, StoredTensor{tensor.type_name, stored_type(tensor.type),
-                                               tensor.shape, shard.bytes_of(tensor), shard.file})
-            .second;
+    const auto [position, is_new] = tensors_.try_emplace(tensor.name);
     if (!is_new) {
       fail(ErrorKind::kSafetensors, path, in_quotes(tensor.name), "the tensor in another shard too",
            "each tensor once");
     }
+    StoredTensor& stored = position->second;
+    stored.type_name = tensor.type_name;
+    stored.shape = tensor.shape;
+    stored.bytes = shard.bytes_of(tensor);
+    stored.file = shard.file;
+    set_type(tensor.type, stored);
   }
 }
 

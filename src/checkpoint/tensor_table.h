@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,19 +16,29 @@
 #include "base/mapped_file.h"
 #include "mlxn/buffer.h"
 #include "mlxn/error.h"
+#include "mlxn/weight.h"
 
 namespace mlxn::checkpoint {
 
-// Storage kinds that a loader can serve.
-enum class StoredType : uint8_t { kF32, kF16, kBF16, kU32, kQ4_0, kQ8_0, kQ4_K, kQ6_K, kOther };
+// What a loader can make of a tensor.
+enum class StoredType : uint8_t {
+  kFormat,  // floats, or blocks with their scales inside: a weight by itself
+  kU32,     // codes of MLX
+  kU8,      // scales of MLX's fp modes
+  kOther,
+};
 
 struct StoredTensor {
   std::string type_name;  // as the file says
   StoredType type = StoredType::kOther;
-  Shape shape;  // outermost first
+  Format format = Format::kF32;  // if type is kFormat
+  Shape shape;                   // outermost first
   std::span<const std::byte> bytes;
   std::shared_ptr<base::MappedFile> file;
 };
+
+// The type of its elements if they are floats.
+std::optional<DType> float_type(const StoredTensor& tensor);
 
 class GgufFile;
 

@@ -62,7 +62,8 @@ TEST_F(Quantize, WritesWhatInfoReads) {
   EXPECT_EQ(mlx.exit_code, 0) << mlx.err;
   EXPECT_EQ(mlx.out, "");
   EXPECT_TRUE(contains(mlx.err, "bits per weight")) << mlx.err;
-  EXPECT_EQ(info(path("mlx"))["quantization"], "affine 8-bit, group 32");
+  EXPECT_EQ(info(path("mlx"))["quantization"],
+            "affine 8-bit, group 32; some modules affine 8-bit, group 64");  // routers
   EXPECT_EQ(quantize("a.gguf", {"--format", "gguf", "--type", "q8_0"}).exit_code, 0);
   EXPECT_EQ(info(path("a.gguf"))["quantization"], "q8_0");
   EXPECT_EQ(quantize("q.gguf", {"-f", "gguf", "--type", "f16", "-q"}).err, "");
