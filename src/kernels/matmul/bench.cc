@@ -26,14 +26,6 @@ Device device_of(int threads) {
   return Device::open("cpu", options);
 }
 
-// Measured once per thread count.
-double read_bandwidth(int threads) {
-  static std::map<int, double> known;
-  double& bandwidth = known[threads];
-  if (bandwidth == 0.0) bandwidth = testing::measure_read_bandwidth(threads);
-  return bandwidth;
-}
-
 // Repeats the first rows of `one` down a weight of kN rows.
 Buffer repeat(const Device& device, const Buffer& one, int64_t times) {
   if (!one) return {};
@@ -49,7 +41,8 @@ Buffer repeat(const Device& device, const Buffer& one, int64_t times) {
 void bench_matmul(benchmark::State& state, const WeightKind& kind, bool prepared) {
   const int64_t rows = state.range(0);
   const int threads = static_cast<int>(state.range(1));
-  const double bandwidth = rows == 1 ? read_bandwidth(threads) : 0.0;
+  // Anew for each weight: on a shared machine it changes from minute to minute.
+  const double bandwidth = rows == 1 ? testing::measure_read_bandwidth(threads) : 0.0;
   const Device device = device_of(threads);
   Stream stream(device);
   Random random(1);
