@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -13,6 +11,7 @@
 #include "mlxn/weight.h"
 #include "quant/affine.h"
 #include "quant/mlx_fp.h"
+#include "quant/random_blocks.h"
 #include "quant/registry.h"
 
 namespace mlxn::testing {
@@ -60,18 +59,6 @@ inline const std::vector<WeightKind>& coded_kinds() {
   return kinds;
 }
 
-// Blocks of a format that has no encoder: random codes under a small f16 scale.
-inline void random_blocks(Format format, int64_t k, uint32_t seed, std::byte* row) {
-  const quant::FormatTraits& traits = quant::traits_of(format);
-  const int scale_at = format == Format::kQ3_K ? 108 : 0;
-  std::mt19937 random(seed);
-  for (int64_t b = 0; b < k / traits.block_elements; ++b, row += traits.block_bytes) {
-    for (int i = 0; i < traits.block_bytes; ++i) row[i] = static_cast<std::byte>(random());
-    const F16 d = to_f16(std::uniform_real_distribution<float>(-0.01f, 0.01f)(random));
-    std::memcpy(row + scale_at, &d, sizeof(d));
-  }
-}
-
 // A weight of this kind out of f32 rows; each buffer holds exactly its bytes.
 inline Weight encode_weight(const Device& device, const WeightKind& kind, const Shape& shape,
                             std::span<const float> values) {
@@ -97,7 +84,8 @@ inline Weight encode_weight(const Device& device, const WeightKind& kind, const 
       if (encode != nullptr) {
         encode(values.data() + r * k, k, row);
       } else {
-        random_blocks(kind.format, k, std::bit_cast<uint32_t>(values[r * k]), row);
+        quant::random_blocks(quant::traits_of(kind.format), k,
+                             std::bit_cast<uint32_t>(values[r * k]), row);
       }
     }
     return w;
