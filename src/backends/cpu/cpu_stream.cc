@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/cpu/cpu_stream.h"
 
+#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <utility>
@@ -10,6 +11,7 @@ namespace {
 
 // Task counters may run past the end by one per thread; the sum over a group must fit 32 bits.
 constexpr uint32_t kMaxTasks = 1u << 26;
+constexpr int kMaxRanges = 8;  // more threads share them
 
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -20,7 +22,10 @@ int64_t now_ns() {
 }  // namespace
 
 CpuStream::CpuStream(const Device& device, CpuDevice& cpu)
-    : StreamImpl(device), cpu_(cpu), scratch_pool_(device) {}
+    : StreamImpl(device),
+      cpu_(cpu),
+      scratch_pool_(device),
+      num_ranges_(static_cast<uint32_t>(std::clamp(cpu.num_threads(), 1, kMaxRanges))) {}
 
 bool CpuStream::needs_barrier(const Access& access) {
   bool needed = std::exchange(barrier_pending_, false);
@@ -106,21 +111,28 @@ void CpuStream::remember_failure() {
   if (!failed_.exchange(true)) failure_ = std::current_exception();
 }
 
+uint32_t CpuStream::range_begin(uint32_t num_tasks, uint32_t range) const {
+  return static_cast<uint32_t>(uint64_t{num_tasks} * range / num_ranges_);
+}
+
 uint32_t CpuStream::run_tasks(size_t item, int worker, std::vector<ProfileEvent>* events) {
   const Dispatch& dispatch = *items_[item].dispatch;
-  std::atomic<uint32_t>& next = next_task_[item];
-  if (next.load(std::memory_order_relaxed) >= dispatch.num_tasks) return 0;
   const int64_t begin = events ? now_ns() : 0;
   uint32_t ran = 0;
-  while (true) {
-    const uint32_t task = next.fetch_add(1, std::memory_order_relaxed);
-    if (task >= dispatch.num_tasks) break;
-    ++ran;
-    if (failed_.load(std::memory_order_relaxed)) continue;
-    try {
-      dispatch.run(task);
-    } catch (...) {
-      remember_failure();
+  for (uint32_t i = 0; i < num_ranges_; ++i) {
+    const uint32_t range = (static_cast<uint32_t>(worker) + i) % num_ranges_;
+    const uint32_t end = range_begin(dispatch.num_tasks, range + 1);
+    std::atomic<uint32_t>& next = next_task_[item * num_ranges_ + range];
+    while (next.load(std::memory_order_relaxed) < end) {
+      const uint32_t task = next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= end) break;
+      ++ran;
+      if (failed_.load(std::memory_order_relaxed)) continue;
+      try {
+        dispatch.run(task);
+      } catch (...) {
+        remember_failure();
+      }
     }
   }
   if (events && ran > 0) {
@@ -147,13 +159,16 @@ void CpuStream::run_group(Group& group, int worker, std::vector<ProfileEvent>* e
 }
 
 void CpuStream::form_groups() {
-  if (next_task_.size() < items_.size()) {
-    next_task_ = std::vector<std::atomic<uint32_t>>(items_.size() * 2);
+  if (groups_.size() < items_.size()) {
+    next_task_ = std::vector<std::atomic<uint32_t>>(items_.size() * 2 * num_ranges_);
     groups_ = std::vector<Group>(items_.size() * 2);
   }
   num_groups_ = 0;
   for (size_t i = 0; i < items_.size(); ++i) {
-    next_task_[i].store(0, std::memory_order_relaxed);
+    for (uint32_t range = 0; range < num_ranges_; ++range) {
+      next_task_[i * num_ranges_ + range].store(range_begin(items_[i].dispatch->num_tasks, range),
+                                                std::memory_order_relaxed);
+    }
     if (i == 0 || items_[i].barrier_before) {
       Group& group = groups_[num_groups_++];
       group.begin = i;

@@ -84,7 +84,11 @@ class CpuStream final : public StreamImpl {
   std::vector<std::shared_ptr<const GraphData>> replayed_;
   std::unique_ptr<CpuGraph> capture_;
 
-  std::vector<std::atomic<uint32_t>> next_task_;  // per item
+  // The tasks of an item are cut into ranges. A thread works through one of them in order, so that
+  // what it streams from memory is one stream, then helps with the others.
+  const uint32_t num_ranges_;
+  uint32_t range_begin(uint32_t num_tasks, uint32_t range) const;
+  std::vector<std::atomic<uint32_t>> next_task_;  // per item, per range
   std::vector<Group> groups_;
   size_t num_groups_ = 0;
   std::atomic<bool> failed_{false};

@@ -15,6 +15,11 @@ struct Lanes {
   static Int load(const int32_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
+  static Int load_once(const int32_t* p) {  // lanes_avx512.h
+    Int v = load(p);
+    asm("" : "+x"(v));
+    return v;
+  }
   static Float load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(Int v, int32_t* p) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
   static void store(Float v, float* p) { _mm256_storeu_ps(p, v); }

@@ -14,6 +14,13 @@ struct Lanes {
   static Int splat(int32_t v) { return _mm512_set1_epi32(v); }
   static Float splat(float v) { return _mm512_set1_ps(v); }
   static Int load(const int32_t* p) { return _mm512_loadu_si512(p); }
+  // Kept in a register: the compiler would read memory again for each use of its bits, and loads
+  // are what a row of codes is short of.
+  static Int load_once(const int32_t* p) {
+    Int v = load(p);
+    asm("" : "+v"(v));
+    return v;
+  }
   static Float load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(Int v, int32_t* p) { _mm512_storeu_si512(p, v); }
   static void store(Float v, float* p) { _mm512_storeu_ps(p, v); }

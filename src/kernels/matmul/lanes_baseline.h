@@ -41,6 +41,7 @@ struct Lanes {
     return out;
   }
   static Int load(const int32_t* p) { return load_as<Int>(p); }
+  static Int load_once(const int32_t* p) { return load(p); }
   static Float load(const float* p) { return load_as<Float>(p); }
   static void store(Int v, int32_t* p) { std::memcpy(p, &v, sizeof(v)); }
   static void store(Float v, float* p) { std::memcpy(p, &v, sizeof(v)); }

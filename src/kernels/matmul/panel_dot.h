@@ -58,9 +58,25 @@ class Ahead {
   int64_t due_ = 0;   // where it should be by now
 };
 
+// The same along one stream without an end, kLines cache lines a step.
+template <int kLines>
+class StreamAhead {
+ public:
+  StreamAhead(const std::byte* begin, int64_t per_step) : next_(begin), per_step_(per_step) {}
+  void step() {
+#pragma GCC unroll 32
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(next_ + 64 * i, 0, 2);
+    next_ += per_step_;
+  }
+
+ private:
+  const std::byte* next_;
+  int64_t per_step_;
+};
+
 // The same for values that are floats.
-template <class Codec, template <class> class Span, int kM, class Source>
-void dot_direct(const Source& source, int64_t blocks, const FloatBlock* const* x, Ahead ahead,
+template <class Codec, template <class> class Span, int kM, class Source, class Next>
+void dot_direct(const Source& source, int64_t blocks, const FloatBlock* const* x, Next ahead,
                 float* out) {
   alignas(64) float scales[kSpanBlocks * kRows];
   Float acc[kM][1];
@@ -87,8 +103,8 @@ void dot_direct(const Source& source, int64_t blocks, const FloatBlock* const* x
 }
 
 // kM rows of x, codes straight from the weight. out: [kM][kRows].
-template <class Codec, template <class> class Span, int kM, class Source>
-void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* const* x, Ahead ahead,
+template <class Codec, template <class> class Span, int kM, class Source, class Next>
+void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* const* x, Next ahead,
                 float* out) {
   constexpr int kStep = Codec::kStepBlocks, kTermRows = count_of(Codec::kTerms) * kRows;
   alignas(64) float terms[kSpanBlocks * kTermRows];
@@ -100,21 +116,23 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
     Codec::scales(span, count, terms);
     for (int at = 0; at < count; at += kStep) {
       ahead.step();
-      Int sum[kM][kStep][2];
+      Int sum[kM][kStep][4];  // two chains a half: a dot product waits four cycles for the last
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
           const ActivationBlock& block = x[m][first + at + b];
           sum[m][b][0] = first_sum<Codec>(block, 0);
-          sum[m][b][1] = first_sum<Codec>(block, 1);
+          sum[m][b][1] = Lanes::splat(0);
+          sum[m][b][2] = first_sum<Codec>(block, 1);
+          sum[m][b][3] = Lanes::splat(0);
         }
       }
       Codec::codes(
           span, at, [&](int b, int pair, Int codes) __attribute__((always_inline)) {
 #pragma GCC unroll 8
             for (int m = 0; m < kM; ++m) {
-              Int& s = sum[m][b][pair / 8];
+              Int& s = sum[m][b][pair / 8 * 2 + pair % 2];
               s = Lanes::dot(s, codes, Lanes::pair(x[m][first + at + b].q + 2 * pair));
             }
           });
@@ -122,7 +140,8 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
-          Int sum0 = sum[m][b][0], sum1 = sum[m][b][1];
+          Int sum0 = Lanes::add(sum[m][b][0], sum[m][b][1]);
+          const Int sum1 = Lanes::add(sum[m][b][2], sum[m][b][3]);
           if constexpr (!kHasHalves<Codec>) sum0 = Lanes::add(sum0, sum1);
           acc[m] = add_block<Codec>(acc[m], sum0, sum1, terms + (at + b) * kTermRows,
                                     x[m][first + at + b]);
@@ -302,6 +321,7 @@ class FileRows {
   // What to fetch while the rows before n are worked on, in `steps` steps: kRows short streams at
   // once are more than the hardware follows. Scales are few and fetched at once. Nothing if two
   // sets of rows would not fit the second-level cache.
+  template <class Codec>
   Ahead ahead(int64_t n, int64_t n_end, int64_t steps) const {
     constexpr int64_t kMaxBytes = 384 * 1024;
     n += kRows;
@@ -335,10 +355,16 @@ class Panels {
             .scale_dtype = w_.scale_dtype,
             .lane = static_cast<int>(n % kPanelRows)};
   }
-  // One stream, fetched a little earlier than the hardware would.
-  Ahead ahead(int64_t n, int64_t, int64_t steps) const {
-    constexpr int64_t kDistance = 4096;
-    return Ahead(at(n).panel + kDistance, layout_.panel_bytes, steps);
+  // One stream, fetched a little earlier than the hardware would; long rows leave room for more. A
+  // line more than the codes of a step pays for scales that lie between them.
+  template <class Codec>
+  auto ahead(int64_t n, int64_t, int64_t steps) const {
+    const int64_t distance = std::clamp<int64_t>(layout_.panel_bytes / 4, 4096, 8192);
+    constexpr int kStepBytes =
+        Codec::kStepBlocks * kBlock / Codec::kUnitElements * Codec::kUnitBytes * kRows;
+    constexpr bool kScaleArray = Codec::kUnitBytes == 4 * Codec::kWords;
+    return StreamAhead<(kStepBytes + 63) / 64 + (kScaleArray ? 1 : 0)>(at(n).panel + distance,
+                                                                       layout_.panel_bytes / steps);
   }
   // The span after block `first` of the panels from row n on; asked for while the one at `first` is
   // multiplied: spans are too short for the hardware to see where they lead.
@@ -368,7 +394,7 @@ void run_sources(const Tile& tile, const Sources& sources) {
   const int step = direct ? kRows : kTileCols;
   for (int64_t n = tile.n_begin; n < tile.n_end; n += step) {
     if (direct) {
-      const Ahead ahead = sources.ahead(n, tile.n_end, blocks / Codec::kStepBlocks);
+      const auto ahead = sources.template ahead<Codec>(n, tile.n_end, blocks / Codec::kStepBlocks);
       rows == 1 ? dot_direct<Codec, Span, 1>(sources.at(n), blocks, x, ahead, out)
                 : dot_direct<Codec, Span, kDirectRows>(sources.at(n), blocks, x, ahead, out);
     } else {

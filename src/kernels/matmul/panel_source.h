@@ -110,7 +110,7 @@ class PanelSpan {
     const std::byte* at = words_ + (unit * Codec::kWords + word) * kWordBytes;
 #pragma GCC unroll 32
     for (int i = 0; i < kN; ++i) {
-      out[i] = Lanes::load(reinterpret_cast<const int32_t*>(at + i * kWordBytes));
+      out[i] = Lanes::load_once(reinterpret_cast<const int32_t*>(at + i * kWordBytes));
     }
   }
   Float side_f16(int unit) const {

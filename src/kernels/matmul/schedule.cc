@@ -22,8 +22,8 @@ constexpr int64_t kRowStep = 16;  // weight rows a task starts at: whole panels
 // enough that its start, before anything was fetched ahead, does not count.
 constexpr int64_t kTasksWanted = 64;
 constexpr int64_t kMinTaskBytes = 64 * 1024, kMaxTaskBytes = 1024 * 1024;
-constexpr int64_t kTaskProducts = 64 << 20;  // about 300 microseconds of arithmetic
-constexpr int64_t kStageElements = 16 * 1024;
+constexpr int64_t kTaskProducts = 64 << 20;   // about 300 microseconds of arithmetic
+constexpr int64_t kStageElements = 2 * 1024;  // about a microsecond
 
 // Weight rows per task, for tiles of tile_rows rows of x, of which there are `tiles`.
 int64_t rows_per_task(const MatmulParams& p, int64_t tile_rows, int64_t tiles) {
