@@ -8,6 +8,7 @@
 #include "backends/backend.h"
 #include "backends/cpu/cpu_device.h"
 #include "base/checked.h"
+#include "base/no_memory.h"
 
 namespace mlxn {
 
@@ -76,7 +77,7 @@ void DeviceImpl::count_free(size_t byte_len) {
 
 Device::Device(std::shared_ptr<DeviceImpl> impl) : impl_(std::move(impl)) {}
 
-Device Device::open(std::string_view id, DeviceOptions options) {
+Device Device::open(std::string_view id, DeviceOptions options) try {
   if (id == "best" || id == "cpu") {
     return Device(std::make_shared<backends::cpu::CpuDevice>(std::move(options)));
   }
@@ -89,6 +90,8 @@ Device Device::open(std::string_view id, DeviceOptions options) {
   }
   throw Error(ErrorKind::kDeviceNotFound,
               ErrorDetail{"Device::open", "id", std::string(id), "cpu or best"});
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Device Device::best(DeviceOptions options) { return open("best", std::move(options)); }
@@ -109,13 +112,15 @@ Isa Device::isa() const { return impl_->isa(); }
 size_t Device::allocated_bytes() const { return impl_->allocated_bytes(); }
 size_t Device::peak_allocated_bytes() const { return impl_->peak_allocated_bytes(); }
 
-Buffer Device::alloc(DType dtype, const Shape& shape) const {
+Buffer Device::alloc(DType dtype, const Shape& shape) const try {
   const size_t byte_len = backends::checked_byte_len(dtype, shape, "Device::alloc");
   return Buffer(impl_->allocate(byte_len), 0, byte_len, dtype, shape);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Buffer Device::wrap(const void* data, size_t byte_len, DType dtype, const Shape& shape,
-                    std::shared_ptr<void> owner, bool writable) const {
+                    std::shared_ptr<void> owner, bool writable) const try {
   const size_t needed = backends::checked_byte_len(dtype, shape, "Device::wrap");
   if (data == nullptr || needed > byte_len) {
     throw Error(ErrorKind::kInvalidArgument,
@@ -131,6 +136,8 @@ Buffer Device::wrap(const void* data, size_t byte_len, DType dtype, const Shape&
   allocation->writable = writable;
   allocation->owner = std::move(owner);
   return Buffer(std::move(allocation), 0, needed, dtype, shape);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Buffer Device::upload(const void* data, DType dtype, const Shape& shape) const {

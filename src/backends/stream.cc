@@ -7,35 +7,45 @@
 #include <utility>
 
 #include "backends/backend.h"
+#include "base/no_memory.h"
 
 namespace mlxn {
 
-Stream::Stream(const Device& device) : impl_(device.impl()->create_stream(device)) {}
+Stream::Stream(const Device& device) try : impl_(device.impl()->create_stream(device)) {
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 Stream::~Stream() = default;
 Stream::Stream(Stream&&) noexcept = default;
 Stream& Stream::operator=(Stream&&) noexcept = default;
 
 const Device& Stream::device() const { return impl_->device(); }
 
-Stream& Stream::commit() {
+Stream& Stream::commit() try {
   impl_->commit();
   return *this;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 void Stream::wait() { impl_->wait(); }
 void Stream::discard() { impl_->discard(); }
 void Stream::barrier() { impl_->barrier(); }
-void Stream::begin_capture() { impl_->begin_capture(); }
+void Stream::begin_capture() try { impl_->begin_capture(); } catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 Graph Stream::end_capture() { return Graph(impl_->end_capture()); }
 bool Stream::is_capturing() const { return impl_->is_capturing(); }
 
-void Stream::replay(const Graph& graph) {
+void Stream::replay(const Graph& graph) try {
   if (!graph.data()) {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"Stream::replay", "graph", "a graph nothing was captured into",
                             "the result of end_capture()"});
   }
   impl_->replay(graph.data());
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 const StreamCounters& Stream::counters() const { return impl_->counters(); }

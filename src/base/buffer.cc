@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/no_memory.h"
 
 namespace mlxn {
 namespace {
@@ -49,7 +50,7 @@ int64_t Buffer::element_count() const {
 
 std::byte* Buffer::data() const { return allocation_ ? allocation_->data + byte_offset_ : nullptr; }
 
-Buffer Buffer::slice(size_t offset_bytes, int64_t count) const {
+Buffer Buffer::slice(size_t offset_bytes, int64_t count) const try {
   const size_t len = byte_len_of("Buffer::slice", dtype_, {count});
   if (offset_bytes > byte_len_ || len > byte_len_ - offset_bytes) {
     throw_invalid("Buffer::slice", "offset_bytes, count",
@@ -57,9 +58,11 @@ Buffer Buffer::slice(size_t offset_bytes, int64_t count) const {
                   "a range inside the view's " + std::to_string(byte_len_) + " bytes");
   }
   return Buffer(allocation_, byte_offset_ + offset_bytes, len, dtype_, {count});
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-Buffer Buffer::rows(int64_t begin, int64_t count) const {
+Buffer Buffer::rows(int64_t begin, int64_t count) const try {
   if (shape_.empty() || begin < 0 || count < 0 || begin > shape_[0] || count > shape_[0] - begin) {
     throw_invalid("Buffer::rows", "begin, count",
                   std::to_string(begin) + ", " + std::to_string(count),
@@ -70,17 +73,21 @@ Buffer Buffer::rows(int64_t begin, int64_t count) const {
   const size_t row_bytes = shape_[0] > 0 ? byte_len_ / static_cast<size_t>(shape_[0]) : 0;
   return Buffer(allocation_, byte_offset_ + static_cast<size_t>(begin) * row_bytes,
                 static_cast<size_t>(count) * row_bytes, dtype_, std::move(shape));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Buffer Buffer::reshape(Shape shape) const { return view_as(dtype_, std::move(shape)); }
 
-Buffer Buffer::view_as(DType dtype, Shape shape) const {
+Buffer Buffer::view_as(DType dtype, Shape shape) const try {
   const size_t len = byte_len_of("Buffer::view_as", dtype, shape);
   if (len > byte_len_) {
     throw_invalid("Buffer::view_as", "shape", to_string(shape) + " " + std::string(name(dtype)),
                   "at most the view's " + std::to_string(byte_len_) + " bytes");
   }
   return Buffer(allocation_, byte_offset_, len, dtype, std::move(shape));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 void Buffer::check_span(size_t element_size, size_t alignment) const {

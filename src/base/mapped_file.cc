@@ -16,7 +16,9 @@ namespace mlxn::base {
 namespace {
 
 [[noreturn]] void throw_io(const std::string& path, const char* action) {
-  throw Error(ErrorKind::kIo, ErrorDetail{path, action, std::strerror(errno), ""});
+  const int number = errno;
+  throw Error(number == ENOMEM ? ErrorKind::kBufferAllocation : ErrorKind::kIo,
+              ErrorDetail{path, action, std::strerror(number), ""});
 }
 
 // Closes the descriptor when the scope ends.
@@ -52,18 +54,19 @@ int open_regular_file(const std::string& path, struct stat& info) {
 std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   struct stat info {};
   const Descriptor fd(open_regular_file(path, info));
-  const size_t size = static_cast<size_t>(info.st_size);
-  const std::byte* data = nullptr;
-  if (size > 0) {
-    void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-    if (address == MAP_FAILED) throw_io(path, "map");
-    data = static_cast<const std::byte*>(address);
-  }
-  return std::shared_ptr<MappedFile>(new MappedFile(path, data, size));
+  const std::shared_ptr<MappedFile> file(new MappedFile(path));
+  if (info.st_size > 0) file->map(fd.get(), static_cast<size_t>(info.st_size));
+  return file;
 }
 
-MappedFile::MappedFile(std::string path, const std::byte* data, size_t size)
-    : path_(std::move(path)), data_(data), size_(size) {}
+MappedFile::MappedFile(std::string path) : path_(std::move(path)) {}
+
+void MappedFile::map(int fd, size_t size) {
+  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (address == MAP_FAILED) throw_io(path_, "map");
+  data_ = static_cast<const std::byte*>(address);
+  size_ = size;
+}
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);

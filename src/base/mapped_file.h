@@ -11,7 +11,8 @@ namespace mlxn::base {
 
 class MappedFile {
  public:
-  // Throws Error(kIo) naming the path and the reason.
+  // Throws Error(kIo) naming the path and the reason; kBufferAllocation if there is no room for the
+  // mapping.
   static std::shared_ptr<MappedFile> open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
@@ -24,11 +25,12 @@ class MappedFile {
   void let_go(std::span<const std::byte> part) const;
 
  private:
-  MappedFile(std::string path, const std::byte* data, size_t size);
+  explicit MappedFile(std::string path);
+  void map(int fd, size_t size);
 
   std::string path_;
-  const std::byte* data_;
-  size_t size_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
 };
 
 // The whole text of a file. Throws Error(kIo); files over max_bytes are refused.

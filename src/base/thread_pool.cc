@@ -61,6 +61,9 @@ ThreadPool::ThreadPool(int num_threads) : inside_(kClosed) {
                 ErrorDetail{"Device::open", "num_threads",
                             std::to_string(num_threads) + " (" + error.what() + ")",
                             "threads that the system can start"});
+  } catch (...) {
+    stop();
+    throw;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "checkpoint/checkpoint_impl.h"
 #include "checkpoint/config.h"
 #include "checkpoint/fail.h"
@@ -109,7 +110,7 @@ std::string_view name(CheckpointKind kind) {
 
 Checkpoint::Checkpoint(std::shared_ptr<const CheckpointImpl> impl) : impl_(std::move(impl)) {}
 
-Checkpoint Checkpoint::open(const std::string& path) {
+Checkpoint Checkpoint::open(const std::string& path) try {
   const ModelLocation location = locate_model(path);
   if (location.kind == ModelLocation::Kind::kConfigFile) {
     fail(ErrorKind::kIo, path, "model", "a .json file", "a model directory or a .gguf file");
@@ -119,6 +120,8 @@ Checkpoint Checkpoint::open(const std::string& path) {
   impl->path = path;
   describe_quantization(*impl);
   return Checkpoint(std::move(impl));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 CheckpointKind Checkpoint::kind() const { return impl_->kind; }
@@ -126,12 +129,14 @@ const std::string& Checkpoint::path() const { return impl_->path; }
 const ModelConfig& Checkpoint::config() const { return impl_->config; }
 const std::vector<std::string>& Checkpoint::warnings() const { return impl_->warnings; }
 
-std::vector<TensorInfo> Checkpoint::tensors() const {
+std::vector<TensorInfo> Checkpoint::tensors() const try {
   std::vector<TensorInfo> out;
   for (const auto& [name, tensor] : impl_->tensors.all()) {
     out.push_back({name, tensor.type_name, tensor.shape, tensor.bytes.size(), tensor.file->path()});
   }
   return out;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 uint64_t Checkpoint::total_bytes() const {
@@ -140,18 +145,22 @@ uint64_t Checkpoint::total_bytes() const {
   return total;
 }
 
-bool Checkpoint::has(std::string_view name) const {
+bool Checkpoint::has(std::string_view name) const try {
   return impl_->names->plain(name).has_value() || impl_->names->module(name).has_value();
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Weight Checkpoint::weight(const Device& device, std::string_view name,
-                          const Shape& expected_shape) const {
+                          const Shape& expected_shape) const try {
   const auto module = impl_->names->module(name);
   if (!module) fail_missing(*impl_, name);
   return load_weight(device, impl_->tensors, *module, impl_->quant, expected_shape);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-ExpertWeights Checkpoint::experts(const Device& device, int64_t layer) const {
+ExpertWeights Checkpoint::experts(const Device& device, int64_t layer) const try {
   const ModelConfig& config = impl_->config;
   const std::string prefix = fmt::format("layers.{}.experts.", layer);
   const Shape narrow = {config.moe.num_experts, config.moe.intermediate_size, config.hidden_size};
@@ -165,6 +174,8 @@ ExpertWeights Checkpoint::experts(const Device& device, int64_t layer) const {
   }
   experts.down = weight(device, prefix + "down_proj", {narrow[0], narrow[2], narrow[1]});
   return experts;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 void Checkpoint::let_go(const Weight& weight) const {
@@ -174,24 +185,30 @@ void Checkpoint::let_go(const Weight& weight) const {
 }
 
 Buffer Checkpoint::tensor(const Device& device, std::string_view name,
-                          const Shape& expected_shape) const {
+                          const Shape& expected_shape) const try {
   const auto stored = impl_->names->plain(name);
   if (!stored) fail_missing(*impl_, name);
   return load_plain(device, impl_->tensors, *stored, expected_shape);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::vector<float> Checkpoint::floats(std::string_view name, int64_t expected_count) const {
+std::vector<float> Checkpoint::floats(std::string_view name, int64_t expected_count) const try {
   const auto stored = impl_->names->plain(name);
   if (!stored) fail_missing(*impl_, name);
   return load_floats(impl_->tensors, *stored, expected_count);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::optional<GgufVocab> Checkpoint::gguf_vocab() const {
+std::optional<GgufVocab> Checkpoint::gguf_vocab() const try {
   if (impl_->gguf == nullptr) return std::nullopt;
   return read_gguf_vocab(*impl_->gguf);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-ModelConfig load_model_config(const std::string& path) {
+ModelConfig load_model_config(const std::string& path) try {
   const ModelLocation location = locate_model(path);
   if (location.kind == ModelLocation::Kind::kGguf) return open_gguf(location.path)->config;
   const bool is_file = location.kind == ModelLocation::Kind::kConfigFile;
@@ -203,6 +220,8 @@ ModelConfig load_model_config(const std::string& path) {
   const QuantConfig quant = QuantConfig::read(config);
   if (quant.present()) result.quantization = quantization_info(quant);
   return result;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

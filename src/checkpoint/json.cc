@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <new>
 #include <unordered_set>
 
 #include "checkpoint/fail.h"
@@ -41,16 +42,19 @@ std::optional<std::string> find_duplicate(dom::element value, const std::string&
 Json Json::parse(std::string_view text, std::string where, ErrorKind kind) {
   auto document = std::make_shared<Document>();
   document->where = std::move(where);
-  const auto reject = [&](std::string_view found) {
-    checkpoint::fail(kind, document->where, "JSON text", std::string(found), "valid JSON");
+  const auto reject = [&](simdjson::error_code error) {
+    if (error == simdjson::MEMALLOC) throw std::bad_alloc();
+    checkpoint::fail(kind, document->where, "JSON text", simdjson::error_message(error),
+                     "valid JSON");
   };
   if (const auto error = document->parser.allocate(std::max<size_t>(text.size(), 1), kMaxDepth)) {
-    reject(simdjson::error_message(error));
+    reject(error);
   }
   const simdjson::padded_string padded(text);
+  if (padded.data() == nullptr) throw std::bad_alloc();
   dom::element root;
   if (const auto error = document->parser.parse(padded).get(root)) {
-    reject(simdjson::error_message(error));
+    reject(error);
   }
   if (const auto key = find_duplicate(root, "")) {
     checkpoint::fail(kind, document->where, in_quotes(*key), "the key twice", "unique keys");

@@ -8,7 +8,9 @@
 #include <system_error>
 #include <vector>
 
+#include "base/directory.h"
 #include "base/mapped_file.h"
+#include "base/no_memory.h"
 #include "checkpoint/fail.h"
 #include "mlxn/checkpoint.h"
 
@@ -37,17 +39,13 @@ bool path_is_directory(const fs::path& path) {
 // are left out.
 std::vector<std::string> list_gguf_models(const std::string& directory) {
   std::vector<std::string> result;
-  std::error_code error;
-  fs::directory_iterator it(directory, error), end;
-  for (; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& name : base::list_directory(directory)) {
     if (!ends_with(name, ".gguf") || name.rfind("mmproj", 0) == 0) continue;
     const size_t of = name.rfind("-of-");
     const bool is_part = of != std::string::npos && of >= 6 && name.size() == of + 14;
     if (is_part && name.compare(of - 6, 6, "-00001") != 0) continue;
-    result.push_back(it->path().string());
+    result.push_back((fs::path(directory) / name).string());
   }
-  std::sort(result.begin(), result.end());
   return result;
 }
 
@@ -108,7 +106,7 @@ Json read_json_file_if_exists(const std::string& path) {
 
 namespace mlxn {
 
-std::string resolve_model_path(const std::string& spec, const std::string& hf_cache_dir) {
+std::string resolve_model_path(const std::string& spec, const std::string& hf_cache_dir) try {
   namespace fs = std::filesystem;
   using namespace checkpoint;
   if (path_exists(spec)) return spec;
@@ -126,6 +124,8 @@ std::string resolve_model_path(const std::string& spec, const std::string& hf_ca
   }
   fail(ErrorKind::kIo, in_quotes(spec), "model", "nothing",
        fmt::format("{}/{} (or under hub/)", hf_cache_dir, folder));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <unordered_set>
 
@@ -99,9 +100,11 @@ class HeaderReader {
       reject("header", in_quotes({text, 1}), "a JSON object that starts with '{'");
     // simdjson reads past the end of its input: it gets a padded copy.
     const simdjson::padded_string padded(text, header_bytes);
+    if (padded.data() == nullptr) throw std::bad_alloc();
     dom::element root;
     auto error = parser.allocate(header_bytes, kMaxDepth);
     if (!error) error = parser.parse(padded).get(root);
+    if (error == simdjson::MEMALLOC) throw std::bad_alloc();
     if (error) reject("header", simdjson::error_message(error), "valid JSON");
     if (!root.is_object()) reject("header", "another JSON value", "an object");
     return root;

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/directory.h"
 #include "checkpoint/fail.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/json.h"
@@ -74,22 +75,15 @@ std::vector<std::pair<std::string, std::string>> read_index(const std::string& p
 // model*.safetensors, sorted.
 std::vector<std::string> list_weight_files(const std::string& directory) {
   std::vector<std::string> result;
-  std::error_code error;
-  fs::directory_iterator it(directory, error), end;
-  for (; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    constexpr std::string_view kSuffix = ".safetensors";
-    if (name.rfind("model", 0) == 0 && name.size() > kSuffix.size() &&
-        name.compare(name.size() - kSuffix.size(), kSuffix.size(), kSuffix) == 0) {
-      result.push_back(it->path().string());
+  for (const std::string& name : base::list_directory(directory)) {
+    if (name.starts_with("model") && name.ends_with(".safetensors")) {
+      result.push_back((fs::path(directory) / name).string());
     }
   }
-  if (error) fail(ErrorKind::kIo, directory, "list directory", error.message(), "");
   if (result.empty()) {
     fail(ErrorKind::kIo, directory, "weights", "no model*.safetensors",
          std::string("model.safetensors, or shards and ") + kIndexName);
   }
-  std::sort(result.begin(), result.end());
   return result;
 }
 

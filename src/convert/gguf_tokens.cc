@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -52,6 +53,7 @@ class Document {
     if (!fs::exists(path, error)) return;
     const std::string text = base::read_text_file(path.string(), max_bytes);
     if (const auto code = parser_.parse(text).get(root_)) {
+      if (code == simdjson::MEMALLOC) throw std::bad_alloc();
       checkpoint::fail(ErrorKind::kTokenizer, path.string(), "text", simdjson::error_message(code),
                        "valid JSON");
     }

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/directory.h"
 #include "checkpoint/fail.h"
 #include "mlxn/error.h"
 
@@ -49,11 +50,10 @@ bool is_inside(const fs::path& path, const fs::path& directory) {
 bool is_model_directory(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path / "config.json", error)) return false;
-  fs::directory_iterator it(path, error), end;
-  for (; !error && it != end; it.increment(error)) {
-    if (!it->is_regular_file(error)) return false;
+  for (const std::string& name : base::list_directory(path.string())) {
+    if (!fs::is_regular_file(path / name, error)) return false;
   }
-  return !error;
+  return true;
 }
 
 // A name beside `target` that nothing has.
@@ -149,8 +149,7 @@ void Destination::check_target(const std::string& source, bool overwrite) const 
 }
 
 Destination::~Destination() {
-  std::error_code error;
-  if (!committed_) fs::remove_all(path_, error);
+  if (!committed_) base::remove_files(path_);
 }
 
 // A directory cannot take the place of one that is not empty, so the old one steps aside first.
@@ -164,7 +163,7 @@ void Destination::replace_directory() {
     if (error) {
       fs::rename(aside, target_, ignored);
     } else {
-      fs::remove_all(aside, ignored);
+      base::remove_files(aside);
     }
   }
   if (error) fail(ErrorKind::kIo, target_, "replace", error.message(), "");

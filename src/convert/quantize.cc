@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "checkpoint/fail.h"
 #include "convert/config_check.h"
 #include "convert/conversion.h"
@@ -127,8 +128,10 @@ QuantizeResult quantize(const std::string& input, const std::string& output,
 namespace mlxn {
 
 QuantizeResult quantize(const std::string& input, const std::string& output,
-                        const QuantizeOptions& options) {
+                        const QuantizeOptions& options) try {
   return convert::quantize(input, output, options, convert::kMaxShardBytes);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

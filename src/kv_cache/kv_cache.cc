@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/checked.h"
+#include "base/no_memory.h"
 
 namespace mlxn {
 namespace {
@@ -64,17 +65,19 @@ int64_t KvCache::cache_bytes(const KvCacheShape& s) {
   return *bytes;
 }
 
-KvCache::KvCache(const Device& device, const KvCacheShape& shape)
+KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
     : shape_(shape), capacity_(capacity_of(shape)) {
   cache_bytes(shape);  // reports an overflow
   shape_.v_dim = v_dim_of(shape);
   k_ = device.alloc(shape.dtype, {shape.batch, shape.num_kv_heads, capacity_, shape.head_dim});
   v_ = device.alloc(shape.dtype, {shape.batch, shape.num_kv_heads, capacity_, shape_.v_dim});
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 int64_t KvCache::bytes() const { return static_cast<int64_t>(k_.byte_len() + v_.byte_len()); }
 
-KvCache KvCache::sequences(int64_t begin, int64_t count) const {
+KvCache KvCache::sequences(int64_t begin, int64_t count) const try {
   check_range("begin", begin, 0, shape_.batch - 1);
   check_range("count", count, 1, shape_.batch - begin);
   KvCache view = *this;
@@ -82,9 +85,12 @@ KvCache KvCache::sequences(int64_t begin, int64_t count) const {
   view.k_ = k_.rows(begin, count);
   view.v_ = v_.rows(begin, count);
   return view;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const {
+void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const
+    try {
   const int64_t n = k.valid() && k.rank() == 4 ? k.dim(1) : 0;
   if (is_ring() && n > shape_.max_chunk) {
     fail("k", std::to_string(n) + " tokens",
@@ -107,23 +113,29 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
   args.k = v;
   args.k_cache = v_;
   ops::kv_append(stream, args);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 ops::AttnDecodeArgs KvCache::decode_args(const Buffer& q, const Buffer& out,
-                                         const Lengths& kv_len) const {
+                                         const Lengths& kv_len) const try {
   ops::AttnDecodeArgs args{.q = q, .k = k_, .v = v_, .out = out, .kv_len = kv_len};
   args.ring = is_ring();
   args.mask = is_ring() ? ops::MaskKind::kWindow : ops::MaskKind::kCausal;
   args.window_size = shape_.window_size;
   return args;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 ops::AttnPrefillArgs KvCache::prefill_args(const Buffer& q, const Buffer& out,
-                                           const Lengths& kv_len) const {
+                                           const Lengths& kv_len) const try {
   ops::AttnPrefillArgs args{.q = q, .k = k_, .v = v_, .out = out, .kv_len = kv_len};
   args.ring = is_ring();
   args.window_size = shape_.window_size;
   return args;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

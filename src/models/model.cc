@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "models/model_impl.h"
 
 namespace mlxn {
@@ -15,16 +16,18 @@ std::vector<float> copy_logits(const Buffer& logits) {
 
 }  // namespace
 
-ModelMemory estimate_memory(const ModelConfig& config, const ModelOptions& options) {
+ModelMemory estimate_memory(const ModelConfig& config, const ModelOptions& options) try {
   const models::Plan plan = models::make_plan(config, options);
   ModelMemory memory;
   memory.caches = models::cache_bytes(plan);
   memory.scratch = models::scratch_bytes(plan);
   return memory;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 ModelMemory estimate_memory(const Device& device, const Checkpoint& checkpoint,
-                            const ModelOptions& options) {
+                            const ModelOptions& options) try {
   ModelMemory memory = estimate_memory(checkpoint.config(), options);
   const auto source = models::checkpoint_source(device, checkpoint);
   const models::GemmaWeights weights = models::load_weights(device, checkpoint.config(), *source,
@@ -33,11 +36,13 @@ ModelMemory estimate_memory(const Device& device, const Checkpoint& checkpoint,
   memory.weights = bytes.stored;
   memory.prepared = options.prepare ? bytes.prepared : 0;
   return memory;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Model::Model(std::shared_ptr<ModelImpl> impl) : impl_(std::move(impl)) {}
 
-Model Model::load(const Device& device, const Checkpoint& checkpoint, ModelOptions options) {
+Model Model::load(const Device& device, const Checkpoint& checkpoint, ModelOptions options) try {
   const ModelConfig& config = checkpoint.config();
   models::make_plan(config, options);  // refuses bad options before the weights are read
   const auto source = models::checkpoint_source(device, checkpoint);
@@ -45,16 +50,20 @@ Model Model::load(const Device& device, const Checkpoint& checkpoint, ModelOptio
       models::load_weights(device, config, *source, {options.prepare, options.progress});
   return Model(std::make_shared<ModelImpl>(device, config, std::move(weights), std::move(options),
                                            checkpoint.warnings()));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Model Model::random(const Device& device, const ModelConfig& config, int bits, int group_size,
-                    ModelOptions options) {
+                    ModelOptions options) try {
   models::make_plan(config, options);
   const auto source = models::random_source(device, config, bits, group_size);
   models::GemmaWeights weights =
       models::load_weights(device, config, *source, {options.prepare, options.progress});
   return Model(std::make_shared<ModelImpl>(device, config, std::move(weights), std::move(options),
                                            std::vector<std::string>{}));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 const Device& Model::device() const { return impl_->device(); }
@@ -75,7 +84,7 @@ bool Model::trim(int sequence, int64_t length) {
 }
 
 std::vector<float> Model::prefill(int sequence, std::span<const int32_t> tokens,
-                                  bool all_positions) {
+                                  bool all_positions) try {
   impl_->claim(0);
   impl_->check_prompt(sequence, tokens);
   if (!all_positions) {
@@ -85,9 +94,11 @@ std::vector<float> Model::prefill(int sequence, std::span<const int32_t> tokens,
   std::vector<float> logits(tokens.size() * static_cast<size_t>(config().vocab_size));
   impl_->prefill(sequence, tokens, logits.data());
   return logits;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::vector<float> Model::decode(std::span<const int32_t> tokens) {
+std::vector<float> Model::decode(std::span<const int32_t> tokens) try {
   const auto batch = static_cast<int64_t>(tokens.size());
   if (batch < 1 || batch > options().batch) {
     throw Error(ErrorKind::kInvalidArgument,
@@ -101,11 +112,15 @@ std::vector<float> Model::decode(std::span<const int32_t> tokens) {
   impl_->stream().commit().wait();
   impl_->advance(batch);
   return copy_logits(impl_->decoder().scratch().logits(batch));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::vector<float> Model::logits(std::span<const int32_t> tokens, bool all_positions) {
+std::vector<float> Model::logits(std::span<const int32_t> tokens, bool all_positions) try {
   reset();
   return prefill(0, tokens, all_positions);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -2,13 +2,14 @@
 #include <limits>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/argmax/params.h"
 #include "mlxn/ops/sampling.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
 
-void argmax(Stream& stream, const ArgmaxArgs& args) {
+void argmax(Stream& stream, const ArgmaxArgs& args) try {
   const char* op = "argmax";
   const Device& device = stream.device();
   check_buffer(op, "x", args.x, device, {f32});
@@ -41,6 +42,8 @@ void argmax(Stream& stream, const ArgmaxArgs& args) {
   access.write(args.values);
   const auto& entry = kernels::choose(op, kernels::argmax_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

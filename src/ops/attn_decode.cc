@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/attn_decode/params.h"
 #include "mlxn/ops/attention.h"
 #include "ops/attention_args.h"
@@ -52,7 +53,7 @@ void check(const Device& device, const AttnDecodeArgs& args) {
 
 }  // namespace
 
-void attn_decode(Stream& stream, const AttnDecodeArgs& args) {
+void attn_decode(Stream& stream, const AttnDecodeArgs& args) try {
   check(stream.device(), args);
   const int64_t batch = args.q.dim(0);
   const Buffer kv_len = resolve_lengths(stream, args.kv_len, batch);
@@ -86,6 +87,8 @@ void attn_decode(Stream& stream, const AttnDecodeArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(kOp, kernels::attn_decode_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/attn_prefill/params.h"
 #include "mlxn/ops/attention.h"
 #include "ops/attention_args.h"
@@ -101,7 +102,7 @@ void check(const Device& device, const AttnPrefillArgs& args) {
 
 }  // namespace
 
-void attn_prefill(Stream& stream, const AttnPrefillArgs& args) {
+void attn_prefill(Stream& stream, const AttnPrefillArgs& args) try {
   check(stream.device(), args);
   const Operand q = describe(args.q, args.q_layout), out = describe(args.out, args.q_layout);
   const Operand k = describe(args.k, args.kv_layout), v = describe(args.v, args.kv_layout);
@@ -148,6 +149,8 @@ void attn_prefill(Stream& stream, const AttnPrefillArgs& args) {
   const auto& entry =
       kernels::choose(kOp, kernels::attn_prefill_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -3,12 +3,13 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/skeleton/params.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
 
-void axpy(Stream& stream, const AxpyArgs& args) {
+void axpy(Stream& stream, const AxpyArgs& args) try {
   const char* op = "axpy";
   const Device& device = stream.device();
   const auto floats = {f32, f16, bf16};
@@ -35,6 +36,8 @@ void axpy(Stream& stream, const AxpyArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(op, kernels::axpy_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/elementwise/params.h"
 #include "ops/check.h"
 
@@ -52,28 +53,36 @@ void check_unary(const char* op, const Device& device, const Buffer& x, const Bu
 
 }  // namespace
 
-void add(Stream& stream, const BinaryArgs& args) {
+void add(Stream& stream, const BinaryArgs& args) try {
   binary("add", stream, ElementwiseKind::kAdd, args);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void mul(Stream& stream, const BinaryArgs& args) {
+void mul(Stream& stream, const BinaryArgs& args) try {
   binary("mul", stream, ElementwiseKind::kMul, args);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void scale(Stream& stream, const ScaleArgs& args) {
+void scale(Stream& stream, const ScaleArgs& args) try {
   check_unary("scale", stream.device(), args.x, args.out);
   check_finite("scale", "factor", args.factor);
   run("scale", stream, ElementwiseKind::kScale, args.x, {}, args.out, args.factor);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void softcap(Stream& stream, const SoftcapArgs& args) {
+void softcap(Stream& stream, const SoftcapArgs& args) try {
   check_unary("softcap", stream.device(), args.x, args.out);
   check_finite("softcap", "cap", args.cap);
   if (args.cap <= 0.0f) fail("softcap", "cap", std::to_string(args.cap), "a number above 0");
   run("softcap", stream, ElementwiseKind::kSoftcap, args.x, {}, args.out, args.cap);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void cast(Stream& stream, const CastArgs& args) {
+void cast(Stream& stream, const CastArgs& args) try {
   check_buffer("cast", "x", args.x, stream.device(), {f32, f16, bf16});
   check_output("cast", "out", args.out, stream.device(), {f32, f16, bf16});
   if (args.out.element_count() != args.x.element_count()) {
@@ -81,6 +90,8 @@ void cast(Stream& stream, const CastArgs& args) {
   }
   check_overlap("cast", "out", args.out, "x", args.x);
   run("cast", stream, ElementwiseKind::kCast, args.x, {}, args.out, 0.0f);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

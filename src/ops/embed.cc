@@ -3,13 +3,14 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/embed/params.h"
 #include "ops/check.h"
 #include "ops/weight_operand.h"
 
 namespace mlxn::ops {
 
-void embed(Stream& stream, const EmbedArgs& args) {
+void embed(Stream& stream, const EmbedArgs& args) try {
   const char* op = "embed";
   check_weight_operand(op, "table", args.table, stream.device());
   if (args.table.is_expert_stack()) fail(op, "table", to_string(args.table.shape), "[V, D]");
@@ -38,6 +39,8 @@ void embed(Stream& stream, const EmbedArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(op, kernels::embed_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/matmul/params.h"
 #include "mlxn/ops/matmul.h"
 #include "ops/check.h"
@@ -9,7 +10,7 @@
 
 namespace mlxn::ops {
 
-void expert_matmul(Stream& stream, const ExpertMatmulArgs& args) {
+void expert_matmul(Stream& stream, const ExpertMatmulArgs& args) try {
   constexpr const char* kOp = "expert_matmul";
   const Device& device = stream.device();
   check_buffer(kOp, "x", args.x, device, {f32, f16, bf16});
@@ -47,6 +48,8 @@ void expert_matmul(Stream& stream, const ExpertMatmulArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(kOp, kernels::expert_matmul_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

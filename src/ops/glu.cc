@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/glu/params.h"
 #include "mlxn/ops/elementwise.h"
 #include "ops/check.h"
@@ -38,7 +39,7 @@ Layout check_packed(const char* op, const GluArgs& args) {
 
 }  // namespace
 
-void glu(Stream& stream, const GluArgs& args) {
+void glu(Stream& stream, const GluArgs& args) try {
   const char* op = "glu";
   const Device& device = stream.device();
   check_buffer(op, "gate", args.gate, device, {f32, f16, bf16});
@@ -64,6 +65,8 @@ void glu(Stream& stream, const GluArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(op, kernels::glu_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/kv_append/params.h"
 #include "mlxn/ops/attention.h"
 #include "ops/attention_args.h"
@@ -98,7 +99,7 @@ int64_t check(const Device& device, const KvAppendArgs& args, int64_t n) {
 
 }  // namespace
 
-void kv_append(Stream& stream, const KvAppendArgs& args) {
+void kv_append(Stream& stream, const KvAppendArgs& args) try {
   if (is_empty(args)) return;
   check_source(stream.device(), "k", args.k);
   const int64_t n = token_count(args);
@@ -132,6 +133,8 @@ void kv_append(Stream& stream, const KvAppendArgs& args) {
   access.write(args.v_cache);
   const auto& entry = kernels::choose(kOp, kernels::kv_append_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

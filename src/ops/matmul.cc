@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/matmul/params.h"
 #include "ops/check.h"
 #include "ops/weight_operand.h"
@@ -10,7 +11,7 @@
 
 namespace mlxn::ops {
 
-void matmul(Stream& stream, const MatmulArgs& args) {
+void matmul(Stream& stream, const MatmulArgs& args) try {
   constexpr const char* kOp = "matmul";
   const Device& device = stream.device();
   check_buffer(kOp, "x", args.x, device, {f32, f16, bf16});
@@ -57,6 +58,8 @@ void matmul(Stream& stream, const MatmulArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(kOp, kernels::matmul_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

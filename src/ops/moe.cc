@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/moe_combine/params.h"
 #include "kernels/moe_route/params.h"
 #include "ops/check.h"
@@ -89,7 +90,7 @@ const float* floats_of(const Buffer& buffer) {
 
 }  // namespace
 
-void moe_route(Stream& stream, const MoeRouteArgs& args) {
+void moe_route(Stream& stream, const MoeRouteArgs& args) try {
   check_route("moe_route", stream.device(), args);
   const kernels::MoeRouteParams params{
       .logits = floats_of(args.logits),
@@ -110,9 +111,11 @@ void moe_route(Stream& stream, const MoeRouteArgs& args) {
   const auto& entry =
       kernels::choose("moe_route", kernels::moe_route_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void moe_combine(Stream& stream, const MoeCombineArgs& args) {
+void moe_combine(Stream& stream, const MoeCombineArgs& args) try {
   check_combine("moe_combine", stream.device(), args);
   const kernels::MoeCombineParams params{
       .y = args.y.data(),
@@ -135,6 +138,8 @@ void moe_combine(Stream& stream, const MoeCombineArgs& args) {
   const auto& entry =
       kernels::choose("moe_combine", kernels::moe_combine_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

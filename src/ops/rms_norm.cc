@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/rms_norm/params.h"
 #include "ops/check.h"
 
@@ -68,13 +69,15 @@ void run(const char* op, Stream& stream, const Call& c) {
 
 }  // namespace
 
-void rms_norm(Stream& stream, const RmsNormArgs& args) {
+void rms_norm(Stream& stream, const RmsNormArgs& args) try {
   const Call call{args.x, {}, {}, args.weight, {}, args.out, args.eps, args.weight_offset, 1.0f};
   check("rms_norm", stream.device(), call);
   run("rms_norm", stream, call);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void add_rms_norm(Stream& stream, const AddRmsNormArgs& args) {
+void add_rms_norm(Stream& stream, const AddRmsNormArgs& args) try {
   const char* op = "add_rms_norm";
   const Call call{args.x,   args.residual,      {},  args.weight, args.sum, args.out,
                   args.eps, args.weight_offset, 1.0f};
@@ -89,9 +92,11 @@ void add_rms_norm(Stream& stream, const AddRmsNormArgs& args) {
     check_overlap(op, "sum", args.sum, "out", args.out);
   }
   run(op, stream, call);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void rms_norm_add(Stream& stream, const RmsNormAddArgs& args) {
+void rms_norm_add(Stream& stream, const RmsNormAddArgs& args) try {
   const char* op = "rms_norm_add";
   const Call call{args.x,   {},       args.residual,      args.weight, {},
                   args.out, args.eps, args.weight_offset, args.scale};
@@ -99,6 +104,8 @@ void rms_norm_add(Stream& stream, const RmsNormAddArgs& args) {
   check_residual(op, stream.device(), args.residual, args.x);
   check_overlap(op, "out", args.out, "residual", args.residual, true);
   run(op, stream, call);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/rope/params.h"
 #include "ops/check.h"
 
@@ -80,17 +81,21 @@ void run(const char* op, Stream& stream, const HeadNormRopeArgs& args, bool norm
 
 }  // namespace
 
-void rope(Stream& stream, const RopeArgs& args) {
+void rope(Stream& stream, const RopeArgs& args) try {
   const HeadNormRopeArgs call{.x = args.x,
                               .positions = args.positions,
                               .inv_freq = args.inv_freq,
                               .out = args.out,
                               .pairing = args.pairing};
   run("rope", stream, call, false);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void head_norm_rope(Stream& stream, const HeadNormRopeArgs& args) {
+void head_norm_rope(Stream& stream, const HeadNormRopeArgs& args) try {
   run("head_norm_rope", stream, args, true);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

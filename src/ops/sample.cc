@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/no_memory.h"
 #include "kernels/sample/params.h"
 #include "mlxn/ops/sampling.h"
 #include "ops/check.h"
@@ -149,7 +150,7 @@ T* pointer(const Buffer& buffer) {
 
 }  // namespace
 
-void sample(Stream& stream, const SampleArgs& args) {
+void sample(Stream& stream, const SampleArgs& args) try {
   const Device& device = stream.device();
   check(device, args);
   const auto& all = args.params;
@@ -185,6 +186,8 @@ void sample(Stream& stream, const SampleArgs& args) {
   access.write(args.logprobs);
   const auto& entry = kernels::choose(kOp, kernels::sample_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/softmax/params.h"
 #include "mlxn/ops/elementwise.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
 
-void softmax(Stream& stream, const SoftmaxArgs& args) {
+void softmax(Stream& stream, const SoftmaxArgs& args) try {
   const char* op = "softmax";
   const Device& device = stream.device();
   check_buffer(op, "x", args.x, device, {f32, f16, bf16});
@@ -28,6 +29,8 @@ void softmax(Stream& stream, const SoftmaxArgs& args) {
   access.write(args.out);
   const auto& entry = kernels::choose(op, kernels::softmax_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

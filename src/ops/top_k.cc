@@ -2,13 +2,14 @@
 #include <limits>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/top_k/params.h"
 #include "mlxn/ops/sampling.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
 
-void top_k(Stream& stream, const TopKArgs& args) {
+void top_k(Stream& stream, const TopKArgs& args) try {
   const char* op = "top_k";
   const Device& device = stream.device();
   check_buffer(op, "x", args.x, device, {f32});
@@ -40,6 +41,8 @@ void top_k(Stream& stream, const TopKArgs& args) {
   access.write(args.values);
   const auto& entry = kernels::choose(op, kernels::top_k_entries(), device, params);
   entry.launch(stream.impl(), params, std::move(access));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "runtime/reply.h"
 #include "runtime/sampler.h"
 
@@ -284,18 +285,20 @@ struct Generator::Impl {
   uint64_t id;                             // of this generator, for ModelImpl::claim
 };
 
-Generator::Generator(Model model, Tokenizer tokenizer)
+Generator::Generator(Model model, Tokenizer tokenizer) try
     : impl_(new Impl{std::move(model), std::move(tokenizer), {}, {}, next_generator_id()}) {
   impl_->held.resize(static_cast<size_t>(impl_->model.options().batch));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 Generator::~Generator() = default;
 Generator::Generator(Generator&&) noexcept = default;
 Generator& Generator::operator=(Generator&&) noexcept = default;
 
-std::vector<GenerateResult> Generator::run(const std::vector<std::vector<int32_t>>& prompts,
-                                           const GenerateOptions& options,
-                                           const std::function<void(const TokenEvent&)>& on_token) {
+std::vector<GenerateResult> Generator::run(
+    const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options,
+    const std::function<void(const TokenEvent&)>& on_token) try {
   impl_->stats = {};
   ops::check_sampling_params(options.sampling);
   ModelImpl& model = impl_->model.impl();
@@ -311,6 +314,8 @@ std::vector<GenerateResult> Generator::run(const std::vector<std::vector<int32_t
     model.stream().discard();
     throw;
   }
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 const GenerateStats& Generator::stats() const { return impl_->stats; }

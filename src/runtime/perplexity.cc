@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/no_memory.h"
+
 namespace mlxn {
 namespace {
 
@@ -92,7 +94,7 @@ int64_t perplexity_windows(int64_t tokens, const PerplexityOptions& options) {
 }
 
 Perplexity perplexity(Model& model, std::span<const int32_t> tokens,
-                      const PerplexityOptions& options) {
+                      const PerplexityOptions& options) try {
   const int64_t windows = perplexity_windows(static_cast<int64_t>(tokens.size()), options);
   if (options.context > model.options().max_context) {
     reject("context", options.context,
@@ -113,6 +115,8 @@ Perplexity perplexity(Model& model, std::span<const int32_t> tokens,
     if (options.progress && !options.progress(done, windows)) break;
   }
   return summarize(nll, done);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -2,6 +2,7 @@
 // Tokenizer::apply_chat_template.
 #include <string>
 
+#include "base/no_memory.h"
 #include "mlxn/error.h"
 #include "mlxn/tokenizer.h"
 #include "tokenizer/impl.h"
@@ -50,7 +51,7 @@ const std::string& choose_template(const Tokenizer::Impl& impl, bool has_tools) 
 }  // namespace
 
 std::string Tokenizer::apply_chat_template(std::span<const ChatMessage> messages,
-                                           const ChatOptions& options) const {
+                                           const ChatOptions& options) const try {
   Heap heap;
   tokenizer::jinja::Interpreter interpreter(heap, options.now);
   for (const auto& [name, text] : impl_->special_variables) {
@@ -69,6 +70,8 @@ std::string Tokenizer::apply_chat_template(std::span<const ChatMessage> messages
   }
   const auto parsed = tokenizer::jinja::parse(choose_template(*impl_, has_tools));
   return interpreter.run(parsed);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/no_memory.h"
 #include "tokenizer/bpe_model.h"
 #include "tokenizer/impl.h"
 #include "tokenizer/score_model.h"
@@ -104,7 +105,7 @@ void set_special_variables(const GgufVocab& vocab, Tokenizer::Impl& impl) {
 
 }  // namespace
 
-Tokenizer Tokenizer::from_gguf_vocab(const GgufVocab& vocab) {
+Tokenizer Tokenizer::from_gguf_vocab(const GgufVocab& vocab) try {
   const bool by_score = vocab.model == "llama";
   if (!by_score && vocab.model != "gemma4") {
     fail("gguf tokenizer", "tokenizer.ggml.model", vocab.model, "llama or gemma4");
@@ -139,6 +140,8 @@ Tokenizer Tokenizer::from_gguf_vocab(const GgufVocab& vocab) {
   const bool force_bos = vocab.model == "gemma4" || vocab.add_bos.value_or(true);
   impl->finish(force_bos, vocab.add_eos.value_or(false), std::move(stops));
   return Tokenizer(std::move(impl));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "base/no_memory.h"
 #include "mlxn/error.h"
 #include "tokenizer/bpe_model.h"
 #include "tokenizer/impl.h"
@@ -161,7 +162,7 @@ bool wants_bos(const Tokenizer::Impl& impl, std::optional<Json> config) {
 
 Tokenizer Tokenizer::from_json(std::string_view tokenizer_json,
                                std::string_view tokenizer_config_json,
-                               std::string_view chat_template) {
+                               std::string_view chat_template) try {
   auto impl = std::make_shared<Impl>();
   {
     const JsonDocument document(tokenizer_json, "tokenizer.json");
@@ -185,9 +186,11 @@ Tokenizer Tokenizer::from_json(std::string_view tokenizer_json,
   const bool force_eos = root && tokenizer::find_bool(*root, "add_eos_token", false);
   impl->finish(wants_bos(*impl, root), force_eos, {});
   return Tokenizer(std::move(impl));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-Tokenizer Tokenizer::from_directory(const std::string& path) {
+Tokenizer Tokenizer::from_directory(const std::string& path) try {
   const std::filesystem::path directory(path);
   const auto read_if_there = [&](const char* name, size_t max_bytes) {
     const std::filesystem::path file = directory / name;
@@ -199,6 +202,8 @@ Tokenizer Tokenizer::from_directory(const std::string& path) {
       base::read_text_file((directory / "tokenizer.json").string(), kMaxTokenizerFile);
   return from_json(json, read_if_there("tokenizer_config.json", kMaxConfigFile),
                    read_if_there("chat_template.jinja", kMaxTemplateFile));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

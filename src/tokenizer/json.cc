@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tokenizer/json.h"
 
+#include <new>
+
 #include "mlxn/error.h"
 
 namespace mlxn::tokenizer {
@@ -28,8 +30,10 @@ JsonDocument::JsonDocument(std::string_view text, std::string_view where) {
   simdjson::error_code error = parser_.allocate(text.size(), kMaxDepth);
   if (error == simdjson::SUCCESS) {
     const simdjson::padded_string padded(text);
+    if (padded.data() == nullptr) throw std::bad_alloc();
     error = parser_.parse(padded).get(root_);
   }
+  if (error == simdjson::MEMALLOC) throw std::bad_alloc();
   if (error != simdjson::SUCCESS) fail(where, "JSON", simdjson::error_message(error), "valid JSON");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <utility>
 
+#include "base/no_memory.h"
 #include "mlxn/tokenizer.h"
 #include "tokenizer/impl.h"
 #include "tokenizer/utf8.h"
@@ -10,7 +11,7 @@ namespace mlxn {
 StreamDecoder::StreamDecoder(Tokenizer tokenizer, bool skip_special)
     : tokenizer_(std::move(tokenizer)), skip_special_(skip_special) {}
 
-std::string StreamDecoder::push(int32_t id) {
+std::string StreamDecoder::push(int32_t id) try {
   const tokenizer::Decoder& decoder = tokenizer_.impl().decoder;
   if (tokenizer_.token(id).empty() || (skip_special_ && tokenizer_.is_special(id))) return {};
   if (!at_start_) held_ += decoder.separator;
@@ -31,9 +32,11 @@ std::string StreamDecoder::push(int32_t id) {
   std::string text;
   held_.erase(0, tokenizer::append_lossy(text, held_, true));
   return text;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::string StreamDecoder::flush() {
+std::string StreamDecoder::flush() try {
   std::string text;
   tokenizer::append_lossy(text, held_, false);
   held_.clear();
@@ -41,6 +44,8 @@ std::string StreamDecoder::flush() {
   stripped_ = 0;
   strip_done_ = false;
   return text;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "mlxn/error.h"
 #include "tokenizer/impl.h"
 #include "tokenizer/utf8.h"
@@ -88,7 +89,7 @@ void Tokenizer::Impl::finish(bool force_bos, bool force_eos, std::vector<int32_t
 
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions options) const try {
   // Normalizers may triple the length, and offsets inside are 31 bits wide.
   constexpr size_t kMaxText = size_t{1} << 29;
   if (text.size() > kMaxText) {
@@ -108,14 +109,18 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   }
   if (options.add_special) add_special_ids(*impl_, ids);
   return ids;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const try {
   StreamDecoder decoder(*this, skip_special);
   std::string text;
   for (const int32_t id : ids) text += decoder.push(id);
   text += decoder.flush();
   return text;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 int32_t Tokenizer::vocab_size() const { return impl_->vocab_size(); }

@@ -94,12 +94,12 @@ std::shared_ptr<Allocation> CpuDevice::allocate(size_t byte_len) {
     throw Error(ErrorKind::kBufferAllocation,
                 ErrorDetail{"Device::alloc", "bytes", std::to_string(byte_len), "free memory"});
   }
-  count_allocation(rounded);
   auto allocation = std::make_shared<Allocation>();
   allocation->data = static_cast<std::byte*>(memory.get());
   allocation->byte_len = byte_len;
   allocation->id = next_id();
   allocation->device_id = id();
+  count_allocation(rounded);  // the owner takes it back, also if it cannot be made
   allocation->owner = std::shared_ptr<void>(
       memory.get(), [memory, self = std::static_pointer_cast<CpuDevice>(shared_from_this()),
                      rounded](void*) { self->count_free(rounded); });

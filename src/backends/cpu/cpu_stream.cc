@@ -6,6 +6,8 @@
 #include <mutex>
 #include <utility>
 
+#include "base/no_memory.h"
+
 namespace mlxn::backends::cpu {
 namespace {
 
@@ -216,6 +218,8 @@ void CpuStream::wait() {
   const std::exception_ptr failure = std::exchange(failure_, nullptr);
   try {
     std::rethrow_exception(failure);
+  } catch (const std::bad_alloc&) {
+    base::throw_no_memory();
   } catch (const std::exception& error) {
     throw Error(ErrorKind::kCommandBuffer, ErrorDetail{"Stream::wait", "", error.what(), ""});
   } catch (...) {
