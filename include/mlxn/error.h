@@ -15,7 +15,7 @@ enum class ErrorKind : uint8_t {
   kInvalidArgument,   // an argument of a call breaks its contract
   kDeviceNotFound,    // no such device, or its backend is not built
   kCommandBuffer,     // recorded work failed while it ran; the only transient kind
-  kBufferAllocation,  // the device could not give this much memory
+  kBufferAllocation,  // the device or the host could not give this much memory
   kKernelNotFound,    // no table entry accepts the call
   kIo,                // open, read or map failed
   kSafetensors,       // a .safetensors file breaks its format
@@ -42,7 +42,7 @@ struct ErrorDetail {
 class MLXN_API Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message);
-  // Text: "where: parameter: found X, required Y".
+  // Text, one line whatever the fields hold: "where: parameter: found X, required Y".
   Error(ErrorKind kind, ErrorDetail detail);
 
   ErrorKind kind() const { return kind_; }

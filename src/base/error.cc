@@ -6,6 +6,21 @@
 namespace mlxn {
 namespace {
 
+// Values from files and arguments may hold anything; the text stays one line.
+std::string one_line(const std::string& text) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      out += c;
+    } else {
+      out += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return out;
+}
+
 std::string render(ErrorKind kind, const ErrorDetail& detail) {
   std::string text = detail.where.empty() ? std::string(name(kind)) : detail.where;
   if (!detail.parameter.empty()) text += ": " + detail.parameter;
@@ -13,7 +28,7 @@ std::string render(ErrorKind kind, const ErrorDetail& detail) {
   if (!detail.required.empty()) {
     text += (detail.found.empty() ? ": required " : ", required ") + detail.required;
   }
-  return text;
+  return one_line(text);
 }
 
 }  // namespace
@@ -53,7 +68,7 @@ std::string_view name(ErrorKind kind) {
 }
 
 Error::Error(ErrorKind kind, const std::string& message)
-    : std::runtime_error(message), kind_(kind), detail_{message, {}, {}, {}} {}
+    : std::runtime_error(one_line(message)), kind_(kind), detail_{message, {}, {}, {}} {}
 
 Error::Error(ErrorKind kind, ErrorDetail detail)
     : std::runtime_error(render(kind, detail)), kind_(kind), detail_(std::move(detail)) {}

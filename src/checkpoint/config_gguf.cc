@@ -118,8 +118,11 @@ class Reader {
     c_.vocab_size = vocab_size();
     const std::vector<int64_t> heads = per_layer("attention.head_count", 1, kMaxHeads);
     c_.num_heads = heads[0];
-    if (std::any_of(heads.begin(), heads.end(), [&](int64_t h) { return h != heads[0]; })) {
-      reject(key("attention.head_count"), "several values", "the same in every layer");
+    const auto other =
+        std::find_if(heads.begin(), heads.end(), [&](int64_t h) { return h != heads[0]; });
+    if (other != heads.end()) {
+      reject(key("attention.head_count"), fmt::format("{} and {}", heads[0], *other),
+             "the same in every layer");
     }
     const std::vector<int64_t> kv_heads = gguf_.find(key("attention.head_count_kv")) != nullptr
                                               ? per_layer("attention.head_count_kv", 1, kMaxHeads)

@@ -271,12 +271,12 @@ void read_gemma3(const Levels& levels, ModelConfig& config) {
 }
 
 // An id, a list of ids, or nothing.
-void collect_ids(const Json& value, std::set<int64_t>& ids) {
+void collect_ids(const Json& value, int64_t vocab_size, std::set<int64_t>& ids) {
   if (value.is_array()) {
     for (const Json& item : value.items()) {
-      if (const auto id = item.integer(0, kMaxVocab)) ids.insert(*id);
+      if (const auto id = item.integer(0, vocab_size - 1)) ids.insert(*id);
     }
-  } else if (const auto id = value.integer(0, kMaxVocab)) {
+  } else if (const auto id = value.integer(0, vocab_size - 1)) {
     ids.insert(*id);
   }
 }
@@ -294,21 +294,27 @@ void read_tokens(const Levels& levels, const Json& generation, ModelConfig& conf
   for (const Json& source : {levels.outer, levels.text, generation}) {
     const Json value = source["eos_token_id"];
     named = named || value.present();
-    collect_ids(value, eos);
+    collect_ids(value, config.vocab_size, eos);
   }
   if (!named) eos.insert(1);
   config.eos_token_ids.assign(eos.begin(), eos.end());
   config.bos_token_id = single_id(levels.either("bos_token_id"), 2);
   config.pad_token_id = single_id(levels.either("pad_token_id"), 0);
   std::set<int64_t> suppressed;
-  collect_ids(generation["suppress_tokens"], suppressed);
+  collect_ids(generation["suppress_tokens"], config.vocab_size, suppressed);
   config.suppress_tokens.assign(suppressed.begin(), suppressed.end());
 }
 
 void read_sampling(const Json& generation, SamplingDefaults& sampling) {
   sampling.temperature = generation["temperature"].number();
-  sampling.top_k = generation["top_k"].integer(0, kMaxInt);
+  if (sampling.temperature && *sampling.temperature < 0) {
+    generation["temperature"].fail("0 or more");
+  }
+  sampling.top_k = generation["top_k"].integer(0, kMaxVocab);
   sampling.top_p = generation["top_p"].number();
+  if (sampling.top_p && !(*sampling.top_p > 0 && *sampling.top_p <= 1)) {
+    generation["top_p"].fail("over 0, at most 1");
+  }
   if (generation["do_sample"].boolean() == false) sampling.temperature = 0.0;
 }
 

@@ -99,9 +99,14 @@ class Parser {
     }
   }
 
+  // `cap` is the loader's limit; below it the file's size decides.
+  static std::string at_most(uint64_t most, uint64_t cap) {
+    return fmt::format("at most {}{}", most, most < cap ? " in the rest of the file" : "");
+  }
+
   void check_count(const char* what, uint64_t count, uint64_t min_bytes, uint64_t cap) const {
     const uint64_t most = std::min(cap, remaining() / min_bytes);
-    if (count > most) reject(what, std::to_string(count), fmt::format("at most {}", most));
+    if (count > most) reject(what, std::to_string(count), at_most(most, cap));
   }
 
   void read_pair(uint64_t index) {
@@ -144,7 +149,7 @@ class Parser {
     const uint64_t element_bytes = strings ? 8 : size_of(value.element_type);
     const uint64_t most = std::min(kMaxArrayElements, remaining() / element_bytes);
     if (value.count > most) {
-      reject(label + " length", std::to_string(value.count), fmt::format("at most {}", most));
+      reject(label + " length", std::to_string(value.count), at_most(most, kMaxArrayElements));
     }
     if (!strings) {
       value.data = take(value.count * element_bytes, label);
@@ -245,8 +250,10 @@ class Parser {
       // An unknown type has at least one byte of data.
       const uint64_t least = size.value_or(1);
       if (offset > data_bytes || least > data_bytes - offset) {
-        reject(label, fmt::format("{} bytes of data at offset {}", data_bytes, offset),
-               fmt::format("{} bytes there", least));
+        reject(label,
+               fmt::format("{} bytes of data at offset {}",
+                           data_bytes - std::min(offset, data_bytes), offset),
+               fmt::format("{} bytes", least));
       }
       tensor.begin = data_begin + offset;
       tensor.end = size ? tensor.begin + *size : bytes_.size();

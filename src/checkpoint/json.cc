@@ -39,6 +39,19 @@ std::optional<std::string> find_duplicate(dom::element value, const std::string&
 
 }  // namespace
 
+std::string shown(dom::element value) {
+  switch (value.type()) {
+    case dom::element_type::ARRAY:
+      return "an array";
+    case dom::element_type::OBJECT:
+      return "an object";
+    case dom::element_type::STRING:
+      return in_quotes(std::string_view(value));
+    default:
+      return simdjson::minify(value);
+  }
+}
+
 Json Json::parse(std::string_view text, std::string where, ErrorKind kind) {
   auto document = std::make_shared<Document>();
   document->where = std::move(where);
@@ -109,12 +122,13 @@ std::vector<Json> Json::items() const {
   return out;
 }
 
-std::optional<int64_t> Json::integer(int64_t min, int64_t max) const {
+std::optional<int64_t> Json::integer(int64_t min, int64_t max, std::string_view required) const {
   if (!has_value()) return std::nullopt;
   int64_t value = 0;
   if (!value_.is<int64_t>() || value_.get(value) != simdjson::SUCCESS || value < min ||
       value > max) {
-    fail(fmt::format("an integer from {} to {}", min, max));
+    fail(required.empty() ? fmt::format("an integer from {} to {}", min, max)
+                          : std::string(required));
   }
   return value;
 }
@@ -151,19 +165,7 @@ const std::string& Json::where() const {
   return document_ ? document_->where : kNowhere;
 }
 
-std::string Json::shown() const {
-  if (!present()) return "nothing";
-  switch (value_.type()) {
-    case dom::element_type::ARRAY:
-      return "an array";
-    case dom::element_type::OBJECT:
-      return "an object";
-    case dom::element_type::STRING:
-      return in_quotes(std::string_view(value_));
-    default:
-      return simdjson::minify(value_);
-  }
-}
+std::string Json::shown() const { return present() ? checkpoint::shown(value_) : "nothing"; }
 
 void Json::fail(std::string required) const {
   checkpoint::fail(kind_, where(), path_.empty() ? "JSON text" : path_, shown(),

@@ -17,6 +17,9 @@
 
 namespace mlxn::checkpoint {
 
+// A value for an error message: scalars as they are, escaped and cut; otherwise the type.
+std::string shown(simdjson::dom::element value);
+
 class Json {
  public:
   // Deepest nesting accepted; configs need about 5.
@@ -45,7 +48,8 @@ class Json {
   std::vector<Json> items() const;
 
   // The value, nullopt if absent or null. Fails on another type or outside the range.
-  std::optional<int64_t> integer(int64_t min, int64_t max) const;
+  // `required` replaces the range in the complaint.
+  std::optional<int64_t> integer(int64_t min, int64_t max, std::string_view required = {}) const;
   std::optional<double> number() const;  // integers too; always finite
   std::optional<bool> boolean() const;
   std::optional<std::string> text() const;

@@ -48,11 +48,12 @@ QuantParams read_params(const Json& object, const QuantParams* file_level) {
   QuantParams params;
   if (const auto mode = object["mode"].text()) params.mode = *mode;
   const ModeDefaults& defaults = defaults_of(params.mode);
-  params.bits = object["bits"].integer(-kMax, kMax).value_or(defaults.bits);
+  params.bits = object["bits"].integer(-kMax, kMax, "2, 3, 4, 5, 6 or 8").value_or(defaults.bits);
   const int64_t group = file_level != nullptr && file_level->mode == params.mode
                             ? file_level->group_size
                             : defaults.group_size;
-  params.group_size = object["group_size"].integer(-kMax, kMax).value_or(group);
+  params.group_size =
+      object["group_size"].integer(-kMax, kMax, "16, 32, 64 or 128").value_or(group);
   return params;
 }
 

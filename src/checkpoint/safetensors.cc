@@ -13,6 +13,7 @@
 
 #include "base/checked.h"
 #include "checkpoint/fail.h"
+#include "checkpoint/json.h"
 
 namespace mlxn::checkpoint {
 namespace {
@@ -89,7 +90,8 @@ class HeaderReader {
     std::memcpy(&length, bytes_.data(), 8);
     if (length == 0 || length > kMaxHeaderBytes || length > bytes_.size() - 8) {
       reject("header length", std::to_string(length),
-             fmt::format("1 to {} bytes", std::min<uint64_t>(kMaxHeaderBytes, bytes_.size() - 8)));
+             fmt::format("1 to {} bytes and at most the {} that follow", kMaxHeaderBytes,
+                         bytes_.size() - 8));
     }
     return length;
   }
@@ -106,18 +108,18 @@ class HeaderReader {
     if (!error) error = parser.parse(padded).get(root);
     if (error == simdjson::MEMALLOC) throw std::bad_alloc();
     if (error) reject("header", simdjson::error_message(error), "valid JSON");
-    if (!root.is_object()) reject("header", "another JSON value", "an object");
+    if (!root.is_object()) reject("header", shown(root), "an object");
     return root;
   }
 
   // MLX writes null where there is nothing to say.
   void check_metadata(dom::element value) const {
     if (value.is_null()) return;
-    if (!value.is_object()) reject("__metadata__", "another JSON value", "an object of strings");
+    if (!value.is_object()) reject("__metadata__", shown(value), "an object of strings");
     std::unordered_set<std::string_view> keys;
     for (const auto member : dom::object(value)) {
       if (!member.value.is_string()) {
-        reject("__metadata__." + in_quotes(member.key), "another JSON value", "a string");
+        reject("__metadata__." + in_quotes(member.key), shown(member.value), "a string");
       }
       if (!keys.insert(member.key).second) {
         reject("__metadata__." + in_quotes(member.key), "the key twice", "unique keys");
@@ -128,7 +130,7 @@ class HeaderReader {
   SafetensorsTensor read_entry(std::string_view name, dom::element value) const {
     const std::string label = in_quotes(name);
     if (!value.is_object()) {
-      reject(label, "another JSON value", "an object with dtype, shape and data_offsets");
+      reject(label, shown(value), "an object with dtype, shape and data_offsets");
     }
     SafetensorsTensor tensor;
     tensor.name = name;
@@ -156,7 +158,7 @@ class HeaderReader {
 
   void read_type(const std::string& label, dom::element value, SafetensorsTensor& tensor) const {
     std::string_view text;
-    if (value.get(text) || text.empty()) reject(label + ".dtype", "another value", "a dtype name");
+    if (value.get(text) || text.empty()) reject(label + ".dtype", shown(value), "a dtype name");
     tensor.type_name = text;
     for (const TypeRow& row : kTypes) {
       if (row.name == text) tensor.type = row.type;
@@ -167,14 +169,13 @@ class HeaderReader {
   int64_t read_extent(const std::string& label, dom::element value) const {
     int64_t extent = 0;
     if (!value.is<int64_t>() || value.get(extent) || extent < 0) {
-      reject(label, value.is_number() ? std::string(simdjson::minify(value)) : "another JSON value",
-             "an integer from 0 to 2^63-1");
+      reject(label, shown(value), "an integer from 0 to 2^63-1");
     }
     return extent;
   }
 
   void read_shape(const std::string& label, dom::element value, SafetensorsTensor& tensor) const {
-    if (!value.is_array()) reject(label + ".shape", "another JSON value", "an array of integers");
+    if (!value.is_array()) reject(label + ".shape", shown(value), "an array of integers");
     for (dom::element extent : dom::array(value)) {
       tensor.shape.push_back(read_extent(label + ".shape", extent));
       if (tensor.shape.size() > kMaxRank) {
@@ -185,7 +186,7 @@ class HeaderReader {
 
   void read_offsets(const std::string& label, dom::element value, SafetensorsTensor& tensor) const {
     const std::string field = label + ".data_offsets";
-    if (!value.is_array()) reject(field, "another JSON value", "an array of two integers");
+    if (!value.is_array()) reject(field, shown(value), "an array of two integers");
     std::array<uint64_t, 2> offsets{};
     size_t count = 0;
     for (dom::element offset : dom::array(value)) {

@@ -126,7 +126,7 @@ void read_vocab(Json spec, Vocab& vocab) {
     return "model.vocab[" + std::string(text.substr(0, 80)) + "]";
   };
   for (const auto [text, value] : entries) {
-    const int64_t id = as_int(value, "model.vocab id");
+    const int64_t id = value.is_int64() ? int64_t(value) : as_int(value, name_of(text));
     if (id < 0 || id >= limit) {
       fail("tokenizer", name_of(text), std::to_string(id), "0 to " + std::to_string(limit - 1));
     }
@@ -144,15 +144,19 @@ MergeTable read_merges(Json spec, const Vocab& vocab) {
   MergeTable merges;
   const auto field = find(spec, "merges");
   if (!field) fail("tokenizer", "model.merges", "none", "an array");
+  size_t rank = 0;
   for (const Json rule : as_array(*field, "model.merges")) {
     if (rule.is_string()) {
       merges.add(vocab, as_string(rule, "merges"));
-      continue;
+    } else {
+      const std::string name = "merges[" + std::to_string(rank) + "]";
+      const JsonArray pair = as_array(rule, name);
+      if (pair.size() != 2) {
+        fail("tokenizer", name, std::to_string(pair.size()) + " tokens", "two tokens");
+      }
+      merges.add(vocab, as_string(pair.at(0).value(), name), as_string(pair.at(1).value(), name));
     }
-    const JsonArray pair = as_array(rule, "a rule of model.merges");
-    if (pair.size() != 2) fail("tokenizer", "a rule of model.merges", "no pair", "two tokens");
-    merges.add(vocab, as_string(pair.at(0).value(), "merges"),
-               as_string(pair.at(1).value(), "merges"));
+    ++rank;
   }
   merges.finish(vocab);
   return merges;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokenizers from the vocabulary of a GGUF file.
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,23 +27,33 @@ int32_t type_of(const GgufVocab& vocab, size_t id) {
 
 void check_counts(const GgufVocab& vocab) {
   const size_t count = vocab.tokens.size();
+  const std::string one_per_token = std::to_string(count) + ", one per token";
   if (count == 0 || count > static_cast<size_t>(tokenizer::kMaxVocab)) {
-    fail("gguf tokenizer", "tokens", std::to_string(count), "1 to 2^24");
+    fail("gguf tokenizer", "tokenizer.ggml.tokens", std::to_string(count), "1 to 2^24");
   }
   if (!vocab.token_types.empty() && vocab.token_types.size() != count) {
-    fail("gguf tokenizer", "token_type", std::to_string(vocab.token_types.size()),
-         std::to_string(count));
+    fail("gguf tokenizer", "tokenizer.ggml.token_type",
+         std::to_string(vocab.token_types.size()) + " values", one_per_token);
   }
   if (vocab.model == "llama" && vocab.scores.size() != count) {
-    fail("gguf tokenizer", "scores", std::to_string(vocab.scores.size()), std::to_string(count));
+    fail("gguf tokenizer", "tokenizer.ggml.scores", std::to_string(vocab.scores.size()) + " values",
+         one_per_token);
+  }
+  // Scores order the merges.
+  const auto nan = std::find_if(vocab.scores.begin(), vocab.scores.end(),
+                                [](float score) { return std::isnan(score); });
+  if (nan != vocab.scores.end()) {
+    fail("gguf tokenizer",
+         "tokenizer.ggml.scores[" + std::to_string(nan - vocab.scores.begin()) + "]", "nan",
+         "a number");
   }
 }
 
 std::optional<int32_t> checked_id(const GgufVocab& vocab, std::optional<int32_t> id,
                                   const char* key) {
   if (id && (*id < 0 || static_cast<size_t>(*id) >= vocab.tokens.size())) {
-    fail("gguf tokenizer", key, std::to_string(*id),
-         "below " + std::to_string(vocab.tokens.size()));
+    fail("gguf tokenizer", std::string("tokenizer.ggml.") + key, std::to_string(*id),
+         "an id from 0 to " + std::to_string(vocab.tokens.size() - 1));
   }
   return id;
 }
@@ -52,14 +64,14 @@ void add_token(const GgufVocab& vocab, size_t index, Tokenizer::Impl& impl) {
   const std::string& text = vocab.tokens[index];
   const auto id = static_cast<int32_t>(index);
   if (text.size() > tokenizer::kMaxTokenLength) {
-    fail("gguf tokenizer", "tokens[" + std::to_string(index) + "]",
+    fail("gguf tokenizer", "tokenizer.ggml.tokens[" + std::to_string(index) + "]",
          std::to_string(text.size()) + " bytes", "at most 1 MiB");
   }
   impl.vocab.add(text, id);
   const int32_t type = type_of(vocab, index);
   if (type != kControl && type != kUnknown && type != kUserDefined) return;
   if (text.size() > tokenizer::kMaxAddedTokenLength) {
-    fail("gguf tokenizer", "tokens[" + std::to_string(index) + "]",
+    fail("gguf tokenizer", "tokenizer.ggml.tokens[" + std::to_string(index) + "]",
          std::to_string(text.size()) + " bytes", "at most 1024 bytes for this token type");
   }
   tokenizer::AddedToken token;
@@ -108,7 +120,8 @@ void set_special_variables(const GgufVocab& vocab, Tokenizer::Impl& impl) {
 Tokenizer Tokenizer::from_gguf_vocab(const GgufVocab& vocab) try {
   const bool by_score = vocab.model == "llama";
   if (!by_score && vocab.model != "gemma4") {
-    fail("gguf tokenizer", "tokenizer.ggml.model", vocab.model, "llama or gemma4");
+    fail("gguf tokenizer", "tokenizer.ggml.model", vocab.model.empty() ? "nothing" : vocab.model,
+         "llama or gemma4");
   }
   check_counts(vocab);
   auto impl = std::make_shared<Impl>();

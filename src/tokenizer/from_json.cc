@@ -28,19 +28,20 @@ constexpr size_t kMaxTokenizerFile = size_t{256} << 20;
 constexpr size_t kMaxConfigFile = size_t{64} << 20;
 constexpr size_t kMaxTemplateFile = size_t{4} << 20;
 
-AddedToken read_added_token(Json spec, int64_t limit) {
+AddedToken read_added_token(Json spec, const std::string& name, int64_t limit) {
   AddedToken token;
   const auto content = tokenizer::find_string(spec, "content");
   const auto id = find(spec, "id");
-  if (!content || !id) fail("tokenizer", "added_tokens", "an entry", "id and content");
+  if (!content || !id) {
+    fail("tokenizer", name, tokenizer::shown(spec), "an object with id and content");
+  }
   if (content->size() > tokenizer::kMaxAddedTokenLength) {
-    fail("tokenizer", "added_tokens", std::to_string(content->size()) + " bytes",
+    fail("tokenizer", name + ".content", std::to_string(content->size()) + " bytes",
          "at most 1024 bytes");
   }
-  const int64_t number = tokenizer::as_int(*id, "added_tokens id");
+  const int64_t number = tokenizer::as_int(*id, name + ".id");
   if (number < 0 || number >= limit) {
-    fail("tokenizer", "added_tokens id", std::to_string(number),
-         "0 to " + std::to_string(limit - 1));
+    fail("tokenizer", name + ".id", std::to_string(number), "0 to " + std::to_string(limit - 1));
   }
   token.content = *content;
   token.id = static_cast<int32_t>(number);
@@ -82,8 +83,10 @@ void read_added_tokens(Json root, Tokenizer::Impl& impl) {
   if (!field) return;
   const tokenizer::JsonArray entries = tokenizer::as_array(*field, "added_tokens");
   const int64_t limit = tokenizer::id_limit(impl.vocab.count() + entries.size());
+  size_t index = 0;
   for (const Json entry : entries) {
-    const AddedToken token = read_added_token(entry, limit);
+    const std::string name = "added_tokens[" + std::to_string(index++) + "]";
+    const AddedToken token = read_added_token(entry, name, limit);
     if (!token.content.empty()) register_token(impl, token);
   }
 }
@@ -116,7 +119,7 @@ std::optional<std::string> token_text(Json value) {
 }
 
 void read_special_variables(Json config, Tokenizer::Impl& impl) {
-  for (const auto [key, value] : tokenizer::as_object(config, "tokenizer_config.json")) {
+  for (const auto [key, value] : tokenizer::as_object(config, "JSON")) {
     if (!key.ends_with("_token") || key.starts_with("add_")) continue;
     if (const auto text = token_text(value)) impl.special_variables[std::string(key)] = *text;
   }
@@ -132,7 +135,10 @@ void read_chat_templates(Json config, Tokenizer::Impl& impl) {
   for (const Json entry : tokenizer::as_array(*field, "chat_template")) {
     const auto name = tokenizer::find_string(entry, "name");
     const auto text = tokenizer::find_string(entry, "template");
-    if (!name || !text) fail("tokenizer", "chat_template", "an entry", "name and template");
+    if (!name || !text) {
+      fail("tokenizer", "chat_template", tokenizer::shown(entry),
+           "an object with name and template");
+    }
     impl.chat_templates[std::string(*name)] = *text;
   }
 }
@@ -148,14 +154,65 @@ std::optional<int32_t> special_id(Tokenizer::Impl& impl, const std::string& key,
   return id;
 }
 
+// What tokenizer_config.json says about BOS and EOS around a text.
+struct Surround {
+  std::optional<bool> bos;  // empty: the usual
+  bool eos = false;
+};
+
 // Gemma needs BOS whatever its post-processor says.
-bool wants_bos(const Tokenizer::Impl& impl, std::optional<Json> config) {
-  const auto type = config ? tokenizer::find_string(*config, "tokenizer_class") : std::nullopt;
-  if (type && type->starts_with("Gemma")) return true;
-  if (config && find(*config, "add_bos_token")) {
-    return tokenizer::find_bool(*config, "add_bos_token", false);
+Surround read_surround(Json config) {
+  Surround result;
+  const auto type = tokenizer::find_string(config, "tokenizer_class");
+  if (type && type->starts_with("Gemma")) {
+    result.bos = true;
+  } else if (find(config, "add_bos_token")) {
+    result.bos = tokenizer::find_bool(config, "add_bos_token", false);
   }
-  return impl.bos_id && impl.token(*impl.bos_id) == "<bos>";
+  result.eos = tokenizer::find_bool(config, "add_eos_token", false);
+  return result;
+}
+
+// Errors of `read` about contents name the file.
+template <typename Read>
+void naming(const std::string& file, Read read) {
+  try {
+    read();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kTokenizer) throw;
+    ErrorDetail detail = error.detail();
+    detail.where = file;
+    throw Error(ErrorKind::kTokenizer, std::move(detail));
+  }
+}
+
+// The texts of the files; `directory` ends in a slash or is empty.
+void build(Tokenizer::Impl& impl, std::string_view tokenizer_json,
+           std::string_view tokenizer_config_json, std::string_view chat_template,
+           const std::string& directory) {
+  const std::string file = directory + "tokenizer.json";
+  naming(file, [&] {
+    const JsonDocument document(tokenizer_json, "tokenizer");
+    read_pipeline(document.root(), impl);
+    read_added_tokens(document.root(), impl);
+  });
+  Surround surround;
+  if (!tokenizer_config_json.empty()) {
+    naming(directory + "tokenizer_config.json", [&] {
+      const JsonDocument document(tokenizer_config_json, "tokenizer");
+      read_special_variables(document.root(), impl);
+      read_chat_templates(document.root(), impl);
+      surround = read_surround(document.root());
+    });
+  }
+  if (!chat_template.empty()) {
+    impl.chat_templates.clear();
+    impl.chat_templates["default"] = chat_template;
+  }
+  impl.bos_id = special_id(impl, "bos_token", "<bos>");
+  impl.eos_id = special_id(impl, "eos_token", "<eos>");
+  const bool usual = impl.bos_id && impl.token(*impl.bos_id) == "<bos>";
+  naming(file, [&] { impl.finish(surround.bos.value_or(usual), surround.eos, {}); });
 }
 
 }  // namespace
@@ -164,27 +221,7 @@ Tokenizer Tokenizer::from_json(std::string_view tokenizer_json,
                                std::string_view tokenizer_config_json,
                                std::string_view chat_template) try {
   auto impl = std::make_shared<Impl>();
-  {
-    const JsonDocument document(tokenizer_json, "tokenizer.json");
-    read_pipeline(document.root(), *impl);
-    read_added_tokens(document.root(), *impl);
-  }
-  std::optional<JsonDocument> config;
-  std::optional<Json> root;
-  if (!tokenizer_config_json.empty()) {
-    config.emplace(tokenizer_config_json, "tokenizer_config.json");
-    root = config->root();
-    read_special_variables(*root, *impl);
-    read_chat_templates(*root, *impl);
-  }
-  if (!chat_template.empty()) {
-    impl->chat_templates.clear();
-    impl->chat_templates["default"] = chat_template;
-  }
-  impl->bos_id = special_id(*impl, "bos_token", "<bos>");
-  impl->eos_id = special_id(*impl, "eos_token", "<eos>");
-  const bool force_eos = root && tokenizer::find_bool(*root, "add_eos_token", false);
-  impl->finish(wants_bos(*impl, root), force_eos, {});
+  build(*impl, tokenizer_json, tokenizer_config_json, chat_template, "");
   return Tokenizer(std::move(impl));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -200,8 +237,10 @@ Tokenizer Tokenizer::from_directory(const std::string& path) try {
   };
   const std::string json =
       base::read_text_file((directory / "tokenizer.json").string(), kMaxTokenizerFile);
-  return from_json(json, read_if_there("tokenizer_config.json", kMaxConfigFile),
-                   read_if_there("chat_template.jinja", kMaxTemplateFile));
+  auto impl = std::make_shared<Impl>();
+  build(*impl, json, read_if_there("tokenizer_config.json", kMaxConfigFile),
+        read_if_there("chat_template.jinja", kMaxTemplateFile), (directory / "").string());
+  return Tokenizer(std::move(impl));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -12,13 +12,13 @@ namespace {
 constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxShown = 60;
 
+}  // namespace
+
 std::string shown(Json value) {
   std::string text = simdjson::minify(value);
   if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
   return text;
 }
-
-}  // namespace
 
 void fail(std::string_view where, std::string_view parameter, std::string_view found,
           std::string_view required) {

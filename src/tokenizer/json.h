@@ -19,6 +19,9 @@ using JsonObject = simdjson::dom::object;
 [[noreturn]] void fail(std::string_view where, std::string_view parameter, std::string_view found,
                        std::string_view required);
 
+// The start of the value's text, for errors.
+std::string shown(Json value);
+
 class JsonDocument {
  public:
   // `where` names the file in errors. Nesting deeper than 64 is refused.
