@@ -96,6 +96,19 @@ int run_command(const std::vector<Command>& commands, const Terminal& terminal) 
   return kUsage;
 }
 
+// What is wrong with the arguments, and where to read on.
+std::string usage_text(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> used = app.get_subcommands();
+  if (!used.empty()) return fmt::format("{} (mlxn {} --help)", error.what(), used[0]->get_name());
+  const std::vector<std::string> unknown = app.remaining();
+  if (unknown.empty()) return fmt::format("{} (mlxn --help)", error.what());
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  return fmt::format("{}: found no such command, required one of: {}", unknown[0], names);
+}
+
 int main_checked(int argc, char** argv) {
   occupy_standard_streams();
   catch_interrupts();
@@ -112,10 +125,12 @@ int main_checked(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     std::ostringstream out, err;
-    const int code = app.exit(error, out, err) == 0 ? kOk : kUsage;
+    if (app.exit(error, out, err) != 0) {
+      terminal.error(usage_text(app, error));
+      return kUsage;
+    }
     write_stdout(out.str());
-    write_stderr(err.str());
-    return finish_stdout(terminal, code);
+    return finish_stdout(terminal, kOk);
   }
   return finish_stdout(terminal, run_command(commands, terminal));
 }

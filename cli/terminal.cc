@@ -30,6 +30,16 @@ bool wants_color(ColorMode mode) {
          (kind == nullptr || std::string_view(kind) != "dumb");
 }
 
+// Arguments may hold line breaks; an error is one line.
+std::string one_line(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return out;
+}
+
 }  // namespace
 
 ColorMode parse_color_mode(std::string_view text) {
@@ -46,7 +56,7 @@ void Terminal::info(std::string_view text) const {
 }
 
 void Terminal::error(std::string_view text) const {
-  write_stderr(fmt::format("{} {}\n", styled("mlxn:", "1;31"), text));
+  write_stderr(fmt::format("{} {}\n", styled("mlxn:", "1;31"), one_line(text)));
 }
 
 std::string Terminal::bold(std::string_view text) const { return styled(text, "1"); }
