@@ -73,7 +73,8 @@ class Errors : public ::testing::Test {
     std::vector<std::string> command;
     if (::geteuid() == 0) {
       command = {"/usr/bin/setpriv", "--bounding-set=-dac_override,-dac_read_search"};
-      if (!fs::exists(command[0])) return;
+      // Some containers do not let root give up anything.
+      if (run_process({command[0], command[1], "/bin/true"}).exit_code != 0) return;
     }
     command.push_back(MLXN_COMMAND);
     command.insert(command.end(), arguments.begin(), arguments.end());
