@@ -63,6 +63,7 @@ function(mlxn_add_room_tests)
     mlxn_target_name(${source} name)
     mlxn_label_of(${source} label)
     mlxn_add_test(${name} ${label} ${source})
+    mlxn_add_emulator_test(${name} ${source})
   endforeach()
 endfunction()
 

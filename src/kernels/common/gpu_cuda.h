@@ -45,7 +45,7 @@
 #define GPU_A_PARAMS(T, n) GPU_NOTHING
 #define GPU_A_TGBUF(T, n) GPU_NOTHING
 #define GPU_NOTHING(i)
-#define GPU_HIDDEN_PARAMS
+#define GPU_HIDDEN_PARAMS(text)
 #define GROUP_ID blockIdx
 #define GROUP_SIZE blockDim.x
 #define THREAD_ID threadIdx.x

@@ -46,7 +46,7 @@ using namespace metal;
 #else
 #define GPU_P_TGBUF(T, n) threadgroup T* n
 #define GPU_ATTR_BUFFER(i) [[buffer(i)]]
-#define GPU_HIDDEN_PARAMS                                                                      \
+#define GPU_HIDDEN_PARAMS(text)                                                                \
   , uint3 gpu_group [[threadgroup_position_in_grid]],                                          \
       uint3 gpu_thread [[thread_position_in_threadgroup]],                                     \
       uint3 gpu_size [[threads_per_threadgroup]], uint gpu_lane [[thread_index_in_simdgroup]], \

@@ -26,15 +26,17 @@ GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const W* weight, D
   const uint left = p.dim - at;
   const bool vectors = p.vectors != 0;
   if (p.sum != 0) store_row<V>(sum + at, left, vectors, v);
-  float w[V], add[V];
-  if (p.weight != 0) load_row<V>(weight + at, left, vectors, w);
-  if (p.add_after != 0) load_row<V>(add_after + at, left, vectors, add);
-  UNROLL for (int j = 0; j < V; j++) {
-    v[j] = v[j] * inverse_rms;
-    if (p.weight != 0) v[j] = v[j] * (p.weight_offset + w[j]);
-    if (p.add_after != 0) v[j] = v[j] + add[j];
-    v[j] = v[j] * p.scale;
+  float other[V];
+  UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * inverse_rms;
+  if (p.weight != 0) {
+    load_row<V>(weight + at, left, vectors, other);
+    UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * (p.weight_offset + other[j]);
   }
+  if (p.add_after != 0) {
+    load_row<V>(add_after + at, left, vectors, other);
+    UNROLL for (int j = 0; j < V; j++) v[j] = v[j] + other[j];
+  }
+  UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * p.scale;
   store_row<V>(out + at, left, vectors, v);
 }
 
