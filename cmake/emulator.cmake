@@ -3,16 +3,20 @@
 # on the hooks of -fsanitize=thread, and cannot share a program with the others.
 set(MLXN_EMULATOR_ON FALSE)
 
-# Tests of a folder with a gpu.h, once more on the emulator.
+# Links the emulator to a test program and runs the ctest test on it.
+function(mlxn_use_emulator program test)
+  target_link_libraries(${program} PRIVATE mlxn_emulator mlxn_emulated_kernels)
+  set_tests_properties(${test} PROPERTIES
+    LABELS emulator TIMEOUT 600 ENVIRONMENT "MLXN_TEST_DEVICE=emulator")
+endfunction()
+
+# Tests of a folder with GPU kernels, once more on the emulator.
 function(mlxn_add_emulator_test name source)
   get_filename_component(folder ${source} DIRECTORY)
-  if(NOT MLXN_EMULATOR_ON OR NOT EXISTS ${folder}/gpu.h)
-    return()
+  if(MLXN_EMULATOR_ON AND EXISTS ${folder}/gpu.h)
+    add_test(NAME ${name}_emulator COMMAND ${name})
+    mlxn_use_emulator(${name} ${name}_emulator)
   endif()
-  target_link_libraries(${name} PRIVATE mlxn_emulator mlxn_emulated_kernels)
-  add_test(NAME ${name}_emulator COMMAND ${name})
-  set_tests_properties(${name}_emulator PROPERTIES
-    LABELS emulator TIMEOUT 600 ENVIRONMENT "MLXN_TEST_DEVICE=emulator")
 endfunction()
 
 if(NOT MLXN_EMULATOR OR MLXN_SANITIZE OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|aarch64")
@@ -29,6 +33,8 @@ target_compile_options(mlxn_emulator PRIVATE ${MLXN_FLAGS})
 # Each folder's gpu.h is a source file of its own: kernels know nothing of each other.
 file(GLOB MLXN_GPU_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/*/gpu.h)
 list(FILTER MLXN_GPU_KERNELS EXCLUDE REGEX "/kernels/common/")  # the dialect itself
+list(APPEND MLXN_GPU_KERNELS ${PROJECT_SOURCE_DIR}/src/kernels/gpu_dialect/dialect_kernels.h
+                             ${PROJECT_SOURCE_DIR}/src/kernels/gpu_dialect/planted_bugs.h)
 set(MLXN_EMULATED_KERNELS)
 foreach(header IN LISTS MLXN_GPU_KERNELS)
   file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR}/src ${header})
