@@ -24,10 +24,19 @@ inline std::optional<std::string_view> refuse_large(std::initializer_list<int64_
   return std::nullopt;
 }
 
-// True if every row of row_bytes bytes from `address` on starts at 16 bytes; null is aligned.
-inline bool aligned_rows(const void* address, int64_t row_bytes) {
-  return address == nullptr ||
-         (reinterpret_cast<uintptr_t>(address) % 16 == 0 && row_bytes % 16 == 0);
+// Elements of 16 bytes.
+inline uint32_t vector_elements(DType dtype) { return static_cast<uint32_t>(16 / size_of(dtype)); }
+
+// True if every address is a multiple of 16; null is.
+inline bool aligned(std::initializer_list<const void*> addresses) {
+  return std::all_of(addresses.begin(), addresses.end(), [](const void* address) {
+    return reinterpret_cast<uintptr_t>(address) % 16 == 0;
+  });
+}
+
+// The same for the rows that start at each address, row_bytes apart.
+inline bool aligned_rows(std::initializer_list<const void*> addresses, int64_t row_bytes) {
+  return row_bytes % 16 == 0 && aligned(addresses);
 }
 
 // Threads for `work` items of one each: whole simdgroups, at least one, at most `most`.

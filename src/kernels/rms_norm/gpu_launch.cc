@@ -8,34 +8,24 @@
 #include "kernels/rms_norm/gpu_args.h"
 
 namespace mlxn::kernels {
-namespace {
-
-bool has_vectors(const RmsNormParams& p) {
-  const int64_t row_bytes = p.dim * static_cast<int64_t>(size_of(p.dtype));
-  for (const void* rows : {p.x, p.add_before, p.add_after, static_cast<const void*>(p.sum),
-                           static_cast<const void*>(p.out)}) {
-    if (!aligned_rows(rows, row_bytes)) return false;
-  }
-  return aligned_rows(p.weight, 16);
-}
-
-}  // namespace
-
 std::optional<std::string_view> rms_norm_gpu_refuses(const RmsNormParams& p) {
   return refuse_large({p.rows, p.dim});
 }
 
 void rms_norm_gpu(StreamImpl& stream, const RmsNormParams& p, backends::Access access) {
-  const int64_t lanes = 16 / static_cast<int64_t>(size_of(p.dtype));  // elements of a vector
+  constexpr int64_t kKept = 2;  // vectors that a thread keeps, as in gpu.h
+  const int64_t row_bytes = p.dim * static_cast<int64_t>(size_of(p.dtype));
+  const bool vectors = aligned({p.weight}) &&
+                       aligned_rows({p.x, p.add_before, p.add_after, p.sum, p.out}, row_bytes);
   const DType weight_dtype = p.weight ? p.weight_dtype : DType::kF32;
   backends::GpuLaunch launch{.op = "rms_norm",
                              .kernel = kernel_name("rms_norm", {p.dtype, weight_dtype}),
                              .groups = {static_cast<uint32_t>(p.rows), 1, 1},
-                             .threads = group_threads(divide_up(p.dim, 2 * lanes))};
+                             .threads = group_threads(divide_up(row_bytes, 16 * kKept))};
   launch.buffer(p.x).buffer(p.add_before).buffer(p.add_after).buffer(p.weight);
   launch.buffer(p.sum).buffer(p.out);
   launch.constants(GpuRmsNorm{.dim = static_cast<uint32_t>(p.dim),
-                              .vectors = has_vectors(p),
+                              .vectors = vectors,
                               .add_before = p.add_before != nullptr,
                               .add_after = p.add_after != nullptr,
                               .weight = p.weight != nullptr,
