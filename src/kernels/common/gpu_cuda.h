@@ -193,6 +193,12 @@ GPU_FN void store_vec(T* p, const float* v) {
   }
 }
 
+// Sixteen bytes as they are; both addresses are aligned to 16.
+template <typename T>
+GPU_FN void copy16(const T* from, T* to) {
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+}
+
 namespace mem_flags {
 enum Flags : unsigned { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
 }

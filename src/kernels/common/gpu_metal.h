@@ -123,3 +123,9 @@ inline void store_vec(device T* p, thread const float* v) {
   UNROLL for (int i = 0; i < V; i += 4)
       store4(p + i, make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]));
 }
+
+// Sixteen bytes as they are; both addresses are aligned to 16.
+template <typename T>
+inline void copy16(device const T* from, device T* to) {
+  *(device uint4*)to = *(device const uint4*)from;
+}
