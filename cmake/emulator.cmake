@@ -13,7 +13,7 @@ endfunction()
 # Tests of a folder with GPU kernels, once more on the emulator.
 function(mlxn_add_emulator_test name source)
   get_filename_component(folder ${source} DIRECTORY)
-  if(MLXN_EMULATOR_ON AND ${folder}/gpu.h IN_LIST MLXN_GPU_KERNELS)
+  if(MLXN_EMULATOR_ON AND EXISTS ${folder}/gpu_launch.cc)
     add_test(NAME ${name}_emulator COMMAND ${name})
     mlxn_use_emulator(${name} ${name}_emulator)
   endif()

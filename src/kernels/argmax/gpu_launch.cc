@@ -22,13 +22,22 @@ std::optional<std::string_view> argmax_gpu_refuses(const ArgmaxParams& p) {
 
 void argmax_gpu(StreamImpl& stream, const ArgmaxParams& p, backends::Access access) {
   const uint32_t rows = static_cast<uint32_t>(p.rows), chunks = divide_up(p.count, kChunk);
-  const Buffer ranks = stream.scratch(size_t{rows} * chunks * sizeof(uint32_t));
-  const Buffer places = stream.scratch(size_t{rows} * chunks * sizeof(uint32_t));
   const GpuArgmax args{.count = static_cast<uint32_t>(p.count),
                        .chunk = kChunk,
                        .chunks = chunks,
                        .vectors = aligned_rows({p.x}, p.count * int64_t{sizeof(float)}),
                        .values = p.values != nullptr};
+  backends::GpuStream& gpu = backends::gpu_stream(stream);
+  if (chunks == 1) {
+    backends::GpuLaunch launch{.op = "argmax",
+                               .kernel = "argmax_rows",
+                               .groups = {rows, 1, 1},
+                               .threads = group_threads(divide_up(p.count, 16))};
+    launch.buffer(p.x).buffer(p.indices).buffer(p.values).constants(args);
+    return gpu.launch(std::move(launch), std::move(access));
+  }
+  const Buffer ranks = stream.scratch(size_t{rows} * chunks * sizeof(uint32_t));
+  const Buffer places = stream.scratch(size_t{rows} * chunks * sizeof(uint32_t));
   backends::Access partial = access.inputs();
   partial.write(ranks);
   partial.write(places);
@@ -37,14 +46,14 @@ void argmax_gpu(StreamImpl& stream, const ArgmaxParams& p, backends::Access acce
                              .groups = {rows * chunks, 1, 1},
                              .threads = kThreads};
   launch.buffer(p.x).buffer(ranks.data()).buffer(places.data()).constants(args);
-  backends::gpu_stream(stream).launch(std::move(launch), std::move(partial));
+  gpu.launch(std::move(launch), std::move(partial));
 
   access.read(ranks);
   access.read(places);
   launch = {.op = "argmax", .kernel = "argmax_merge", .groups = {rows, 1, 1}};
   launch.buffer(p.x).buffer(ranks.data()).buffer(places.data());
   launch.buffer(p.indices).buffer(p.values).constants(args);
-  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+  gpu.launch(std::move(launch), std::move(access));
 }
 
 }  // namespace mlxn::kernels
