@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the GPU kernels of attn_decode get besides their buffers. Read by C++, CUDA and Metal.
 #pragma once
-
-enum GpuQueryType { kGpuQueryF32, kGpuQueryF16, kGpuQueryBF16 };
+#include "kernels/common/gpu_attn_args.h"
 
 struct GpuAttnDecode {
   unsigned int num_heads;

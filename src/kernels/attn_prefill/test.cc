@@ -6,10 +6,10 @@ namespace mlxn {
 namespace {
 
 using ops::SeqLayout;
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
+using testing::test_device;
 
 struct Case {
   int64_t batch = 1, heads = 1, kv_heads = 1, q_len = 1, kv_len = 1, dim = 64, v_dim = 0;
@@ -156,7 +156,7 @@ std::vector<std::byte> rows_of(const Buffer& out, int64_t begin, int64_t end) {
 
 class AttnPrefillTest : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = cpu_device(GetParam());
+  Device device_ = test_device(GetParam());
   Stream stream_{device_};
 
   Buffer expect_oracle(const Case& c) {
@@ -400,7 +400,7 @@ TEST_P(AttnPrefillTest, EveryMultipleOfEight) {
 }
 
 TEST(AttnPrefillLong, Window) {  // P17, on the best entry: 20 GFLOP
-  const Device device = cpu_device();
+  const Device device = testing::cpu_device();
   Stream stream(device);
   const Case c{.q_len = 65536, .kv_len = 65536, .kv_dtype = f16, .window_size = 1024};
   const auto args = make_args(device, c);
@@ -413,7 +413,7 @@ TEST_P(AttnPrefillTest, RepeatsAndThreadsGiveTheSameBits) {  // P19
   const Case c{.batch = 2, .heads = 4, .kv_heads = 2, .q_len = 100, .kv_len = 200, .dim = 128};
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     auto args = make_args(device, c);
     args.out = device.alloc(f32, {2, 4, 100, 128});
@@ -504,7 +504,7 @@ TEST_P(AttnPrefillTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(AttnPrefillErrors, EachRuleNamesItsParameter) {  // P20 as far as it applies
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const Case c{.heads = 4, .kv_heads = 2, .q_len = 8, .kv_len = 64};
   auto good = make_args(device, c);
