@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What developers and CI run besides scripts/test.sh: layering, formatting, forbidden calls, sanitizers.
+# What developers and CI run besides scripts/test.sh: layering, formatting, forbidden calls, GPU kernels under
+# strict address spaces, sanitizers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh clang-format python3
+scripts/setup.sh clang-format python3 clang-19
 scripts/check_layers
 scripts/check_sources
 git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
+
+# GPU kernels as Metal would take them, and that the check refuses what it should.
+scripts/check_metal_source
+scripts/metal_check/cases
 
 # Address and undefined behaviour: the whole suite.
 cmake --preset asan

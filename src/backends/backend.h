@@ -85,5 +85,10 @@ uint64_t next_id();
 // Throws kInvalidArgument unless the shape has positive extents and a byte length below 2^63.
 size_t checked_byte_len(DType dtype, const Shape& shape, const char* where);
 
+// Makes a backend known that is linked to the library from outside, as the emulator is in tests:
+// Device::open(id) calls `open`. Called while static objects are constructed.
+using OpenDevice = std::shared_ptr<DeviceImpl> (*)(DeviceOptions options);
+void register_backend(const char* id, OpenDevice open);
+
 }  // namespace backends
 }  // namespace mlxn

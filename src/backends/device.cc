@@ -59,6 +59,19 @@ size_t checked_byte_len(DType dtype, const Shape& shape, const char* where) {
   return static_cast<size_t>(*bytes);
 }
 
+namespace {
+
+std::vector<std::pair<std::string_view, OpenDevice>>& registered_backends() {
+  static std::vector<std::pair<std::string_view, OpenDevice>> backends;
+  return backends;
+}
+
+}  // namespace
+
+void register_backend(const char* id, OpenDevice open) {
+  registered_backends().emplace_back(id, open);
+}
+
 }  // namespace backends
 
 DeviceImpl::DeviceImpl(DeviceKind kind, std::string name, DeviceOptions options)
@@ -80,6 +93,9 @@ Device::Device(std::shared_ptr<DeviceImpl> impl) : impl_(std::move(impl)) {}
 Device Device::open(std::string_view id, DeviceOptions options) try {
   if (id == "best" || id == "cpu") {
     return Device(std::make_shared<backends::cpu::CpuDevice>(std::move(options)));
+  }
+  for (const auto& [name, open_device] : backends::registered_backends()) {
+    if (id == name) return Device(open_device(std::move(options)));
   }
   for (const DeviceInfo& info : list()) {
     const std::string_view kind = mlxn::name(info.kind);

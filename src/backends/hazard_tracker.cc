@@ -20,6 +20,8 @@ void Access::write(const Buffer& buffer) {
   keep.push_back(buffer);
 }
 
+Access Access::inputs() const { return {reads, {}, keep}; }
+
 bool HazardTracker::conflicts(const MemoryRange& range, bool is_write) const {
   for (const Entry& entry : ranges_) {
     if (entry.range.allocation != range.allocation) continue;

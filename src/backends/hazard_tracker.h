@@ -28,6 +28,8 @@ struct Access {
   // Empty buffers (optional operands) are ignored.
   void read(const Buffer& buffer);
   void write(const Buffer& buffer);
+  // What is read, without what is written: for the first of several dispatches of one op.
+  Access inputs() const;
 };
 
 // Remembers the ranges touched since the last barrier. Two ranges conflict iff they belong to the

@@ -32,6 +32,8 @@ KernelReport report_of(const char* op, std::span<const kernels::Entry<Params>> t
                        const Device& device) {
   KernelReport report{.op = op, .entries = {}, .chosen = {}};
   for (kernels::EntryReport& entry : kernels::report(table, device)) {
+    // The emulator is a tool of the tests.
+    if (entry.device == DeviceKind::kEmulator && device.kind() != DeviceKind::kEmulator) continue;
     // As choose() does: with strict only the best entry that the device can run may serve a call.
     if (entry.refusal.empty() && device.options().strict && !report.chosen.empty()) {
       entry.refusal = "is not the best (strict)";

@@ -80,7 +80,10 @@ std::string cpu_model_name() {
 }
 
 CpuDevice::CpuDevice(DeviceOptions options)
-    : DeviceImpl(DeviceKind::kCpu, cpu_model_name(), options),
+    : CpuDevice(DeviceKind::kCpu, cpu_model_name(), options) {}
+
+CpuDevice::CpuDevice(DeviceKind kind, std::string name, const DeviceOptions& options)
+    : DeviceImpl(kind, std::move(name), options),
       isa_(std::min(detect_isa(), options.max_isa)),
       pool_(thread_count(options)) {}
 

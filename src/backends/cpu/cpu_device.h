@@ -25,6 +25,10 @@ class CpuDevice : public DeviceImpl {
 
   base::ThreadPool& pool() { return pool_; }
 
+ protected:
+  // A device of another kind on the CPU's memory and threads.
+  CpuDevice(DeviceKind kind, std::string name, const DeviceOptions& options);
+
  private:
   Isa isa_;
   base::ThreadPool pool_;

@@ -35,7 +35,7 @@ struct CpuGraph final : GraphData {
   size_t barrier_count() const override { return barriers; }
 };
 
-class CpuStream final : public StreamImpl {
+class CpuStream : public StreamImpl {
  public:
   CpuStream(const Device& device, CpuDevice& cpu);
 

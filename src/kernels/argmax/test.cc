@@ -6,10 +6,10 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
+using testing::test_device;
 
 class ArgmaxTest : public ::testing::TestWithParam<std::string> {};
 
@@ -35,7 +35,7 @@ void expect_exact(Stream& stream, const Buffer& x) {
 }
 
 TEST_P(ArgmaxTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (int64_t count : {1, 2, 31, 32, 33, 63, 65, 127, 129, 257, 511, 4096, 4097, 8193, 262144}) {
@@ -44,7 +44,7 @@ TEST_P(ArgmaxTest, MatchesOracle) {
 }
 
 TEST_P(ArgmaxTest, TiesGoToTheLowestIndex) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   for (int trial = 0; trial < 50; ++trial) {
@@ -57,7 +57,7 @@ TEST_P(ArgmaxTest, TiesGoToTheLowestIndex) {
 }
 
 TEST_P(ArgmaxTest, NanAndInfinity) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const float inf = INFINITY;
   for (int64_t count : {3, 200, 9000}) {
@@ -79,14 +79,14 @@ TEST_P(ArgmaxTest, ThreadsAndOffsetsDoNotMatter) {
   Random random(3);
   const auto values = random.normals(50 * 777);
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     expect_exact(stream, testing::make_buffer(device, f32, {50, 777}, values).rows(3, 40));
   }
 }
 
 TEST_P(ArgmaxTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(4);
   const ops::ArgmaxArgs args{.x = testing::random_buffer(device, f32, {20, 777}, random),
                              .indices = device.alloc(u32, {20}),
@@ -96,7 +96,7 @@ TEST_P(ArgmaxTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(ArgmaxErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const ops::ArgmaxArgs good{.x = device.alloc(f32, {4, 8}),
                              .indices = device.alloc(u32, {4}),

@@ -64,6 +64,8 @@ const Entry<Params>& choose(const char* op, std::span<const Entry<Params>> table
       if (why.empty() && device.options().strict && !is_best) why = "is not the best (strict)";
     }
     if (why.empty()) return entry;
+    // The emulator is a tool of the tests; users do not hear of it.
+    if (entry.device == DeviceKind::kEmulator && device.kind() != entry.device) continue;
     refusals += (refusals.empty() ? "" : "; ") + std::string(entry.name) + " " + why;
   }
   throw Error(

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -28,10 +29,33 @@ inline Device cpu_device(const std::string& kernel = "", int num_threads = 2) {
   return Device::open("cpu", options);
 }
 
-// Names of the table's CPU entries that this machine can run.
+// The device that this run of a test program is about: "cpu", or what MLXN_TEST_DEVICE names. ctest
+// runs the programs of ops with GPU kernels once more with "emulator".
+inline std::string test_device_id() {
+  const char* id = std::getenv("MLXN_TEST_DEVICE");
+  return id != nullptr ? id : "cpu";
+}
+inline bool on_emulator() { return test_device_id() == "emulator"; }
+
+// Cases that the emulator, which is a thousand times slower than the CPU, leaves out.
+template <typename T>
+std::vector<T> unless_emulated(std::vector<T> all, std::vector<T> emulated) {
+  return on_emulator() ? emulated : all;
+}
+
+// The device under test; only the entry `kernel` runs (empty: the best). For the emulator the
+// number of threads stands for an order in which GPU threads run.
+inline Device test_device(const std::string& kernel = "", int num_threads = 2) {
+  DeviceOptions options;
+  options.kernel = kernel;
+  options.num_threads = num_threads;
+  return Device::open(test_device_id(), options);
+}
+
+// Names of the table's entries that the device under test can run.
 template <typename Params>
 std::vector<std::string> runnable(std::span<const kernels::Entry<Params>> table) {
-  const Device device = cpu_device("", 1);
+  const Device device = test_device("", 1);
   std::vector<std::string> names;
   for (const auto& entry : table) {
     if (kernels::refusal_of_device(entry, device).empty()) names.push_back(entry.name);

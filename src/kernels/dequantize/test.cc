@@ -6,11 +6,11 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::expect_same_floats;
 using testing::GuardedBuffer;
 using testing::Random;
+using testing::test_device;
 using testing::WeightKind;
 
 class DequantizeTest : public ::testing::TestWithParam<std::string> {};
@@ -32,7 +32,7 @@ void expect_oracle(const Device& device, const Weight& weight, const std::string
 }
 
 TEST_P(DequantizeTest, EveryFormatHasTheBitsOfItsScalarDecoder) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(1);
   for (const WeightKind& kind : testing::weight_kinds()) {
     const int64_t unit = kind.unit();
@@ -44,7 +44,7 @@ TEST_P(DequantizeTest, EveryFormatHasTheBitsOfItsScalarDecoder) {
 }
 
 TEST_P(DequantizeTest, AnyBitsAsScales) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(2);
   for (const WeightKind& kind : testing::weight_kinds()) {
     const Shape shape = {7, 2 * kind.unit()};
@@ -54,7 +54,7 @@ TEST_P(DequantizeTest, AnyBitsAsScales) {
 }
 
 TEST_P(DequantizeTest, RowLengthsOfDenseWeights) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(3);
   for (const int64_t cols : {1, 2, 31, 32, 33, 127, 257, 513, 8193}) {
     for (const Format format : {Format::kF32, Format::kF16, Format::kBF16}) {
@@ -69,7 +69,7 @@ TEST_P(DequantizeTest, ThreadsDoNotChangeBits) {
        {WeightKind{Format::kQ4_K}, WeightKind{Format::kAffine, 4, 64, bf16}}) {
     std::vector<std::byte> expected;
     for (const int threads : {1, 2, 3, 8}) {
-      const Device device = cpu_device(GetParam(), threads);
+      const Device device = test_device(GetParam(), threads);
       Random random(4);
       const Weight weight = testing::random_weight(device, kind, {301, 256}, random);
       const Buffer out = device.alloc(f32, weight.shape);
@@ -83,7 +83,7 @@ TEST_P(DequantizeTest, ThreadsDoNotChangeBits) {
 }
 
 TEST_P(DequantizeTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(6);
   for (const WeightKind& kind :
        {WeightKind{Format::kQ6_K}, WeightKind{Format::kAffine, 4, 64, bf16}}) {
@@ -96,7 +96,7 @@ TEST_P(DequantizeTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(DequantizeErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device(), other = cpu_device();
+  const Device device = test_device(), other = test_device();
   Stream stream(device);
   Random random(5);
   const WeightKind kind{Format::kAffine, 4, 32, f16};

@@ -7,11 +7,11 @@ namespace mlxn {
 namespace {
 
 using kernels::ElementwiseKind;
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 constexpr ElementwiseKind kKinds[] = {ElementwiseKind::kAdd, ElementwiseKind::kMul,
                                       ElementwiseKind::kScale, ElementwiseKind::kSoftcap};
@@ -39,7 +39,7 @@ INSTANTIATE_TEST_SUITE_P(Entries, ElementwiseTest,
                          ::testing::ValuesIn(testing::runnable(kernels::elementwise_entries())));
 
 TEST_P(ElementwiseTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (ElementwiseKind kind : kKinds) {
@@ -77,7 +77,7 @@ TEST_P(ElementwiseTest, MatchesOracle) {
 }
 
 TEST_P(ElementwiseTest, CastRoundsToNearestEven) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   for (DType from : {f32, f16, bf16}) {
@@ -109,7 +109,7 @@ TEST_P(ElementwiseTest, CastRoundsToNearestEven) {
 }
 
 TEST_P(ElementwiseTest, SoftcapStaysInsideTheCap) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const std::vector<float> values = {0.0f,  INFINITY, -INFINITY, NAN,    3.4e38f, -3.4e38f,
                                      1e-3f, 30.0f,    -29.9f,    1e-40f, 300.0f,  1e4f};
@@ -128,7 +128,7 @@ TEST_P(ElementwiseTest, SoftcapStaysInsideTheCap) {
 }
 
 TEST_P(ElementwiseTest, NanAndInfinityPropagate) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const Buffer a = testing::make_buffer(device, f32, {3}, std::vector<float>{NAN, INFINITY, 1});
   const Buffer b = testing::make_buffer(device, f32, {3}, std::vector<float>{1, -INFINITY, NAN});
@@ -143,7 +143,7 @@ TEST_P(ElementwiseTest, NanAndInfinityPropagate) {
 }
 
 TEST_P(ElementwiseTest, InPlaceAndOffsetViewsGiveTheSameBits) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(3);
   for (ElementwiseKind kind : kKinds) {
@@ -168,7 +168,7 @@ TEST_P(ElementwiseTest, ThreadsAndPlaceDoNotChangeBits) {
   const auto values = random.normals(count);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const Buffer x = testing::make_buffer(device, f32, {count}, values);
     const Buffer out = device.alloc(f32, {count}), one = device.alloc(f32, {1});
@@ -182,7 +182,7 @@ TEST_P(ElementwiseTest, ThreadsAndPlaceDoNotChangeBits) {
 }
 
 TEST_P(ElementwiseTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(5);
   const Buffer a = random_buffer(device, f32, {20001}, random);
   const Buffer b = random_buffer(device, f32, {20001}, random);
@@ -202,7 +202,7 @@ TEST_P(ElementwiseTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(ElementwiseErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device(), other = cpu_device();
+  const Device device = test_device(), other = test_device();
   Stream stream(device);
   const Buffer x = device.alloc(f32, {8}), y = device.alloc(f32, {8}), out = device.alloc(f32, {8});
   const auto invalid = [&](const std::vector<std::string>& fragments, auto&& run) {

@@ -10,10 +10,10 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
+using testing::test_device;
 using testing::WeightKind;
 
 class EmbedTest : public ::testing::TestWithParam<std::string> {};
@@ -44,7 +44,7 @@ void expect_oracle(const Device& device, const Weight& table, const std::vector<
 }
 
 TEST_P(EmbedTest, EveryFormatMatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(1);
   const std::vector<int32_t> ids = {3,
                                     0,
@@ -67,7 +67,7 @@ TEST_P(EmbedTest, EveryFormatMatchesOracle) {
 }
 
 TEST_P(EmbedTest, ShapesOfDenseTables) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(2);
   for (const int64_t dim : {1, 2, 31, 33, 64, 127, 257, 4096, 8193}) {
     for (const int64_t count : {1, 2, 7}) {
@@ -83,7 +83,7 @@ TEST_P(EmbedTest, ShapesOfDenseTables) {
 
 TEST_P(EmbedTest, IdsOutsideTheTableGiveZerosAndReadNothing) {
   // A table of NaN around the rows in the view: a read outside shows.
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   const std::vector<float> poison(12 * 32, NAN);
   const Buffer whole = testing::make_buffer(device, f32, {12, 32}, poison);
   Weight table;
@@ -98,7 +98,7 @@ TEST_P(EmbedTest, IdsOutsideTheTableGiveZerosAndReadNothing) {
 }
 
 TEST_P(EmbedTest, SpecialValuesPass) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(3);
   for (const WeightKind& kind : testing::weight_kinds()) {
     const Weight table = testing::random_bytes_weight(device, kind, {9, 2 * kind.unit()}, random);
@@ -120,7 +120,7 @@ TEST_P(EmbedTest, ThreadsAndRowsDoNotChangeBits) {
   const int64_t count = 2003, dim = 64;
   std::vector<std::byte> expected;
   for (const int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Random random(4);
     const Weight table =
         testing::random_weight(device, {Format::kAffine, 4, 64, bf16}, {50, dim}, random);
@@ -140,7 +140,7 @@ TEST_P(EmbedTest, ThreadsAndRowsDoNotChangeBits) {
 }
 
 TEST_P(EmbedTest, AReplayReadsTheIdsOfItsTime) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(5);
   const Weight table = testing::random_weight(device, {Format::kQ8_0}, {6, 64}, random);
   const Buffer ids = testing::make_i32(device, {0, 0});
@@ -170,7 +170,7 @@ TEST_P(EmbedTest, TableBeyondFourGigabytes) {
   BF16* last = static_cast<BF16*>(memory) + (rows - 1) * dim;
   for (int64_t i = 0; i < dim; ++i) last[i] = to_bf16(static_cast<float>(i % 100 + 1));
 
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Weight table;
   table.format = Format::kBF16;
   table.shape = {rows, dim};
@@ -187,7 +187,7 @@ TEST_P(EmbedTest, TableBeyondFourGigabytes) {
 }
 
 TEST(EmbedErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device(), other = cpu_device();
+  const Device device = test_device(), other = test_device();
   Stream stream(device);
   Random random(6);
   const WeightKind kind{Format::kAffine, 4, 32, f16};

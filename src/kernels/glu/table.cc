@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every implementation of glu, best first.
 #include "kernels/glu/cpu.h"
+#include "kernels/glu/gpu_launch.h"
 
 namespace mlxn::kernels {
 namespace {
@@ -9,6 +10,7 @@ constexpr Entry<GluParams> kEntries[] = {
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, glu_avx512},
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, glu_avx2},
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, glu_baseline},
+    {"gpu", DeviceKind::kEmulator, Isa::kBaseline, glu_gpu_refuses, glu_gpu},
 };
 
 }  // namespace

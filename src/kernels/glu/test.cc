@@ -6,11 +6,11 @@ namespace mlxn {
 namespace {
 
 using ops::Activation;
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 constexpr Activation kActivations[] = {Activation::kGeluTanh, Activation::kGeluErf,
                                        Activation::kSilu, Activation::kSigmoid};
@@ -33,7 +33,7 @@ void expect_matches(const Buffer& out, const kernels::GluParams& p, const std::s
 }
 
 TEST_P(GluTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (Activation activation : kActivations) {
@@ -65,7 +65,7 @@ TEST_P(GluTest, MatchesOracle) {
 
 // Gates over the whole range with a large `up`: cancellation would show.
 TEST_P(GluTest, WideRangeKeepsRelativeAccuracy) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   std::vector<float> gates;
   for (float x = -12.0f; x < 12.0f; x += 0.01f) gates.push_back(x);
@@ -89,7 +89,7 @@ TEST_P(GluTest, WideRangeKeepsRelativeAccuracy) {
 }
 
 TEST_P(GluTest, SpecialValues) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const Buffer gate =
       testing::make_buffer(device, f32, {4}, std::vector<float>{-INFINITY, INFINITY, NAN, 0.0f});
@@ -107,7 +107,7 @@ TEST_P(GluTest, SpecialValues) {
 }
 
 TEST_P(GluTest, InPlaceGivesTheSameBits) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(3);
   for (DType dtype : {f32, f16, bf16}) {
@@ -130,7 +130,7 @@ TEST_P(GluTest, ThreadsAndRowsDoNotChangeBits) {
   const auto values = random.normals(rows * dim * 2);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const Buffer packed = testing::make_buffer(device, f32, {rows, 2 * dim}, values);
     const Buffer out = device.alloc(f32, {rows, dim}), one = device.alloc(f32, {1, dim});
@@ -145,7 +145,7 @@ TEST_P(GluTest, ThreadsAndRowsDoNotChangeBits) {
 }
 
 TEST_P(GluTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(5);
   for (Activation activation : kActivations) {
     const ops::GluArgs args{.gate = random_buffer(device, f32, {40, 257}, random),
@@ -157,7 +157,7 @@ TEST_P(GluTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(GluErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const ops::GluArgs good{.gate = device.alloc(f32, {4, 8}),
                           .up = device.alloc(f32, {4, 8}),

@@ -6,11 +6,11 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 class MoeCombineTest : public ::testing::TestWithParam<std::string> {};
 
@@ -37,7 +37,7 @@ void expect_matches(const ops::MoeCombineArgs& a, const std::string& what) {
 }
 
 TEST_P(MoeCombineTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (DType dtype : {f32, f16, bf16}) {
@@ -63,7 +63,7 @@ TEST_P(MoeCombineTest, MatchesOracle) {
 }
 
 TEST_P(MoeCombineTest, InPlaceOverTheResidualAndGateLimits) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   const Buffer residual = random_buffer(device, f32, {4, 70}, random).rows(1, 2);
@@ -90,7 +90,7 @@ TEST_P(MoeCombineTest, ThreadsAndTokensDoNotChangeBits) {
   const auto y = random.normals(tokens * top_k * dim), w = random.normals(tokens * top_k);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const ops::MoeCombineArgs args{.y = testing::make_buffer(device, f32, {tokens, top_k, dim}, y),
                                    .weights = testing::make_buffer(device, f32, {tokens, top_k}, w),
@@ -109,7 +109,7 @@ TEST_P(MoeCombineTest, ThreadsAndTokensDoNotChangeBits) {
 }
 
 TEST_P(MoeCombineTest, NanOfOneExpertReachesItsElementsOnly) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   std::vector<float> values(2 * 40, 1.0f);
   values[40 + 39] = NAN;
@@ -125,7 +125,7 @@ TEST_P(MoeCombineTest, NanOfOneExpertReachesItsElementsOnly) {
 }
 
 TEST_P(MoeCombineTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(4);
   const ops::MoeCombineArgs args{.y = random_buffer(device, f32, {30, 3, 513}, random),
                                  .weights = random_buffer(device, f32, {30, 3}, random),
@@ -138,7 +138,7 @@ TEST_P(MoeCombineTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(MoeCombineErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const ops::MoeCombineArgs good{.y = device.alloc(f32, {4, 2, 8}),
                                  .weights = device.alloc(f32, {4, 2}),

@@ -8,10 +8,10 @@ namespace mlxn {
 namespace {
 
 using ops::RouteMode;
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
+using testing::test_device;
 
 class MoeRouteTest : public ::testing::TestWithParam<std::string> {};
 
@@ -56,7 +56,7 @@ void expect_all_forms_match(Stream& stream, const Buffer& logits, int64_t top_k,
 }
 
 TEST_P(MoeRouteTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (int64_t experts : {2, 3, 5, 6, 8, 31, 60, 64, 100, 128, 256, 1024}) {
@@ -73,7 +73,7 @@ TEST_P(MoeRouteTest, MatchesOracle) {
 }
 
 TEST_P(MoeRouteTest, TiesInfinitiesAndNan) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   const float inf = INFINITY;
@@ -102,7 +102,7 @@ TEST_P(MoeRouteTest, TiesInfinitiesAndNan) {
 }
 
 TEST_P(MoeRouteTest, ScaleOfZeroGivesZeroWeights) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const Buffer ids = device.alloc(u32, {1, 2}), weights = device.alloc(f32, {1, 2});
   ops::moe_route(stream, {.logits = device.alloc(f32, {1, 4}),
@@ -121,7 +121,7 @@ TEST_P(MoeRouteTest, ThreadsAndTokensDoNotChangeBits) {
   const auto values = random.normals(tokens * experts);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const Buffer logits = testing::make_buffer(device, f32, {tokens, experts}, values);
     const Buffer ids = device.alloc(u32, {tokens, top_k});
@@ -138,7 +138,7 @@ TEST_P(MoeRouteTest, ThreadsAndTokensDoNotChangeBits) {
 }
 
 TEST_P(MoeRouteTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(4);
   for (RouteMode mode : {RouteMode::kSoftmaxTopK, RouteMode::kTopKSoftmax}) {
     const ops::MoeRouteArgs args{.logits = testing::random_buffer(device, f32, {50, 60}, random),
@@ -151,7 +151,7 @@ TEST_P(MoeRouteTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(MoeRouteErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const ops::MoeRouteArgs good{.logits = device.alloc(f32, {4, 8}),
                                .expert_scale = device.alloc(f32, {8}),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every implementation of rms_norm, best first.
 #include "kernels/rms_norm/cpu.h"
+#include "kernels/rms_norm/gpu_launch.h"
 
 namespace mlxn::kernels {
 namespace {
@@ -9,6 +10,7 @@ constexpr Entry<RmsNormParams> kEntries[] = {
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, rms_norm_avx512},
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, rms_norm_avx2},
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, rms_norm_baseline},
+    {"gpu", DeviceKind::kEmulator, Isa::kBaseline, rms_norm_gpu_refuses, rms_norm_gpu},
 };
 
 }  // namespace

@@ -6,11 +6,11 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 constexpr float kEps = 1e-6f;
 
@@ -28,7 +28,7 @@ INSTANTIATE_TEST_SUITE_P(Entries, RmsNormTest,
                          ::testing::ValuesIn(testing::runnable(kernels::rms_norm_entries())));
 
 TEST_P(RmsNormTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (DType dtype : {f32, f16, bf16}) {
@@ -57,7 +57,7 @@ TEST_P(RmsNormTest, MatchesOracle) {
 }
 
 TEST_P(RmsNormTest, FusedFormsMatchOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   for (DType dtype : {f32, f16, bf16}) {
@@ -101,7 +101,7 @@ TEST_P(RmsNormTest, FusedFormsMatchOracle) {
 }
 
 TEST_P(RmsNormTest, InPlaceGivesTheSameBits) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(3);
   const Buffer x = random_buffer(device, f32, {9, 257}, random);
@@ -118,7 +118,7 @@ TEST_P(RmsNormTest, ThreadsAndRowsDoNotChangeBits) {
   const auto values = random.normals(rows * dim);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const Buffer x = testing::make_buffer(device, f32, {rows, dim}, values);
     const Buffer out = device.alloc(f32, {rows, dim}), one = device.alloc(f32, {1, dim});
@@ -132,7 +132,7 @@ TEST_P(RmsNormTest, ThreadsAndRowsDoNotChangeBits) {
 }
 
 TEST_P(RmsNormTest, SpecialValues) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const std::vector<float> values = {0, 0, 0, 0, NAN, 1, 2, 3};
   const Buffer x = testing::make_buffer(device, f32, {2, 4}, values);
@@ -145,7 +145,7 @@ TEST_P(RmsNormTest, SpecialValues) {
 }
 
 TEST_P(RmsNormTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(5);
   const Shape shape = {60, 257};
   const Buffer x = random_buffer(device, f32, shape, random);
@@ -170,7 +170,7 @@ TEST_P(RmsNormTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(RmsNormErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device(), other = cpu_device();
+  const Device device = test_device(), other = test_device();
   Stream stream(device);
   const Buffer x = device.alloc(f32, {4, 8}), out = device.alloc(f32, {4, 8});
   const auto expect = [&](const std::vector<std::string>& fragments, ops::RmsNormArgs args) {

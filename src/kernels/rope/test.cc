@@ -6,11 +6,11 @@ namespace mlxn {
 namespace {
 
 using ops::RopePairing;
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 constexpr float kEps = 1e-6f;
 constexpr RopePairing kPairings[] = {RopePairing::kSplitHead, RopePairing::kSplitRotary,
@@ -58,7 +58,7 @@ void expect_matches(const ops::HeadNormRopeArgs& args, bool norm, const std::str
 }
 
 TEST_P(RopeTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   const std::vector<int32_t> positions = {0, 1, 7, 1 << 15, 1 << 17, -3};
@@ -101,7 +101,7 @@ TEST_P(RopeTest, MatchesOracle) {
 }
 
 TEST_P(RopeTest, ManyTokens) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(7);
   std::vector<int32_t> positions;
@@ -127,7 +127,7 @@ TEST_P(RopeTest, ManyTokens) {
 }
 
 TEST_P(RopeTest, NormOnlyOfAnOddHeadDim) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   for (int64_t head_dim : {1, 33, 255, 513}) {
@@ -143,7 +143,7 @@ TEST_P(RopeTest, NormOnlyOfAnOddHeadDim) {
 
 // Gemma 4's full layers: 64 of 256 pairs rotate, (i, i + 256), exponents over the whole head.
 TEST_P(RopeTest, PartialSplitHeadLeavesOtherElementsAlone) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(3);
   const Buffer x = random_buffer(device, f32, {1, 2, 512}, random);
@@ -161,7 +161,7 @@ TEST_P(RopeTest, PartialSplitHeadLeavesOtherElementsAlone) {
 }
 
 TEST_P(RopeTest, PositionZeroCopiesAndHugeFactorsStayFinite) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const Buffer x =
       testing::make_buffer(device, f32, {1, 1, 4}, std::vector<float>{INFINITY, NAN, -1, 1e-40f});
@@ -188,7 +188,7 @@ TEST_P(RopeTest, PositionZeroCopiesAndHugeFactorsStayFinite) {
 }
 
 TEST_P(RopeTest, InPlaceAndOffsetViewsGiveTheSameBits) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(5);
   for (DType dtype : {f32, f16, bf16}) {
@@ -214,7 +214,7 @@ TEST_P(RopeTest, ThreadsAndTokensDoNotChangeBits) {
   for (int32_t i = 0; i < 40; ++i) positions.push_back(i * 97);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     ops::HeadNormRopeArgs args{
         .x = testing::make_buffer(device, f32, shape, values),
@@ -236,7 +236,7 @@ TEST_P(RopeTest, ThreadsAndTokensDoNotChangeBits) {
 }
 
 TEST_P(RopeTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(8);
   const ops::HeadNormRopeArgs args{
       .x = random_buffer(device, f32, {4, 9, 256}, random),
@@ -280,7 +280,7 @@ TEST(RopeFrequencies, FollowTheFormula) {
 }
 
 TEST(RopeErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const ops::HeadNormRopeArgs good{.x = device.alloc(f32, {2, 3, 8}),
                                    .positions = device.alloc(i32, {2}),

@@ -6,7 +6,7 @@ namespace mlxn {
 namespace {
 
 TEST(SampleErrors, EachRuleNamesItsParameter) {
-  const Device device = testing::cpu_device();
+  const Device device = testing::test_device();
   Stream stream(device);
   ops::SamplingParams drawing;
   drawing.temperature = 1.0f;
@@ -57,7 +57,7 @@ TEST(SampleErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::sample(stream, good);
   stream.commit().wait();
-  EXPECT_EQ(stream.counters().dispatches, 1u);
+  EXPECT_GE(stream.counters().dispatches, 1u);  // some entries take two
 }
 
 }  // namespace

@@ -6,11 +6,11 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 // Every test runs once per entry of the table that this machine can execute.
 class AxpyTest : public ::testing::TestWithParam<std::string> {};
@@ -23,7 +23,7 @@ kernels::AxpyParams params_of(const ops::AxpyArgs& args) {
 }
 
 TEST_P(AxpyTest, MatchesOracle) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (DType dtype : {f32, f16, bf16}) {
@@ -50,7 +50,7 @@ TEST_P(AxpyTest, MatchesOracle) {
 }
 
 TEST_P(AxpyTest, InPlaceAndOffsetViews) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(2);
   const Buffer x = random_buffer(device, f32, {3, 37}, random).rows(1, 1);
@@ -68,7 +68,7 @@ TEST_P(AxpyTest, ThreadsDoNotChangeBits) {
   const auto x = random.normals(count), y = random.normals(count);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const Buffer out = device.alloc(f32, {count});
     ops::axpy(stream, {.x = testing::make_buffer(device, f32, {count}, x),
@@ -82,7 +82,7 @@ TEST_P(AxpyTest, ThreadsDoNotChangeBits) {
 }
 
 TEST_P(AxpyTest, SpecialValues) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const Buffer x = testing::make_buffer(device, f32, {4}, std::vector<float>{NAN, INFINITY, 0, 1});
   const Buffer y = testing::make_buffer(device, f32, {4}, std::vector<float>{1, 1, NAN, -1});
@@ -97,7 +97,7 @@ TEST_P(AxpyTest, SpecialValues) {
 }
 
 TEST(AxpyErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device(), other = cpu_device();
+  const Device device = test_device(), other = test_device();
   Stream stream(device);
   const Buffer x = device.alloc(f32, {8}), y = device.alloc(f32, {8}), out = device.alloc(f32, {8});
   const auto expect = [&](const std::vector<std::string>& fragments, ops::AxpyArgs args) {

@@ -6,11 +6,11 @@
 namespace mlxn {
 namespace {
 
-using testing::cpu_device;
 using testing::expect_error;
 using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
+using testing::test_device;
 
 class SoftmaxTest : public ::testing::TestWithParam<std::string> {};
 
@@ -30,7 +30,7 @@ void expect_matches(const Buffer& x, const Buffer& out, const std::string& what)
 }
 
 TEST_P(SoftmaxTest, MatchesOracleAndSumsToOne) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(1);
   for (DType dtype : {f32, f16, bf16}) {
@@ -60,7 +60,7 @@ TEST_P(SoftmaxTest, MatchesOracleAndSumsToOne) {
 }
 
 TEST_P(SoftmaxTest, SpecialRows) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   const float inf = INFINITY;
   for (int64_t cols : {4, 37}) {
@@ -88,7 +88,7 @@ TEST_P(SoftmaxTest, SpecialRows) {
 }
 
 TEST_P(SoftmaxTest, InPlaceAndOffsetViewsGiveTheSameBits) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(3);
   for (DType dtype : {f32, f16, bf16}) {
@@ -107,7 +107,7 @@ TEST_P(SoftmaxTest, ThreadsAndRowsDoNotChangeBits) {
   const auto values = random.normals(rows * cols);
   std::vector<std::byte> expected;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = cpu_device(GetParam(), threads);
+    const Device device = test_device(GetParam(), threads);
     Stream stream(device);
     const Buffer x = testing::make_buffer(device, f32, {rows, cols}, values);
     const Buffer out = device.alloc(f32, {rows, cols}), one = device.alloc(f32, {1, cols});
@@ -121,7 +121,7 @@ TEST_P(SoftmaxTest, ThreadsAndRowsDoNotChangeBits) {
 }
 
 TEST_P(SoftmaxTest, DirectCapturedAndReplayedAgree) {
-  const Device device = cpu_device(GetParam());
+  const Device device = test_device(GetParam());
   Random random(5);
   const ops::SoftmaxArgs args{.x = random_buffer(device, f16, {50, 1031}, random),
                               .out = device.alloc(f16, {50, 1031})};
@@ -130,7 +130,7 @@ TEST_P(SoftmaxTest, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(SoftmaxErrors, EachRuleNamesItsParameter) {
-  const Device device = cpu_device();
+  const Device device = test_device();
   Stream stream(device);
   const ops::SoftmaxArgs good{.x = device.alloc(f32, {4, 8}), .out = device.alloc(f32, {4, 8})};
   const auto expect = [&](const std::vector<std::string>& fragments, auto&& change) {

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// attn_decode: a threadgroup of four simdgroups takes one part of the keys of one KV head, for up
+// to kHeads of its query heads, so that a key is read once for all of them. kLanes lanes share a
+// key: a lane holds two runs of eight of its elements. Every such set of lanes keeps a running
+// softmax over its own keys; sets, simdgroups and parts are joined at the end, in a fixed order.
+//   q, out [batch, heads, dim]   k, v [batch, kv heads, capacity, dim]   kv_len, ring_start [batch]
+//   part_values [batch, heads, splits, v_dim]   part_states [batch, heads, splits]: maximum and sum
+#include "kernels/attn_decode/gpu_args.h"
+#include "kernels/common/gpu_attn.h"
+
+KERNELS_BEGIN(attn_decode)
+
+enum { kSimds = 4, kMaxDim = 512 };
+
+// Visible positions [first, end), and how many of them make a part (splits.h).
+struct VisibleKeys {
+  uint first, end;
+  uint keys_each;
+};
+
+GPU_FN uint ceil_div(uint a, uint b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+GPU_FN VisibleKeys visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDecode& p) {
+  VisibleKeys keys;
+  keys.end = held.end;
+  keys.first = held.first;
+  if (p.window_size > 0) keys.first = max(keys.first, keys.end - min(p.window_size, keys.end));
+  const uint visible = keys.end - keys.first;
+  if (p.n_split > 0) {
+    keys.keys_each = max(1u, ceil_div(visible, p.n_split));
+  } else {
+    const uint even = ceil_div(ceil_div(visible, 64), 64) * 64;
+    keys.keys_each = max(visible > 2048 ? 512u : 256u, even);
+  }
+  return keys;
+}
+
+template <int kLanes, int kHeads, typename T>
+KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, ring_start),
+       OUT(uchar, out), OUT(float, part_values), OUT(float2, part_states),
+       PARAMS(GpuAttnDecode, p)) {
+  constexpr int kSets = 32 / kLanes;  // keys that a simdgroup works on at a time
+  SHARED(float, values, kSimds* kMaxDim);
+  SHARED(float2, states, kSimds);
+  const uint split = GROUP_ID.x % p.splits, tile = GROUP_ID.x / p.splits % p.tiles;
+  const uint kv_row = GROUP_ID.x / p.splits / p.tiles;  // sequence and KV head
+  const uint b = kv_row / p.num_kv_heads, kv_head = kv_row % p.num_kv_heads;
+  const uint group = p.num_heads / p.num_kv_heads;
+  const uint first_head = b * p.num_heads + kv_head * group + tile * kHeads;  // over the batch
+  const HeldKeys held =
+      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  const VisibleKeys keys = visible_keys(held, p);
+  const uint begin = keys.first + split * keys.keys_each;
+  const uint end = min(begin + keys.keys_each, keys.end);
+  if (begin >= end && p.splits > 1) return;
+  const uint lane = LANE % kLanes, set = SIMD_ID * kSets + LANE / kLanes;
+  const bool vectors = p.vectors != 0;
+
+  float query[kHeads][kRowElements];
+  RowSums sums[kHeads];
+  UNROLL for (int h = 0; h < kHeads; h++) {
+    const bool there = tile * kHeads + h < group;
+    load_query<kLanes>(q, ulong(first_head + h) * p.head_dim, p.query_type, there ? p.head_dim : 0,
+                       lane, vectors, query[h]);
+    clear(sums[h]);
+  }
+  for (uint base = begin; base < end; base += kSimds * kSets) {
+    const uint position = base + set;
+    const uint slot = (position + held.shift) % p.capacity;
+    const bool there = position < end && slot < held.num_valid;
+    const ulong row = ulong(kv_row) * p.capacity + slot;
+    float key[kRowElements], value[kRowElements];
+    load_elements<kLanes>(k + row * p.head_dim, there ? p.head_dim : 0, lane, vectors, key);
+    load_elements<kLanes>(v + row * p.v_dim, there ? p.v_dim : 0, lane, vectors, value);
+    UNROLL for (int h = 0; h < kHeads; h++) {
+      const float z = key_score<kLanes>(query[h], key, p.softmax_scale, p.logits_soft_cap);
+      fold(sums[h], there ? z : -INFINITY, value);
+    }
+  }
+
+  UNROLL for (int h = 0; h < kHeads; h++) {
+    join_sets<kLanes>(sums[h]);
+    UNROLL for (int j = 0; j < kRowElements; j++) {
+      const uint at = 8 * (j / 8 * kLanes + lane) + j % 8;
+      if (LANE < uint(kLanes) && at < p.v_dim) values[SIMD_ID * kMaxDim + at] = sums[h].values[j];
+    }
+    if (LANE == 0) states[SIMD_ID] = make_float2(sums[h].largest, sums[h].total);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // Joins the simdgroups.
+    float most = ATTN_FLOOR;
+    for (uint s = 0; s < kSimds; s++) most = max(most, states[s].x);
+    float factors[kSimds], denominator = 0.0f;
+    UNROLL for (int s = 0; s < kSimds; s++) {
+      factors[s] = exp(states[s].x - most);
+      denominator = fma(states[s].y, factors[s], denominator);
+    }
+    const ulong head = first_head + h;
+    if (tile * kHeads + h < group) {
+      for (uint at = THREAD_ID; at < p.v_dim; at += GROUP_SIZE) {
+        float element = 0.0f;
+        UNROLL for (int s = 0; s < kSimds; s++) {
+          element = fma(values[s * kMaxDim + at], factors[s], element);
+        }
+        if (p.splits > 1) {
+          part_values[(head * p.splits + split) * p.v_dim + at] = element;
+        } else {
+          store_output(out, head * p.v_dim + at, p.query_type,
+                       denominator == 0.0f ? 0.0f : element / denominator);
+        }
+      }
+      if (p.splits > 1 && THREAD_ID == 0) {
+        part_states[head * p.splits + split] = make_float2(most, denominator);
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}
+
+// One threadgroup per head joins the parts that hold keys.
+KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
+       IN(int, ring_start), OUT(uchar, out), PARAMS(GpuAttnDecode, p)) {
+  const ulong head = GROUP_ID.x;
+  const uint b = GROUP_ID.x / p.num_heads;
+  const HeldKeys held =
+      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  const VisibleKeys keys = visible_keys(held, p);
+  const uint live = min(ceil_div(keys.end - keys.first, keys.keys_each), p.splits);
+  const ulong part = head * p.splits;
+  float most = ATTN_FLOOR;
+  for (uint s = 0; s < live; s++) most = max(most, part_states[part + s].x);
+  float denominator = 0.0f;
+  for (uint s = 0; s < live; s++) {
+    const float2 state = part_states[part + s];
+    denominator = fma(exp(state.x - most), state.y, denominator);
+  }
+  for (uint at = THREAD_ID; at < p.v_dim; at += GROUP_SIZE) {
+    float element = 0.0f;
+    for (uint s = 0; s < live; s++) {
+      const float factor = exp(part_states[part + s].x - most);
+      element = fma(factor, part_values[(part + s) * p.v_dim + at], element);
+    }
+    store_output(out, head * p.v_dim + at, p.query_type,
+                 denominator == 0.0f ? 0.0f : element / denominator);
+  }
+}
+
+EXPORT(attn_decode_merge)
+INSTANTIATE(attn_decode_128_1_f32, attn_decode, 8, 1, float)
+INSTANTIATE(attn_decode_128_1_f16, attn_decode, 8, 1, half)
+INSTANTIATE(attn_decode_128_1_bf16, attn_decode, 8, 1, bfloat)
+INSTANTIATE(attn_decode_128_2_f32, attn_decode, 8, 2, float)
+INSTANTIATE(attn_decode_128_2_f16, attn_decode, 8, 2, half)
+INSTANTIATE(attn_decode_128_2_bf16, attn_decode, 8, 2, bfloat)
+INSTANTIATE(attn_decode_128_4_f32, attn_decode, 8, 4, float)
+INSTANTIATE(attn_decode_128_4_f16, attn_decode, 8, 4, half)
+INSTANTIATE(attn_decode_128_4_bf16, attn_decode, 8, 4, bfloat)
+INSTANTIATE(attn_decode_512_1_f32, attn_decode, 32, 1, float)
+INSTANTIATE(attn_decode_512_1_f16, attn_decode, 32, 1, half)
+INSTANTIATE(attn_decode_512_1_bf16, attn_decode, 32, 1, bfloat)
+INSTANTIATE(attn_decode_512_2_f32, attn_decode, 32, 2, float)
+INSTANTIATE(attn_decode_512_2_f16, attn_decode, 32, 2, half)
+INSTANTIATE(attn_decode_512_2_bf16, attn_decode, 32, 2, bfloat)
+INSTANTIATE(attn_decode_512_4_f32, attn_decode, 32, 4, float)
+INSTANTIATE(attn_decode_512_4_f16, attn_decode, 32, 4, half)
+INSTANTIATE(attn_decode_512_4_bf16, attn_decode, 32, 4, bfloat)
+
+KERNELS_END

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches the kernels of gpu.h on any GPU backend.
+#include "kernels/attn_decode/gpu_launch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/attn_decode/gpu_args.h"
+#include "kernels/attn_decode/splits.h"
+#include "kernels/common/gpu_launch.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr uint32_t kThreads = 128;  // four simdgroups, as in gpu.h
+
+GpuQueryType query_type(DType dtype) {
+  return dtype == DType::kF16 ? kGpuQueryF16 : dtype == DType::kBF16 ? kGpuQueryBF16 : kGpuQueryF32;
+}
+
+// Query heads that one threadgroup takes.
+int64_t heads_per_tile(const AttnDecodeParams& p) {
+  const int64_t group = p.num_heads / p.num_kv_heads;
+  return group >= 4 ? 4 : group >= 2 ? 2 : 1;
+}
+
+std::string kernel_of(const AttnDecodeParams& p) {
+  const std::string base =
+      std::max(p.head_dim, p.v_dim) <= 128 ? "attn_decode_128_" : "attn_decode_512_";
+  return kernel_name(base + std::to_string(heads_per_tile(p)), {p.kv_dtype});
+}
+
+GpuAttnDecode args_of(const AttnDecodeParams& p) {
+  const auto bytes = [](int64_t dim, DType dtype) {
+    return dim * static_cast<int64_t>(size_of(dtype));
+  };
+  return {.num_heads = static_cast<uint32_t>(p.num_heads),
+          .num_kv_heads = static_cast<uint32_t>(p.num_kv_heads),
+          .capacity = static_cast<uint32_t>(p.capacity),
+          // A window beyond the counters is none.
+          .window_size = p.window_size < kMaxGpuExtent ? static_cast<uint32_t>(p.window_size) : 0,
+          .head_dim = static_cast<uint32_t>(p.head_dim),
+          .v_dim = static_cast<uint32_t>(p.v_dim),
+          .n_split = static_cast<uint32_t>(p.n_split),
+          .splits = static_cast<uint32_t>(max_splits(p)),
+          .tiles = divide_up(p.num_heads / p.num_kv_heads, heads_per_tile(p)),
+          .query_type = query_type(p.q_dtype),
+          .ring_start = p.ring_start != nullptr,
+          .ring = p.ring,
+          .vectors = aligned_rows({p.q}, bytes(p.head_dim, p.q_dtype)) &&
+                     aligned_rows({p.k}, bytes(p.head_dim, p.kv_dtype)) &&
+                     aligned_rows({p.v}, bytes(p.v_dim, p.kv_dtype)),
+          .softmax_scale = p.softmax_scale,
+          .logits_soft_cap = p.logits_soft_cap};
+}
+
+}  // namespace
+
+std::optional<std::string_view> attn_decode_gpu_refuses(const AttnDecodeParams& p) {
+  return refuse_large({p.capacity, p.batch * p.num_heads * max_splits(p)});
+}
+
+void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Access access) {
+  const GpuAttnDecode args = args_of(p);
+  const size_t heads = static_cast<size_t>(p.batch * p.num_heads), parts = heads * args.splits;
+  const uint32_t groups =
+      static_cast<uint32_t>(p.batch * p.num_kv_heads) * args.tiles * args.splits;
+  backends::GpuStream& gpu = backends::gpu_stream(stream);
+  backends::GpuLaunch launch{
+      .op = "attn_decode", .kernel = kernel_of(p), .groups = {groups, 1, 1}, .threads = kThreads};
+  launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.ring_start);
+  if (args.splits == 1) {
+    launch.buffer(p.out).buffer(nullptr).buffer(nullptr).constants(args);
+    return gpu.launch(std::move(launch), std::move(access));
+  }
+  const Buffer values = stream.scratch(parts * static_cast<size_t>(p.v_dim) * sizeof(float));
+  const Buffer states = stream.scratch(parts * 2 * sizeof(float));
+  backends::Access split = access.inputs();
+  split.write(values);
+  split.write(states);
+  launch.buffer(nullptr).buffer(values.data()).buffer(states.data()).constants(args);
+  gpu.launch(std::move(launch), std::move(split));
+
+  access.read(values);
+  access.read(states);
+  launch = {.op = "attn_decode_merge",
+            .kernel = "attn_decode_merge",
+            .groups = {static_cast<uint32_t>(heads), 1, 1},
+            .threads = group_threads(p.v_dim, kThreads)};
+  launch.buffer(values.data()).buffer(states.data()).buffer(p.kv_len).buffer(p.ring_start);
+  launch.buffer(p.out).constants(args);
+  gpu.launch(std::move(launch), std::move(access));
+}
+
+}  // namespace mlxn::kernels

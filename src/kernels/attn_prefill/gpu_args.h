@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the GPU kernel of attn_prefill gets besides its buffers. Read by C++, CUDA and Metal.
+#pragma once
+#include "kernels/common/gpu_attn_args.h"
+
+// Elements from one sequence, head or position to the next.
+struct GpuStrides {
+  unsigned int batch, head, row;
+};
+
+struct GpuAttnPrefill {
+  GpuStrides q, k, v, out;
+  unsigned int num_heads;
+  unsigned int group;  // query heads per KV head
+  unsigned int q_len;
+  unsigned int tiles;  // simdgroups per head
+  unsigned int simds;  // simdgroups in all
+  unsigned int capacity;
+  unsigned int window_size;  // keys; 0: all
+  unsigned int head_dim;     // elements, a multiple of 8
+  unsigned int v_dim;        // elements, a multiple of 8
+  unsigned int query_type;   // a GpuQueryType: of q and out
+  unsigned int q_offset;     // 1: the operand is there; 0: the queries are the last positions
+  unsigned int ring_start;   // 1: the operand is there
+  unsigned int ring;         // slot = position mod capacity
+  unsigned int causal;
+  unsigned int vectors;  // 1: every row of every operand is aligned to 16 bytes
+  float softmax_scale;
+  float logits_soft_cap;  // 0: off
+};
+static_assert(sizeof(GpuAttnPrefill) == 116, "4-byte scalars only");

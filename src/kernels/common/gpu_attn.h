@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the attention kernels share: which keys a sequence holds and where (attn_keys.h), rows in
+// the registers of several lanes, and queries and outputs of a type that the launch names.
+#pragma once
+#include "kernels/common/gpu_attn_args.h"
+#include "kernels/common/gpu_rows.h"
+
+GPU_LIBRARY_BEGIN
+
+// Where the running maximum of a softmax starts: finite, so that exp(floor - floor) is 1 and
+// exp(-inf - floor) is 0.
+#define ATTN_FLOOR -1.7014117e38f
+
+// Positions [first, end) are held. Position a lies in slot (a + shift) mod capacity; only the slots
+// below num_valid hold keys.
+struct HeldKeys {
+  uint first, end;
+  uint num_valid;
+  uint shift;
+};
+
+// Values of a device buffer have not been checked, so they are clamped to the cache.
+GPU_FN HeldKeys held_keys(int kv_len, int ring_start, bool ring, uint capacity) {
+  const uint len = kv_len < 0 ? 0 : uint(kv_len);
+  HeldKeys keys;
+  keys.num_valid = min(len, capacity);
+  keys.end = ring ? len : keys.num_valid;
+  keys.first = keys.end - keys.num_valid;
+  keys.shift = !ring && ring_start >= 0 && uint(ring_start) < capacity ? uint(ring_start) : 0;
+  return keys;
+}
+
+// A row is spread over kLanes lanes: a lane holds elements 8 (run kLanes + lane) .. + 7, run 0
+// and 1.
+enum { kRowElements = 16 };
+
+template <int kLanes, typename T>
+GPU_FN void load_elements(DEVICE const T* row, uint dim, uint lane, bool vectors, THREAD float* v) {
+  UNROLL for (int run = 0; run < 2; run++) {
+    const uint at = 8 * (run * kLanes + lane);
+    if (at < dim) {
+      load_row<8>(row + at, 8, vectors, v + 8 * run);
+    } else {
+      UNROLL for (int j = 0; j < 8; j++) v[8 * run + j] = 0.0f;
+    }
+  }
+}
+
+// The same for a query row that starts at element `at` of q; `type` is a GpuQueryType.
+template <int kLanes>
+GPU_FN void load_query(DEVICE const uchar* q, ulong at, uint type, uint dim, uint lane,
+                       bool vectors, THREAD float* v) {
+  if (type == kGpuQueryF32) {
+    load_elements<kLanes>((DEVICE const float*)q + at, dim, lane, vectors, v);
+  } else if (type == kGpuQueryF16) {
+    load_elements<kLanes>((DEVICE const half*)q + at, dim, lane, vectors, v);
+  } else {
+    load_elements<kLanes>((DEVICE const bfloat*)q + at, dim, lane, vectors, v);
+  }
+}
+GPU_FN void store_output(DEVICE uchar* out, ulong at, uint type, float v) {
+  if (type == kGpuQueryF32) {
+    ((DEVICE float*)out)[at] = v;
+  } else if (type == kGpuQueryF16) {
+    ((DEVICE half*)out)[at] = half(v);
+  } else {
+    ((DEVICE bfloat*)out)[at] = bfloat(v);
+  }
+}
+
+// The score of a key: the lanes' parts of a dot product joined, scaled and capped.
+template <int kLanes>
+GPU_FN float key_score(THREAD const float* query, THREAD const float* key, float scale, float cap) {
+  float dot = 0.0f;
+  UNROLL for (int j = 0; j < kRowElements; j++) dot = fma(query[j], key[j], dot);
+  UNROLL for (int o = kLanes / 2; o > 0; o /= 2) dot = dot + simd_shuffle_xor(dot, o);
+  const float z = scale * dot;
+  return cap > 0.0f ? cap * tanh(z / cap) : z;
+}
+
+// A running softmax over values.
+struct RowSums {
+  float largest;
+  float total;
+  float values[kRowElements];
+};
+
+GPU_FN void clear(THREAD RowSums& sums) {
+  sums.largest = ATTN_FLOOR;
+  sums.total = 0.0f;
+  UNROLL for (int j = 0; j < kRowElements; j++) sums.values[j] = 0.0f;
+}
+GPU_FN void fold(THREAD RowSums& sums, float z, THREAD const float* value) {
+  const float next = max(sums.largest, z);
+  const float keep = exp(sums.largest - next), weight = exp(z - next);
+  sums.largest = next;
+  sums.total = fma(sums.total, keep, weight);
+  UNROLL for (int j = 0; j < kRowElements; j++) {
+    sums.values[j] = fma(weight, value[j], sums.values[j] * keep);
+  }
+}
+// Joins the sets of kLanes lanes of a simdgroup; every set then holds the whole.
+template <int kLanes>
+GPU_FN void join_sets(THREAD RowSums& sums) {
+  float most = sums.largest;
+  UNROLL for (int o = kLanes; o < 32; o *= 2) most = max(most, simd_shuffle_xor(most, o));
+  const float keep = exp(sums.largest - most);
+  sums.largest = most;
+  sums.total = sums.total * keep;
+  UNROLL for (int o = kLanes; o < 32; o *= 2) {
+    sums.total = sums.total + simd_shuffle_xor(sums.total, o);
+  }
+  UNROLL for (int j = 0; j < kRowElements; j++) {
+    float element = sums.values[j] * keep;
+    UNROLL for (int o = kLanes; o < 32; o *= 2) element = element + simd_shuffle_xor(element, o);
+    sums.values[j] = element;
+  }
+}
+
+GPU_LIBRARY_END

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// kv_append: a thread moves V elements of one row of K and of V into their slot, rounded to the
+// cache's type; rows of the same type are copied bit for bit.
+//   k, v [batch, n_src, heads, dim]   caches [batch, heads, capacity, dim] or
+//   [batch, capacity, heads, dim]     pos [batch]
+#include "kernels/common/gpu_rows.h"
+#include "kernels/kv_append/gpu_args.h"
+
+KERNELS_BEGIN(kv_append)
+
+// How elements go from `src` to `dst`.
+struct Convert {
+  template <int V, typename From, typename To>
+  static GPU_FN void move(DEVICE const From* src, DEVICE To* dst, uint left, bool vectors) {
+    float v[V];
+    load_row<V>(src, left, vectors, v);
+    store_row<V>(dst, left, vectors, v);
+  }
+};
+struct Copy {
+  template <int V, typename T, typename Same>
+  static GPU_FN void move(DEVICE const T* src, DEVICE Same* dst, uint left, bool vectors) {
+    if (vectors && left >= uint(V)) {
+      UNROLL for (int i = 0; i < V; i += 16 / sizeof(T)) copy16(src + i, dst + i);
+    } else {
+      for (uint j = 0; j < V && j < left; j++) dst[j] = src[j];
+    }
+  }
+};
+
+template <typename Move, typename From, typename To>
+KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), IN(int, pos),
+       PARAMS(GpuKvAppend, p)) {
+  constexpr int V = 8;
+  const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
+  if (piece >= p.pieces) return;
+  const uint at = piece % p.row_pieces * V, row = piece / p.row_pieces;
+  const uint head = row % p.num_kv_heads, token = row / p.num_kv_heads % p.n;
+  const uint b = row / p.num_kv_heads / p.n;
+
+  // A position that came from a device buffer has not been checked.
+  const long position = long(pos[b]) + p.pos_skip + token;
+  if (position < 0) return;
+  const uint slot = p.ring != 0 ? uint(position) % p.capacity : uint(position);
+  if (slot >= p.capacity) return;
+  const ulong from =
+      ((ulong(b) * p.n_src + p.src_offset + token) * p.num_kv_heads + head) * p.dim + at;
+  const ulong slots = p.token_major != 0 ? (ulong(b) * p.capacity + slot) * p.num_kv_heads + head
+                                         : (ulong(b) * p.num_kv_heads + head) * p.capacity + slot;
+  const ulong to = slots * p.dim + at;
+  Move::template move<V>(k + from, k_cache + to, p.dim - at, p.vectors != 0);
+  if (p.has_v != 0) Move::template move<V>(v + from, v_cache + to, p.dim - at, p.vectors != 0);
+}
+
+INSTANTIATE(kv_append_copy16, kv_append, Copy, ushort, ushort)
+INSTANTIATE(kv_append_copy32, kv_append, Copy, uint, uint)
+INSTANTIATE(kv_append_f32_f16, kv_append, Convert, float, half)
+INSTANTIATE(kv_append_f32_bf16, kv_append, Convert, float, bfloat)
+INSTANTIATE(kv_append_f16_f32, kv_append, Convert, half, float)
+INSTANTIATE(kv_append_f16_bf16, kv_append, Convert, half, bfloat)
+INSTANTIATE(kv_append_bf16_f32, kv_append, Convert, bfloat, float)
+INSTANTIATE(kv_append_bf16_f16, kv_append, Convert, bfloat, half)
+
+KERNELS_END

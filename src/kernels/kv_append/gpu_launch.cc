@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches the kernels of gpu.h on any GPU backend.
+#include "kernels/kv_append/gpu_launch.h"
+
+#include <utility>
+
+#include "kernels/common/gpu_launch.h"
+#include "kernels/kv_append/gpu_args.h"
+
+namespace mlxn::kernels {
+namespace {
+
+constexpr int64_t kElements = 8;  // of a work item
+
+int64_t piece_count(const KvAppendParams& p) {
+  return p.batch * p.n * p.num_kv_heads * divide_up(p.dim, kElements);
+}
+
+std::string kernel_of(const KvAppendParams& p) {
+  if (p.src_dtype != p.cache_dtype) return kernel_name("kv_append", {p.src_dtype, p.cache_dtype});
+  return size_of(p.src_dtype) == 2 ? "kv_append_copy16" : "kv_append_copy32";
+}
+
+}  // namespace
+
+std::optional<std::string_view> kv_append_gpu_refuses(const KvAppendParams& p) {
+  // Positions, too: pos + pos_skip + n stays below 2^32.
+  return refuse_large({piece_count(p), p.n_src, p.capacity, p.pos_skip + p.n});
+}
+
+void kv_append_gpu(StreamImpl& stream, const KvAppendParams& p, backends::Access access) {
+  constexpr uint32_t kThreads = 128;
+  const auto row_bytes = [&](DType dtype) { return p.dim * static_cast<int64_t>(size_of(dtype)); };
+  backends::GpuLaunch launch{.op = "kv_append",
+                             .kernel = kernel_of(p),
+                             .groups = {divide_up(piece_count(p), kThreads), 1, 1},
+                             .threads = kThreads};
+  launch.buffer(p.k).buffer(p.v).buffer(p.k_cache).buffer(p.v_cache).buffer(p.pos);
+  launch.constants(
+      GpuKvAppend{.pieces = static_cast<uint32_t>(piece_count(p)),
+                  .row_pieces = divide_up(p.dim, kElements),
+                  .n_src = static_cast<uint32_t>(p.n_src),
+                  .src_offset = static_cast<uint32_t>(p.src_offset),
+                  .n = static_cast<uint32_t>(p.n),
+                  .pos_skip = static_cast<uint32_t>(p.pos_skip),
+                  .num_kv_heads = static_cast<uint32_t>(p.num_kv_heads),
+                  .capacity = static_cast<uint32_t>(p.capacity),
+                  .dim = static_cast<uint32_t>(p.dim),
+                  .has_v = p.v != nullptr,
+                  .ring = p.ring,
+                  .token_major = p.token_major,
+                  .vectors = aligned_rows({p.k, p.v}, row_bytes(p.src_dtype)) &&
+                             aligned_rows({p.k_cache, p.v_cache}, row_bytes(p.cache_dtype))});
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
+}  // namespace mlxn::kernels

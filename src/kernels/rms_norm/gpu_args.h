@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the GPU kernel of rms_norm gets besides its buffers. Read by C++, CUDA and Metal.
+#pragma once
+
+struct GpuRmsNorm {
+  unsigned int dim;         // elements per row
+  unsigned int vectors;     // 1: every row of every operand is aligned to 16 bytes
+  unsigned int add_before;  // 1: the operand is there
+  unsigned int add_after;
+  unsigned int weight;
+  unsigned int sum;
+  float eps;
+  float weight_offset;
+  float scale;
+};
+static_assert(sizeof(GpuRmsNorm) == 36, "4-byte scalars only");

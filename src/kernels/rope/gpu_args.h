@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the GPU kernels of rope get besides their buffers. Read by C++, CUDA and Metal.
+#pragma once
+
+struct GpuRope {
+  unsigned int heads;
+  unsigned int head_dim;        // elements
+  unsigned int pairs;           // rotated pairs per head
+  unsigned int units;           // pairs of elements that a head is walked in, rotated or not
+  unsigned int half_dim;        // from the first to the second element of a pair; 0: interleaved
+  unsigned int heads_per_simd;  // heads of one token that one simdgroup takes, at most 32
+  unsigned int chunks;          // simdgroups per token
+  unsigned int simds;           // simdgroups in all
+  unsigned int vectors;         // 1: rows and their halves are aligned to 16 bytes
+  unsigned int weight;          // 1: the operand is there
+  float eps;
+  float weight_offset;
+};
+static_assert(sizeof(GpuRope) == 48, "4-byte scalars only");

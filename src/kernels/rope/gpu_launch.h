@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/rope/params.h"
+
+namespace mlxn::kernels {
+
+std::optional<std::string_view> rope_gpu_refuses(const RopeParams& p);
+void rope_gpu(StreamImpl& stream, const RopeParams& p, backends::Access access);
+
+}  // namespace mlxn::kernels
