@@ -23,8 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::vector<ChatMessage> messages = {
       {"system", "Be brief."}, {"user", "Hi \xff <b>"}, {"assistant", "Yes?\n"}, {"user", "2 + 2"}};
   fuzz::expect_typed(
-      {ErrorKind::kTemplate, ErrorKind::kInvalidArgument},
-      [&, &source = source, &tools = tools] {
+      {ErrorKind::kTemplate, ErrorKind::kInvalidArgument}, [&, &source = source, &tools = tools] {
         const Tokenizer tokenizer = Tokenizer::from_json(fuzz::kTokenizer, {}, source);
         ChatOptions options;
         options.now = 1'700'000'000;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // config.json, its quantization section included, and, behind a zero byte, generation_config.json.
+#include "checkpoint/config.h"
+
 #include <string>
 
-#include "checkpoint/config.h"
 #include "checkpoint/json.h"
 #include "checkpoint/quant_config.h"
 #include "mlxn/model_config.h"

@@ -21,6 +21,8 @@
 
 namespace mlxn::fuzz {
 
+inline constexpr size_t kMaxErrorBytes = 16'384;  // three fields of 1000 bytes as \xNN, and where
+
 inline void require(bool holds, const std::string& what) {
   if (!holds) throw std::logic_error("broken promise: " + what);
 }
@@ -34,8 +36,11 @@ void expect_typed(std::initializer_list<ErrorKind> kinds, Call call) {
     require(std::find(kinds.begin(), kinds.end(), error.kind()) != kinds.end(),
             "an error of a kind that this parser may give, not " + std::string(error.what()));
     require(!error.detail().where.empty(), "an error that says where");
-    require(std::string_view(error.what()).find('\n') == std::string_view::npos,
+    const std::string_view text = error.what();
+    require(std::none_of(text.begin(), text.end(),
+                         [](char c) { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; }),
             "an error of one line");
+    require(text.size() <= kMaxErrorBytes, "an error of a length that can be read");
   }
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A safetensors file: header, then its tensors as weights of every MLX mode.
+#include "checkpoint/safetensors.h"
+
 #include <cstdlib>
 #include <filesystem>
 #include <span>
@@ -8,7 +10,6 @@
 
 #include "checkpoint/json.h"
 #include "checkpoint/quant_config.h"
-#include "checkpoint/safetensors.h"
 #include "checkpoint/tensor_table.h"
 #include "mlxn/device.h"
 #include "tests/fuzz/harness.h"
@@ -21,8 +22,7 @@ namespace {
 class Directory {
  public:
   Directory() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "mlxn_fuzz_XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "mlxn_fuzz_XXXXXX").string();
     require(::mkdtemp(pattern.data()) != nullptr, "a temporary directory");
     path_ = pattern;
     std::filesystem::create_symlink(file.path(), path_ + "/model.safetensors");
@@ -54,8 +54,8 @@ std::vector<Mode> make_modes() {
            {R"({"quantization":{"mode":"mxfp8"}})", 4},
            {R"({"quantization":{"mode":"nvfp4"}})", 8},
            {R"({})", 1}}) {
-    modes.push_back({checkpoint::QuantConfig::read(checkpoint::Json::parse(text, "config.json")),
-                     codes});
+    modes.push_back(
+        {checkpoint::QuantConfig::read(checkpoint::Json::parse(text, "config.json")), codes});
   }
   return modes;
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // tokenizer.json and, behind a zero byte, tokenizer_config.json; then some text there and back.
+#include "mlxn/tokenizer.h"
+
 #include <simdjson.h>
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "mlxn/tokenizer.h"
 #include "tests/fuzz/harness.h"
 
 namespace mlxn::fuzz {

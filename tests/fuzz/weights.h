@@ -17,7 +17,8 @@
 
 namespace mlxn::fuzz {
 
-inline constexpr int64_t kMaxDecoded = 1 << 16;  // elements: a row is decoded for its decoder's sake
+inline constexpr int64_t kMaxDecoded = 1
+                                       << 16;  // elements: a row is decoded for its decoder's sake
 
 // One tensor as a weight of the shape that its own size says, with one row of blocks decoded.
 inline void load_one(const Device& device, const checkpoint::TensorTable& table,
