@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What developers and CI run besides scripts/test.sh: layering, formatting, forbidden calls, sanitizers.
+# What developers and CI run besides scripts/test.sh: layering, formatting, forbidden calls, sanitizers, fuzzing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,9 @@ git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
 cmake --preset asan
 cmake --build --preset asan
 ctest --preset asan --parallel "$(nproc)"
+
+# Every parser, 30 s each, two at a time.
+scripts/fuzz.sh
 
 # Threads: what runs concurrently.
 concurrent=(base_base_test backends_backends_test kernels_matmul_test kernels_matmul_expert_test

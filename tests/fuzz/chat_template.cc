@@ -18,6 +18,7 @@ constexpr const char* kTokenizer = R"({"model":{"type":"BPE","vocab":{"<bos>":0,
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mlxn;
+  const fuzz::Limits limits(size);
   constexpr size_t kMaxRendered = size_t{16} << 20;
   const auto [source, tools] = fuzz::split_input(data, size);
   const std::vector<ChatMessage> messages = {
@@ -31,5 +32,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         const std::string text = tokenizer.apply_chat_template(messages, options);
         fuzz::require(text.size() <= kMaxRendered, "a text within its limit");
       });
+  limits.check();
   return 0;
 }

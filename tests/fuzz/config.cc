@@ -31,6 +31,7 @@ void check_promises(const ModelConfig& config) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mlxn;
+  const fuzz::Limits limits(size);
   const auto [config_text, generation_text] = fuzz::split_input(data, size);
   fuzz::expect_typed({ErrorKind::kConfig, ErrorKind::kQuantConfig, ErrorKind::kUnsupportedDtype},
                      [&, &config_text = config_text, &generation_text = generation_text] {
@@ -47,5 +48,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                        }
                        fuzz::check_promises(checkpoint::config_from_json(config, generation));
                      });
+  limits.check();
   return 0;
 }

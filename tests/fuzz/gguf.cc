@@ -43,6 +43,7 @@ void use_model(const std::string& path) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mlxn;
+  const fuzz::Limits limits(size);
   static fuzz::MemoryFile file;
   const auto bytes = std::as_bytes(std::span(data, size));
   fuzz::expect_typed({ErrorKind::kGguf, ErrorKind::kConfig, ErrorKind::kUnsupportedDtype}, [&] {
@@ -50,5 +51,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     file.write(bytes);
     fuzz::use_model(file.path());
   });
+  limits.check();
   return 0;
 }

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <initializer_list>
 #include <span>
 #include <stdexcept>
@@ -19,6 +21,10 @@
 
 #include "mlxn/error.h"
 
+#ifdef MLXN_FUZZ
+#include <sanitizer/allocator_interface.h>
+#endif
+
 namespace mlxn::fuzz {
 
 inline constexpr size_t kMaxErrorBytes = 16'384;  // three fields of 1000 bytes as \xNN, and where
@@ -26,6 +32,54 @@ inline constexpr size_t kMaxErrorBytes = 16'384;  // three fields of 1000 bytes 
 inline void require(bool holds, const std::string& what) {
   if (!holds) throw std::logic_error("broken promise: " + what);
 }
+
+#ifdef MLXN_FUZZ
+// Bytes of the heap in use, all threads together, and their peak since the last input began.
+inline std::atomic<int64_t> live_bytes = 0;
+inline std::atomic<int64_t> peak_bytes = 0;
+
+inline void count_malloc(const volatile void*, size_t size) {
+  const int64_t live =
+      live_bytes.fetch_add(static_cast<int64_t>(size)) + static_cast<int64_t>(size);
+  if (live > peak_bytes.load()) peak_bytes.store(live);
+}
+
+inline void count_free(const volatile void* block) {
+  if (block == nullptr) return;
+  live_bytes.fetch_sub(
+      static_cast<int64_t>(__sanitizer_get_allocated_size(const_cast<const void*>(block))));
+}
+
+inline const int hooks = __sanitizer_install_malloc_and_free_hooks(count_malloc, count_free);
+#endif
+
+// What one input may take: a second of the processor, so that a busy machine changes nothing, and
+// 64 MiB of memory beyond its own size. Memory is counted in fuzzing builds only.
+class Limits {
+ public:
+  explicit Limits(size_t input_bytes) : input_bytes_(input_bytes), start_(std::clock()) {
+#ifdef MLXN_FUZZ
+    before_ = live_bytes.load();
+    peak_bytes.store(before_);
+#endif
+  }
+
+  void check() const {
+    require(std::clock() - start_ < CLOCKS_PER_SEC, "less than a second for an input");
+#ifdef MLXN_FUZZ
+    require(hooks != 0, "a count of the memory in use");
+    require(peak_bytes.load() - before_ <= kMaxBytes + static_cast<int64_t>(input_bytes_),
+            "less than 64 MiB beyond the input's size");
+#endif
+  }
+
+ private:
+  static constexpr int64_t kMaxBytes = int64_t{64} << 20;
+
+  size_t input_bytes_;
+  std::clock_t start_;
+  int64_t before_ = 0;
+};
 
 // Runs `call`, which ends normally or with an Error of one of these kinds that says where and what.
 template <typename Call>

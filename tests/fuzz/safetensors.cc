@@ -73,6 +73,7 @@ void use_tensors(const std::string& directory) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mlxn;
+  const fuzz::Limits limits(size);
   static fuzz::Directory directory;
   const auto bytes = std::as_bytes(std::span(data, size));
   fuzz::expect_typed({ErrorKind::kSafetensors}, [&] {
@@ -83,5 +84,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     directory.file.write(bytes);
     fuzz::use_tensors(directory.path());
   });
+  limits.check();
   return 0;
 }

@@ -34,6 +34,7 @@ void use(const Tokenizer& tokenizer, std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mlxn;
+  const fuzz::Limits limits(size);
   const auto [json, config] = fuzz::split_input(data, size);
   fuzz::expect_typed({ErrorKind::kTokenizer}, [&, &json = json, &config = config] {
     const Tokenizer tokenizer = Tokenizer::from_json(json, config);
@@ -43,5 +44,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::vector<int32_t> strange = {-1, 0, tokenizer.vocab_size(), 1 << 30};
     tokenizer.decode(strange);
   });
+  limits.check();
   return 0;
 }
