@@ -19,8 +19,9 @@ namespace {
 size_t live_bytes = 0;
 size_t peak_bytes = 0;
 
+// These tests need little: memory that is not there is no case of theirs.
 void* count_up(void* block) {
-  if (block == nullptr) throw std::bad_alloc();
+  if (block == nullptr) std::abort();
   live_bytes += malloc_usable_size(block);
   peak_bytes = std::max(peak_bytes, live_bytes);
   return block;
@@ -35,6 +36,12 @@ void count_down(void* block) {
 
 void* operator new(size_t size) { return count_up(std::malloc(size)); }
 void* operator new[](size_t size) { return count_up(std::malloc(size)); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return count_up(std::malloc(size));
+}
+void* operator new[](size_t size, const std::nothrow_t&) noexcept {
+  return count_up(std::malloc(size));
+}
 void operator delete(void* block) noexcept { count_down(block); }
 void operator delete[](void* block) noexcept { count_down(block); }
 void operator delete(void* block, size_t) noexcept { count_down(block); }
