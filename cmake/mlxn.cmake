@@ -2,7 +2,10 @@
 # Flags that every target of the project shares, and where tests and benchmarks are found.
 
 # g++ 12 reports overlapping copies inside std::string that cannot happen (GCC bug 105651).
-set(MLXN_WARNINGS -Wall -Wextra -Wno-restrict)
+set(MLXN_WARNINGS -Wall -Wextra)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND MLXN_WARNINGS -Wno-restrict)
+endif()
 if(MLXN_WERROR)
   list(APPEND MLXN_WARNINGS -Werror)
 endif()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What developers and CI run besides scripts/test.sh: layering, formatting, forbidden calls, GPU kernels under
-# strict address spaces, sanitizers.
+# strict address spaces, sanitizers, fuzzing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +18,9 @@ scripts/metal_check/cases
 cmake --preset asan
 cmake --build --preset asan
 ctest --preset asan --parallel "$(nproc)"
+
+# Every parser, 30 s each, two at a time.
+scripts/fuzz.sh
 
 # Threads: what runs concurrently.
 concurrent=(base_base_test backends_backends_test kernels_matmul_test kernels_matmul_expert_test

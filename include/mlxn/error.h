@@ -42,7 +42,8 @@ struct ErrorDetail {
 class MLXN_API Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message);
-  // Text, one line whatever the fields hold: "where: parameter: found X, required Y".
+  // Text: "where: parameter: found X, required Y", in one line: control characters and bytes that
+  // are not UTF-8 are shown as \xNN, long fields are cut. detail() keeps them as they are.
   Error(ErrorKind kind, ErrorDetail detail);
 
   ErrorKind kind() const { return kind_; }

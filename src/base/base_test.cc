@@ -89,6 +89,21 @@ TEST(ErrorText, HoldsEveryField) {
   EXPECT_TRUE(Error(ErrorKind::kCommandBuffer, "lost").is_transient());
 }
 
+TEST(ErrorText, IsOneLineOfTextWhateverTheFieldsHold) {
+  const Error error(ErrorKind::kGguf,
+                    ErrorDetail{"f.gguf", "a\nb\x1b[2J",
+                                "\x7f\xc2\x9b\xff caf\xc3\xa9 \xf0\x9f\xa6\x8a", "\xe3\x81"});
+  EXPECT_STREQ(error.what(),
+               "f.gguf: a\\x0ab\\x1b[2J: found \\x7f\\xc2\\x9b\\xff caf\xc3\xa9 \xf0\x9f\xa6\x8a, "
+               "required \\xe3\\x81");
+  EXPECT_EQ(error.detail().parameter, "a\nb\x1b[2J");
+  // Overlong forms, surrogates and numbers beyond Unicode are no characters.
+  EXPECT_STREQ(Error(ErrorKind::kIo, "\xc0\x8a\xed\xa0\x80\xf4\x90\x80\x80").what(),
+               "\\xc0\\x8a\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80");
+  const Error long_one(ErrorKind::kIo, ErrorDetail{"f", std::string(5000, 'x'), "", "y"});
+  EXPECT_EQ(std::string(long_one.what()), "f: " + std::string(1000, 'x') + "...: required y");
+}
+
 TEST(MappedFile, ReadsAndReportsFailures) {
   const std::string path = ::testing::TempDir() + "mlxn_mapped_file_test";
   std::ofstream(path) << "hello";

@@ -6,9 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
 #include <optional>
-#include <ranges>
 
 #include "base/checked.h"
 #include "checkpoint/fail.h"
@@ -26,12 +24,14 @@ constexpr const char* kFloatTypes = "F32, F16 or BF16";
 
 // "F32, F16, BF16, Q4_0, ...", by type id.
 std::string gguf_type_list() {
-  std::map<int, std::string> names;
+  std::vector<uint32_t> ids;
   for (const quant::FormatTraits& traits : quant::formats()) {
-    if (traits.gguf_type < 0) continue;
-    names[traits.gguf_type] = gguf_type_name(static_cast<uint32_t>(traits.gguf_type));
+    if (traits.gguf_type >= 0) ids.push_back(static_cast<uint32_t>(traits.gguf_type));
   }
-  return fmt::format("{}", fmt::join(std::views::values(names), ", "));
+  std::sort(ids.begin(), ids.end());
+  std::vector<std::string> names;
+  for (const uint32_t id : ids) names.push_back(gguf_type_name(id));
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 [[noreturn]] void reject(const TensorTable& table, const StoredTensor& tensor,

@@ -35,6 +35,14 @@ Value variable_value(Heap& heap, const std::string& name, const std::string& jso
   }
 }
 
+tokenizer::jinja::Budget budget_for(std::span<const ChatMessage> messages,
+                                    const ChatOptions& options) {
+  size_t bytes = 0;
+  for (const ChatMessage& message : messages) bytes += message.role.size() + message.content.size();
+  for (const auto& [name, json] : options.variables) bytes += json.size();
+  return tokenizer::jinja::Budget::for_input(messages.size(), bytes);
+}
+
 // "tool_use" if there are tools and such a template, else "default", else the only one.
 const std::string& choose_template(const Tokenizer::Impl& impl, bool has_tools) {
   const auto& templates = impl.chat_templates;
@@ -52,7 +60,7 @@ const std::string& choose_template(const Tokenizer::Impl& impl, bool has_tools) 
 
 std::string Tokenizer::apply_chat_template(std::span<const ChatMessage> messages,
                                            const ChatOptions& options) const try {
-  Heap heap;
+  Heap heap(budget_for(messages, options));
   tokenizer::jinja::Interpreter interpreter(heap, options.now);
   for (const auto& [name, text] : impl_->special_variables) {
     interpreter.define(name, heap.string(text));

@@ -20,6 +20,7 @@ std::string text_of(Interpreter& in, const Value& value, std::string_view what) 
   if (!value.is(Type::kString)) {
     in.fail(fmt::format("{} must be a string, not {}", what, type_name(value)));
   }
+  in.heap().scan(value);
   return *value.string;
 }
 
@@ -200,7 +201,7 @@ Value Interpreter::eval_concat(const Expr& expr) {
   std::string text;
   for (const Expr* part : expr.args) {
     text += to_text(heap_, eval(*part));
-    if (text.size() > kMaxText) fail("a text is longer than 16 MiB");
+    heap_.check_text(text.size());
   }
   return heap_.string(std::move(text));
 }

@@ -49,7 +49,7 @@ void Interpreter::fail(std::string_view message) const { jinja::fail(heap_.line,
 std::string Interpreter::run(const Template& source) { return capture(source.body); }
 
 void Interpreter::print(std::string_view text) {
-  if (out_->size() + text.size() > kMaxText) fail("the result is longer than 16 MiB");
+  heap_.check_text(out_->size() + text.size());
   heap_.charge(text.size());
   out_->append(text);
 }

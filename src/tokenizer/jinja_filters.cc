@@ -25,14 +25,18 @@ std::string indent(Interpreter& in, const std::string& text, const Args& args) {
     }
   }
   const bool blank = flag(args, 2, "blank");
+  const std::string source = text + "\n";
+  const Parts lines = split_lines(source);
+  if (!lines) in.fail(fmt::format("a text of more than {} lines", kMaxParts));
+  in.heap().step(lines->size());
   std::string out;
   if (flag(args, 1, "first")) out = space;
-  const std::vector<std::string> lines = split_lines(text + "\n");
-  for (size_t i = 0; i < lines.size(); ++i) {
+  for (size_t i = 0; i < lines->size(); ++i) {
+    const std::string_view line = (*lines)[i];
     if (i > 0) out += '\n';
-    if (i > 0 && (blank || !lines[i].empty())) out += space;
-    out += lines[i];
-    if (out.size() > kMaxText) in.fail("a text is longer than 16 MiB");
+    if (i > 0 && (blank || !line.empty())) out += space;
+    out += line;
+    in.heap().check_text(out.size());
   }
   return out;
 }
@@ -140,9 +144,10 @@ Value round_filter(Interpreter& in, const Value& target, const Args& args) {
   in.fail("unknown rounding method '" + how + "'");
 }
 
-std::string escape_html(const std::string& text) {
+std::string escape_html(const Heap& heap, const std::string& text) {
   std::string out;
   for (const char c : text) {
+    heap.check_text(out.size());
     switch (c) {
       case '&':
         out += "&amp;";
@@ -179,6 +184,7 @@ Value replace_filter(Interpreter& in, const std::string& text, const Args& args)
   if (!from || !to) in.fail("replace takes two texts");
   const std::string old = to_text(in.heap(), *from);
   if (old.empty()) in.fail("replace of an empty text is not supported");
+  in.heap().check_part(old.size());
   const int64_t count = limit && !limit->is(Type::kNone) ? int_of(in, *limit, "count") : -1;
   const auto result = replace(text, old, to_text(in.heap(), *to), count, kMaxText);
   if (!result) in.fail("a text is longer than 16 MiB");
@@ -193,12 +199,13 @@ std::optional<std::string> text_filter(Interpreter& in, std::string_view name,
   if (name == "title") return title_filter(text);
   if (name == "capitalize") return capitalize(text);
   if (name == "indent") return indent(in, text, args);
-  if (name == "escape" || name == "e") return escape_html(text);
+  if (name == "escape" || name == "e") return escape_html(in.heap(), text);
   if (name != "trim") return std::nullopt;
   const auto chars = args.get(0, "chars");
   if (!chars || chars->is(Type::kNone)) return std::string(strip(text, std::nullopt, true, true));
-  in.heap().step(chars->is(Type::kString) ? chars->string->size() : 0);
-  return std::string(strip(text, text_of(in, *chars, "chars"), true, true));
+  const std::string set = text_of(in, *chars, "chars");
+  in.heap().scan(text.size() * set.size());
+  return std::string(strip(text, set, true, true));
 }
 
 }  // namespace
@@ -217,6 +224,7 @@ std::optional<Value> scalar_filter(Interpreter& in, std::string_view name, const
     return missing ? args.get(0, "default_value").value_or(heap.string("")) : target;
   }
   if (name == "tojson") return heap.string(to_json(heap, target, json_style(in, args)));
+  if (name == "int" || name == "float") heap.scan(target);
   if (name == "int") return int_filter(in, target, args);
   if (name == "float") return float_filter(target, args);
   if (name == "round") return round_filter(in, target, args);
@@ -227,7 +235,6 @@ std::optional<Value> scalar_filter(Interpreter& in, std::string_view name, const
   for (const std::string_view known : kTextFilters) {
     if (name != known) continue;
     const std::string text = to_text(heap, target);
-    heap.step(text.size() / 64);
     if (name == "replace") return replace_filter(in, text, args);
     return heap.string(*text_filter(in, name, text, args));
   }

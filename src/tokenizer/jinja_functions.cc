@@ -61,6 +61,7 @@ std::string format_time(Interpreter& in, const std::string& format) {
   const std::tm parts = time_of(in.now());
   std::string out;
   for (size_t i = 0; i < format.size(); ++i) {
+    if (i % 64 == 0 || format[i] == '%') in.heap().step();
     if (format[i] != '%' || i + 1 == format.size()) {
       out += format[i];
       continue;
@@ -73,7 +74,7 @@ std::string format_time(Interpreter& in, const std::string& format) {
     }
     char buffer[128];
     out.append(buffer, std::strftime(buffer, sizeof(buffer), one.c_str(), &parts));
-    if (out.size() > kMaxText) in.fail("a text is longer than 16 MiB");
+    in.heap().check_text(out.size());
   }
   return out;
 }

@@ -3,12 +3,18 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "tokenizer/jinja_ast.h"
 #include "tokenizer/utf8.h"
 
 namespace mlxn::tokenizer::jinja {
 namespace {
+
+// Each token may become a node of the tree, of some 200 bytes. Published templates have a few
+// thousand.
+constexpr size_t kMaxTokens = 100'000;
+constexpr size_t kMaxName = 1024;  // bytes; names are compared again and again
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name_start(char c) {
@@ -37,11 +43,18 @@ class Lexer {
 
   std::vector<Token> run() {
     while (pos_ < source_.size()) next_tag();
-    tokens_.push_back({TokenKind::kEnd, line_, ""});
+    add({TokenKind::kEnd, line_, ""});
     return std::move(tokens_);
   }
 
  private:
+  void add(Token token) {
+    if (tokens_.size() == kMaxTokens) {
+      fail(line_, "a template of more than " + std::to_string(kMaxTokens) + " tokens");
+    }
+    tokens_.push_back(std::move(token));
+  }
+
   std::string_view rest() const { return std::string_view(source_).substr(pos_); }
 
   void advance(size_t count) {
@@ -79,7 +92,7 @@ class Lexer {
         text = text.substr(0, start);
       }
     }
-    if (!text.empty()) tokens_.push_back({TokenKind::kData, line_, std::string(text)});
+    if (!text.empty()) add({TokenKind::kData, line_, std::string(text)});
   }
 
   void next_tag() {
@@ -87,7 +100,7 @@ class Lexer {
     while (true) {
       hit = source_.find('{', hit);
       if (hit == std::string::npos || hit + 1 >= source_.size()) {
-        tokens_.push_back({TokenKind::kData, line_, std::string(rest())});
+        add({TokenKind::kData, line_, std::string(rest())});
         pos_ = source_.size();
         return;
       }
@@ -162,14 +175,14 @@ class Lexer {
 
   void tag(bool is_print) {
     const int begin = line_;
-    tokens_.push_back({is_print ? TokenKind::kPrintBegin : TokenKind::kBlockBegin, line_, ""});
+    add({is_print ? TokenKind::kPrintBegin : TokenKind::kBlockBegin, line_, ""});
     std::string open;  // brackets not closed yet
     while (true) {
       advance(space_length(pos_));
       if (pos_ >= source_.size()) fail(begin, "a tag is not closed");
       if (open.empty()) {
         if (const size_t length = end_length(pos_, is_print ? '}' : '%', !is_print)) {
-          tokens_.push_back({is_print ? TokenKind::kPrintEnd : TokenKind::kBlockEnd, line_, ""});
+          add({is_print ? TokenKind::kPrintEnd : TokenKind::kBlockEnd, line_, ""});
           advance(length);
           return;
         }
@@ -180,6 +193,8 @@ class Lexer {
       } else if (is_name_start(c)) {
         size_t end = pos_;
         while (end < source_.size() && is_name_char(source_[end])) ++end;
+        if (end - pos_ > kMaxName)
+          fail(line_, "a name of " + std::to_string(end - pos_) + " bytes");
         push(TokenKind::kName, end - pos_);
       } else if (c == '"' || c == '\'') {
         string(c);
@@ -190,7 +205,7 @@ class Lexer {
   }
 
   void push(TokenKind kind, size_t length) {
-    tokens_.push_back({kind, line_, source_.substr(pos_, length)});
+    add({kind, line_, source_.substr(pos_, length)});
     advance(length);
   }
 
@@ -236,7 +251,7 @@ class Lexer {
     }
     std::string text = source_.substr(pos_, end - pos_);
     std::erase(text, '_');
-    tokens_.push_back({is_float ? TokenKind::kFloat : TokenKind::kInt, line_, text});
+    add({is_float ? TokenKind::kFloat : TokenKind::kInt, line_, text});
     advance(end - pos_);
   }
 
@@ -256,7 +271,7 @@ class Lexer {
       escape(i, text);
     }
     advance(i - pos_);
-    tokens_.push_back({TokenKind::kString, line, std::move(text)});
+    add({TokenKind::kString, line, std::move(text)});
   }
 
   // The escapes of Python; `i` is behind the backslash.

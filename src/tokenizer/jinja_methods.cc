@@ -28,11 +28,13 @@ bool is_in(const std::array<std::string_view, N>& names, std::string_view name) 
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-Value list_of(Heap& heap, const std::vector<std::string>& parts) {
+Value list_of(Interpreter& in, const Parts& parts) {
+  if (!parts) in.fail(fmt::format("a text of more than {} parts", kMaxParts));
+  Heap& heap = in.heap();
+  heap.step(parts->size());
   std::vector<Value> items;
-  items.reserve(parts.size());
-  for (const std::string& part : parts) items.push_back(heap.string(part));
-  heap.step(items.size());
+  items.reserve(parts->size());
+  for (const std::string_view part : *parts) items.push_back(heap.string(std::string(part)));
   return heap.list(std::move(items));
 }
 
@@ -56,16 +58,21 @@ Value required(Interpreter& in, const Args& args, size_t index, std::string_view
   return *value;
 }
 
+std::string separator_of(Interpreter& in, std::string text) {
+  if (text.empty()) in.fail("an empty separator");
+  in.heap().check_part(text.size());
+  return text;
+}
+
 Value split_method(Interpreter& in, const std::string& text, const Args& args, bool from_right) {
   const auto separator = optional_text(in, args, 0, "sep");
   const auto limit = args.get(1, "maxsplit");
   const int64_t count = limit ? int_of(in, *limit, "maxsplit") : -1;
   if (separator) {
-    if (separator->empty()) in.fail("an empty separator");
-    return list_of(in.heap(), split_at(text, *separator, count, from_right));
+    return list_of(in, split_at(text, separator_of(in, *separator), count, from_right));
   }
   if (from_right && count >= 0) in.fail("rsplit at white space with a limit is not supported");
-  return list_of(in.heap(), split_space(text, count));
+  return list_of(in, split_space(text, count));
 }
 
 bool affix_method(Interpreter& in, const std::string& text, const Args& args, bool at_start) {
@@ -86,7 +93,7 @@ Value position(const std::string& text, size_t byte) {
 
 Value partition(Heap& heap, const std::string& text, const std::string& separator,
                 bool from_right) {
-  const size_t hit = from_right ? text.rfind(separator) : text.find(separator);
+  const size_t hit = from_right ? find_last_text(text, separator) : find_text(text, separator);
   if (hit == std::string::npos) {
     if (from_right) return heap.tuple({heap.string(""), heap.string(""), heap.string(text)});
     return heap.tuple({heap.string(text), heap.string(""), heap.string("")});
@@ -98,8 +105,8 @@ Value partition(Heap& heap, const std::string& text, const std::string& separato
 int64_t count_of(const std::string& text, const std::string& part) {
   if (part.empty()) return static_cast<int64_t>(count_chars(text)) + 1;
   int64_t count = 0;
-  for (size_t hit = text.find(part); hit != std::string::npos;
-       hit = text.find(part, hit + part.size())) {
+  for (size_t hit = find_text(text, part); hit != std::string::npos;
+       hit = find_text(text, part, hit + part.size())) {
     ++count;
   }
   return count;
@@ -112,9 +119,14 @@ std::string join_texts(Interpreter& in, const std::string& separator, const Valu
     if (!first) out += separator;
     first = false;
     out += text_of(in, item, "a joined item");
-    if (out.size() > kMaxText) in.fail("a text is longer than 16 MiB");
+    in.heap().check_text(out.size());
   }
   return out;
+}
+
+// Each character that is taken off was looked for among `chars`.
+void scan_set(Heap& heap, const std::string& text, const std::string& chars) {
+  heap.scan(text.size() * chars.size());
 }
 
 std::optional<Value> string_to_string(Interpreter& in, const std::string& text,
@@ -122,7 +134,7 @@ std::optional<Value> string_to_string(Interpreter& in, const std::string& text,
   Heap& heap = in.heap();
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     const auto chars = optional_text(in, args, 0, "chars");
-    if (chars) heap.step(chars->size());
+    if (chars) scan_set(heap, text, *chars);
     return heap.string(std::string(strip(text, chars, name != "rstrip", name != "lstrip")));
   }
   if (name == "upper") return heap.string(to_upper(text));
@@ -134,6 +146,7 @@ std::optional<Value> string_to_string(Interpreter& in, const std::string& text,
     const auto limit = args.get(2, "count");
     const std::string from = required_text(in, args, 0, "old");
     if (from.empty()) in.fail("replace of an empty text is not supported");
+    heap.check_part(from.size());
     const auto result = replace(text, from, required_text(in, args, 1, "new"),
                                 limit ? int_of(in, *limit, "count") : -1, kMaxText);
     if (!result) in.fail("a text is longer than 16 MiB");
@@ -153,10 +166,10 @@ std::optional<Value> string_to_string(Interpreter& in, const std::string& text,
 
 Value string_method(Interpreter& in, const std::string& text, std::string_view name,
                     const Args& args) {
-  in.heap().step(text.size() / 64);
+  in.heap().scan(text.size());
   if (const auto result = string_to_string(in, text, name, args)) return *result;
   if (name == "split" || name == "rsplit") return split_method(in, text, args, name == "rsplit");
-  if (name == "splitlines") return list_of(in.heap(), split_lines(text));
+  if (name == "splitlines") return list_of(in, split_lines(text));
   if (name == "startswith") return make_bool(affix_method(in, text, args, true));
   if (name == "endswith") return make_bool(affix_method(in, text, args, false));
   if (name == "isdigit" || name == "isdecimal" || name == "isnumeric") {
@@ -167,16 +180,19 @@ Value string_method(Interpreter& in, const std::string& text, std::string_view n
   if (name == "isspace") return make_bool(all_in(text, CharClass::kSpace));
   if (name == "isupper" || name == "islower") return make_bool(is_case(text, name == "isupper"));
   const std::string part = required_text(in, args, 0, "sub");
+  in.heap().check_part(part.size());
   if (args.positional.size() > 1) in.fail(fmt::format("{} with bounds is not supported", name));
-  if (name == "find") return position(text, text.find(part));
-  if (name == "rfind") return position(text, text.rfind(part));
+  if (name == "find") return position(text, find_text(text, part));
+  if (name == "rfind") {
+    return position(text, find_last_text(text, part));
+  }
   if (name == "count") return make_int(count_of(text, part));
   if (name == "index") {
-    if (text.find(part) == std::string::npos) in.fail("index: the text is not there");
-    return position(text, text.find(part));
+    const size_t hit = find_text(text, part);
+    if (hit == std::string::npos) in.fail("index: the text is not there");
+    return position(text, hit);
   }
-  if (part.empty()) in.fail("an empty separator");
-  return partition(in.heap(), text, part, name == "rpartition");
+  return partition(in.heap(), text, separator_of(in, part), name == "rpartition");
 }
 
 Value dict_method(Interpreter& in, const Value& self, std::string_view name, const Args& args) {
@@ -189,8 +205,9 @@ Value dict_method(Interpreter& in, const Value& self, std::string_view name, con
   if (name == "update") {
     if (const auto other = args.get(0, "")) {
       if (!other->is(Type::kDict)) in.fail("update needs a dict");
-      const Dict copy = *other->dict;
-      for (const auto& [key, value] : copy.entries) heap.set(dict, key, value);
+      heap.charge(other->dict->entries.size() * sizeof(other->dict->entries[0]));
+      const auto copy = other->dict->entries;  // the dict may be updated with itself
+      for (const auto& [key, value] : copy) heap.set(dict, key, value);
     }
     for (const auto& [key, value] : args.named) {
       heap.set(dict, heap.string(std::string(key)), value);
@@ -203,6 +220,7 @@ Value dict_method(Interpreter& in, const Value& self, std::string_view name, con
     for (const auto& [key, value] : dict.entries) heap.set(*copy.dict, key, value);
     return copy;
   }
+  heap.charge(2 * dict.entries.size() * sizeof(Value));
   std::vector<Value> items;
   for (const auto& [key, value] : dict.entries) {
     items.push_back(name == "items" ? heap.tuple({key, value}) : name == "keys" ? key : value);

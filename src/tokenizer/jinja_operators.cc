@@ -84,19 +84,34 @@ Value repeat(Interpreter& in, const Value& value, int64_t count) {
   return value.is(Type::kList) ? heap.list(std::move(items)) : heap.tuple(std::move(items));
 }
 
-// Byte offsets of the characters of a text, and its end.
-std::vector<size_t> char_offsets(const std::string& text) {
-  std::vector<size_t> offsets;
+// Byte offsets of the characters of a text, and its end. Texts are at most 16 MiB.
+std::vector<uint32_t> char_offsets(Heap& heap, const std::string& text) {
+  const size_t count = count_chars(text) + 1;
+  heap.charge(count * sizeof(uint32_t));
+  std::vector<uint32_t> offsets;
+  offsets.reserve(count);
   for (size_t pos = 0; pos < text.size(); pos += utf8_step(text, pos).length) {
-    offsets.push_back(pos);
+    offsets.push_back(static_cast<uint32_t>(pos));
   }
-  offsets.push_back(text.size());
+  offsets.push_back(static_cast<uint32_t>(text.size()));
   return offsets;
 }
 
-// The indices that a slice takes from `size` items.
-std::vector<size_t> slice_indices(Interpreter& in, int64_t size, const Value& start,
-                                  const Value& stop, const Value& step) {
+// The indices that a slice takes from `size` items: begin, begin + stride, ... before `end`.
+struct Indices {
+  int64_t begin;
+  int64_t end;
+  int64_t stride;
+
+  int64_t count() const {
+    const int64_t distance = stride > 0 ? end - begin : begin - end;
+    const int64_t size = stride > 0 ? stride : -stride;
+    return distance <= 0 ? 0 : (distance - 1) / size + 1;
+  }
+};
+
+Indices slice_indices(Interpreter& in, int64_t size, const Value& start, const Value& stop,
+                      const Value& step) {
   const int64_t stride = step.is(Type::kNone) ? 1 : int_of(in, step, "a slice step");
   if (stride == 0) in.fail("a slice step of zero");
   const int64_t low = stride < 0 ? -1 : 0;
@@ -108,13 +123,30 @@ std::vector<size_t> slice_indices(Interpreter& in, int64_t size, const Value& st
   };
   const int64_t begin = bound(start, stride < 0 ? high : low);
   const int64_t end = bound(stop, stride < 0 ? low : high);
-  std::vector<size_t> indices;
   // |stride| > size takes one item at most, and must not overflow the index.
-  const int64_t safe = std::clamp(stride, -size - 1, size + 1);
-  for (int64_t i = begin; safe < 0 ? i > end : i < end; i += safe) {
-    indices.push_back(static_cast<size_t>(i));
+  return {begin, end, std::clamp(stride, -size - 1, size + 1)};
+}
+
+// Byte offset of the character `count` characters behind `pos`.
+size_t skip_chars(const std::string& text, size_t pos, int64_t count) {
+  for (; count > 0; --count) pos += utf8_step(text, pos).length;
+  return pos;
+}
+
+std::string slice_text(Heap& heap, const std::string& text, const Indices& indices) {
+  const int64_t count = indices.count();
+  if (count == 0) return {};
+  if (indices.stride == 1 || count == 1) {
+    const size_t begin = skip_chars(text, 0, indices.begin);
+    return text.substr(begin, skip_chars(text, begin, count) - begin);
   }
-  return indices;
+  const std::vector<uint32_t> offsets = char_offsets(heap, text);
+  std::string out;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto at = static_cast<size_t>(indices.begin + i * indices.stride);
+    out.append(text, offsets[at], offsets[at + 1] - offsets[at]);
+  }
+  return out;
 }
 
 }  // namespace
@@ -128,7 +160,7 @@ Value arithmetic(Interpreter& in, std::string_view op, const Value& a, const Val
     return int_arithmetic(in, op, a.as_int(), b.as_int());
   }
   if (op == "+" && a.is(Type::kString) && b.is(Type::kString)) {
-    if (a.string->size() + b.string->size() > kMaxText) in.fail("a text is longer than 16 MiB");
+    heap.check_text(a.string->size() + b.string->size());
     return heap.string(*a.string + *b.string);
   }
   if (op == "+" && a.is_sequence() && a.type == b.type) {
@@ -154,24 +186,23 @@ Value slice(Interpreter& in, const Value& target, const Value& start, const Valu
             const Value& step) {
   Heap& heap = in.heap();
   if (target.is_sequence()) {
-    std::vector<Value> items;
     const auto size = static_cast<int64_t>(target.list->items.size());
-    for (const size_t i : slice_indices(in, size, start, stop, step)) {
-      items.push_back(target.list->items[i]);
+    const Indices indices = slice_indices(in, size, start, stop, step);
+    const int64_t count = indices.count();
+    heap.step(static_cast<uint64_t>(count));
+    std::vector<Value> items;
+    items.reserve(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) {
+      items.push_back(target.list->items[static_cast<size_t>(indices.begin + i * indices.stride)]);
     }
-    heap.step(items.size());
     return target.is(Type::kList) ? heap.list(std::move(items)) : heap.tuple(std::move(items));
   }
   if (!target.is(Type::kString)) in.fail(fmt::format("a slice of {}", type_name(target)));
   const std::string& text = *target.string;
-  heap.step(text.size() / 16);
-  const std::vector<size_t> offsets = char_offsets(text);
-  std::string out;
-  const auto size = static_cast<int64_t>(offsets.size()) - 1;
-  for (const size_t i : slice_indices(in, size, start, stop, step)) {
-    out.append(text, offsets[i], offsets[i + 1] - offsets[i]);
-  }
-  return heap.string(std::move(out));
+  heap.scan(2 * text.size());
+  const auto size = static_cast<int64_t>(count_chars(text));
+  const Indices indices = slice_indices(in, size, start, stop, step);
+  return heap.string(slice_text(heap, text, indices));
 }
 
 }  // namespace mlxn::tokenizer::jinja

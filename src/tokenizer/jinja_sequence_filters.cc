@@ -12,7 +12,11 @@ namespace {
 
 // item.a.b for "a.b"; whole numbers index.
 Value get_path(Interpreter& in, Value item, const std::string& path) {
-  for (const std::string& part : split_at(path, ".", -1, false)) {
+  const Parts parts = split_at(path, ".", -1, false);
+  if (!parts) in.fail("an attribute of too many parts");
+  in.heap().step(parts->size());
+  for (const std::string_view view : *parts) {
+    const std::string part(view);
     const bool number = all_in(part, CharClass::kDigit) && part.size() < 10;
     item = in.get_item(item, number ? make_int(std::stoll(part)) : in.heap().string(part));
   }
@@ -110,7 +114,7 @@ Value join_filter(Interpreter& in, const Value& target, const Args& args) {
     if (!first) out += between;
     first = false;
     out += to_text(in.heap(), attribute ? sort_key(in, item, attribute, true) : item);
-    if (out.size() > kMaxText) in.fail("a text is longer than 16 MiB");
+    in.heap().check_text(out.size());
   }
   return in.heap().string(std::move(out));
 }

@@ -61,6 +61,32 @@ bool in_set(std::string_view text, const Utf8Step& step, size_t pos,
   return false;
 }
 
+// Up to this length of a part the plain search, whose time grows with the product of both lengths,
+// is as good.
+constexpr size_t kShortPart = 16;
+
+// Where `part` begins in `text` first, by Knuth, Morris and Pratt; npos if nowhere.
+template <typename Iterator>
+size_t linear_search(Iterator text, Iterator text_end, Iterator part, Iterator part_end) {
+  const auto size = static_cast<size_t>(text_end - text);
+  const auto count = static_cast<size_t>(part_end - part);
+  if (count > size) return std::string_view::npos;
+  const auto at = [](Iterator start, size_t i) { return start[static_cast<ptrdiff_t>(i)]; };
+  // border[i]: the longest beginning of the part that also ends its first i + 1 characters.
+  std::vector<uint32_t> border(count);
+  for (size_t i = 1, length = 0; i < count; ++i) {
+    while (length > 0 && at(part, i) != at(part, length)) length = border[length - 1];
+    if (at(part, i) == at(part, length)) ++length;
+    border[i] = static_cast<uint32_t>(length);
+  }
+  for (size_t pos = 0, matched = 0; pos < size; ++pos) {
+    while (matched > 0 && at(text, pos) != at(part, matched)) matched = border[matched - 1];
+    if (at(text, pos) == at(part, matched)) ++matched;
+    if (matched == count) return pos + 1 - count;
+  }
+  return std::string_view::npos;
+}
+
 }  // namespace
 
 std::string to_upper(std::string_view text) {
@@ -114,10 +140,25 @@ std::string_view strip(std::string_view text, std::optional<std::string_view> ch
   return text.substr(begin, end - begin);
 }
 
-std::vector<std::string> split_space(std::string_view text, int64_t limit) {
-  std::vector<std::string> parts;
+size_t find_text(std::string_view text, std::string_view part, size_t from) {
+  if (part.size() <= kShortPart) return text.find(part, from);
+  if (from > text.size()) return std::string_view::npos;
+  const std::string_view rest = text.substr(from);
+  const size_t hit = linear_search(rest.begin(), rest.end(), part.begin(), part.end());
+  return hit == std::string_view::npos ? hit : from + hit;
+}
+
+size_t find_last_text(std::string_view text, std::string_view part) {
+  if (part.size() <= kShortPart) return text.rfind(part);
+  const size_t hit = linear_search(text.rbegin(), text.rend(), part.rbegin(), part.rend());
+  return hit == std::string_view::npos ? hit : text.size() - part.size() - hit;
+}
+
+Parts split_space(std::string_view text, int64_t limit) {
+  std::vector<std::string_view> parts;
   text = strip(text, std::nullopt, true, false);
   while (!text.empty()) {
+    if (parts.size() == kMaxParts) return std::nullopt;
     if (limit >= 0 && static_cast<int64_t>(parts.size()) == limit) {
       parts.emplace_back(strip(text, std::nullopt, false, true));
       break;
@@ -134,12 +175,12 @@ std::vector<std::string> split_space(std::string_view text, int64_t limit) {
   return parts;
 }
 
-std::vector<std::string> split_at(std::string_view text, std::string_view separator, int64_t limit,
-                                  bool from_right) {
-  std::vector<std::string> parts;
+Parts split_at(std::string_view text, std::string_view separator, int64_t limit, bool from_right) {
+  std::vector<std::string_view> parts;
   while (limit < 0 || static_cast<int64_t>(parts.size()) < limit) {
-    const size_t hit = from_right ? text.rfind(separator) : text.find(separator);
+    const size_t hit = from_right ? find_last_text(text, separator) : find_text(text, separator);
     if (hit == std::string_view::npos) break;
+    if (parts.size() == kMaxParts) return std::nullopt;
     if (from_right) {
       parts.emplace_back(text.substr(hit + separator.size()));
       text = text.substr(0, hit);
@@ -153,8 +194,8 @@ std::vector<std::string> split_at(std::string_view text, std::string_view separa
   return parts;
 }
 
-std::vector<std::string> split_lines(std::string_view text) {
-  std::vector<std::string> lines;
+Parts split_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
   size_t begin = 0;
   for (size_t pos = 0; pos < text.size();) {
     const Utf8Step step = utf8_step(text, pos);
@@ -165,6 +206,7 @@ std::vector<std::string> split_lines(std::string_view text) {
         c != 0x2029) {
       continue;
     }
+    if (lines.size() == kMaxParts) return std::nullopt;
     lines.emplace_back(text.substr(begin, at - begin));
     if (c == '\r' && pos < text.size() && text[pos] == '\n') ++pos;
     begin = pos;
@@ -178,7 +220,7 @@ std::optional<std::string> replace(std::string_view text, std::string_view from,
   std::string out;
   size_t pos = 0;
   for (int64_t done = 0; limit < 0 || done < limit; ++done) {
-    const size_t hit = text.find(from, pos);
+    const size_t hit = find_text(text, from, pos);
     if (hit == std::string_view::npos) break;
     out.append(text, pos, hit - pos);
     out.append(to);

@@ -24,12 +24,22 @@ std::string title_filter(std::string_view text);
 // Takes characters of `chars`, or white space, off the ends.
 std::string_view strip(std::string_view text, std::optional<std::string_view> chars, bool left,
                        bool right);
+
+// As find and rfind of strings, in linear time whatever the texts. A part of kMaxPart bytes takes
+// four times as much memory.
+inline constexpr size_t kMaxPart = size_t{1} << 20;
+size_t find_text(std::string_view text, std::string_view part, size_t from = 0);
+size_t find_last_text(std::string_view text, std::string_view part);
+
+// Most parts that a text is split into.
+inline constexpr size_t kMaxParts = size_t{1} << 19;
+// Views into a text, or nothing if they are more than kMaxParts.
+using Parts = std::optional<std::vector<std::string_view>>;
 // At runs of white space; at most `limit` cuts if it is not negative.
-std::vector<std::string> split_space(std::string_view text, int64_t limit);
+Parts split_space(std::string_view text, int64_t limit);
 // At `separator`, which is not empty; from the right if `from_right`.
-std::vector<std::string> split_at(std::string_view text, std::string_view separator, int64_t limit,
-                                  bool from_right);
-std::vector<std::string> split_lines(std::string_view text);
+Parts split_at(std::string_view text, std::string_view separator, int64_t limit, bool from_right);
+Parts split_lines(std::string_view text);
 // At most `limit` times if it is not negative. `from` is not empty. Empty if the result exceeds
 // `max_size`.
 std::optional<std::string> replace(std::string_view text, std::string_view from,

@@ -23,7 +23,8 @@ class Writer {
 
   void put(std::string_view text) {
     heap_.step();
-    if (out_.size() + text.size() > kMaxText) fail(heap_.line, "a text is longer than 16 MiB");
+    heap_.scan(text.size());
+    heap_.check_text(out_.size() + text.size());
     out_ += text;
   }
   void enter() {
@@ -40,11 +41,12 @@ class Writer {
   int depth_ = 0;
 };
 
-std::string quoted(const std::string& text) {
+std::string quoted(const Heap& heap, const std::string& text) {
   const char quote =
       text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
   std::string out(1, quote);
   for (const char c : text) {
+    heap.check_text(out.size());
     const auto byte = static_cast<uint8_t>(c);
     if (c == quote || c == '\\') {
       out += '\\';
@@ -77,7 +79,7 @@ void write_repr(Writer& out, const Value& value) {
   out.enter();
   switch (value.type) {
     case Type::kString:
-      out.put(quoted(*value.string));
+      out.put(quoted(out.heap(), *value.string));
       break;
     case Type::kList:
       out.put("[");
@@ -123,10 +125,11 @@ void write_repr(Writer& out, const Value& value) {
   out.leave();
 }
 
-std::string json_string(const std::string& text, bool ascii) {
+std::string json_string(const Heap& heap, const std::string& text, bool ascii) {
   std::string out = "\"";
   const auto put_unit = [&](uint32_t unit) { out += fmt::format("\\u{:04x}", unit); };
   for (size_t pos = 0; pos < text.size();) {
+    heap.check_text(out.size());
     const Utf8Step step = utf8_step(text, pos);
     constexpr std::string_view kFrom = "\"\\\n\r\t\f\b";
     constexpr std::string_view kTo = "\"\\nrtfb";
@@ -197,7 +200,7 @@ void write_json_dict(Writer& out, const Dict& dict, const JsonStyle& style) {
   out.put("{");
   for (const auto* entry : entries) {
     begin_item(out, style, entry == entries.front());
-    out.put(json_string(json_key(out, entry->first), style.ascii));
+    out.put(json_string(out.heap(), json_key(out, entry->first), style.ascii));
     out.put(style.key_separator);
     write_json(out, entry->second, style);
   }
@@ -221,7 +224,7 @@ void write_json(Writer& out, const Value& value, const JsonStyle& style) {
       out.put(json_float(value.number));
       break;
     case Type::kString:
-      out.put(json_string(*value.string, style.ascii));
+      out.put(json_string(out.heap(), *value.string, style.ascii));
       break;
     case Type::kList:
     case Type::kTuple:
@@ -296,6 +299,7 @@ std::string repr(Heap& heap, const Value& value) {
 }
 
 std::string to_text(Heap& heap, const Value& value) {
+  heap.scan(value);
   if (value.is(Type::kString)) return *value.string;
   if (value.is(Type::kUndefined)) return "";
   return repr(heap, value);

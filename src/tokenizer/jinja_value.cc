@@ -6,13 +6,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tokenizer/jinja_strings.h"
 #include "tokenizer/utf8.h"
 
 namespace mlxn::tokenizer::jinja {
 namespace {
 
-constexpr uint64_t kMaxSteps = 10'000'000;
-constexpr uint64_t kMaxBytes = uint64_t{256} << 20;  // made in one rendering
+constexpr uint64_t kStepsPerMessage = 20'000;
+constexpr uint64_t kStepsPerByte = 4;
+constexpr uint64_t kBytesPerByte = 32;
 // What an object and an entry of a dict cost beside their contents.
 constexpr uint64_t kObjectBytes = 64;
 constexpr uint64_t kEntryBytes = 128;
@@ -23,7 +25,8 @@ void check_depth(const Heap& heap, int depth) {
 }
 
 // Equal keys have equal texts: 1, 1.0 and true are one key.
-std::string key_of(const Heap& heap, const Value& key) {
+std::string key_of(Heap& heap, const Value& key) {
+  heap.scan(key);
   switch (key.type) {
     case Type::kString:
       return "s" + *key.string;
@@ -78,18 +81,33 @@ Value make_function(const char* name) {
   return value;
 }
 
+Budget Budget::for_input(size_t messages, size_t text_bytes) {
+  Budget budget;
+  budget.steps += kStepsPerMessage * messages + kStepsPerByte * text_bytes;
+  budget.bytes += kBytesPerByte * text_bytes;
+  return budget;
+}
+
 void Heap::step(uint64_t count) {
-  steps_ += std::min(count, kMaxSteps + 1);
-  if (steps_ > kMaxSteps) fail(line, "the template runs for too long");
+  if (count > budget_.steps) fail(line, "the template runs for too long");
+  budget_.steps -= count;
 }
 
 void Heap::charge(uint64_t bytes) {
-  bytes_ += std::min(bytes, kMaxBytes + 1);
-  if (bytes_ > kMaxBytes) fail(line, "the template uses too much memory");
+  if (bytes > budget_.bytes) fail(line, "the template uses too much memory");
+  budget_.bytes -= bytes;
+}
+
+void Heap::check_text(size_t bytes) const {
+  if (bytes > kMaxText) fail(line, "a text is longer than 16 MiB");
+}
+
+void Heap::check_part(size_t bytes) const {
+  if (bytes > kMaxPart) fail(line, fmt::format("a text of {} bytes to look for", bytes));
 }
 
 Value Heap::string(std::string text) {
-  if (text.size() > kMaxText) fail(line, "a text is longer than 16 MiB");
+  check_text(text.size());
   charge(text.size() + kObjectBytes);
   Value value;
   value.type = Type::kString;
@@ -156,6 +174,7 @@ void Heap::append(List& list, Value item) {
 }
 
 void Heap::set(Dict& dict, Value key, Value value) {
+  step();
   const std::string text = key_of(*this, key);
   const auto [entry, is_new] = dict.index.try_emplace(text, dict.entries.size());
   if (is_new) {
@@ -243,6 +262,7 @@ bool equal(Heap& heap, const Value& a, const Value& b, int depth) {
     case Type::kNone:
       return true;
     case Type::kString:
+      heap.scan(a);
       return *a.string == *b.string;
     case Type::kList:
     case Type::kTuple:
@@ -272,6 +292,7 @@ int compare(Heap& heap, const Value& a, const Value& b, int depth) {
     return a.as_double() < b.as_double() ? -1 : a.as_double() > b.as_double() ? 1 : 0;
   }
   if (a.is(Type::kString) && b.is(Type::kString)) {
+    heap.scan(a);
     const int order = a.string->compare(*b.string);  // bytes of UTF-8 order as code points do
     return order < 0 ? -1 : order > 0 ? 1 : 0;
   }
@@ -294,8 +315,9 @@ bool contains(Heap& heap, const Value& container, const Value& item) {
       if (!item.is(Type::kString)) {
         fail(heap.line, fmt::format("'in' with {} in a string", type_name(item)));
       }
-      heap.step(container.string->size() / 64);
-      return container.string->find(*item.string) != std::string::npos;
+      heap.scan(container);
+      heap.check_part(item.string->size());
+      return find_text(*container.string, *item.string) != std::string::npos;
     case Type::kList:
     case Type::kTuple:
       return std::any_of(container.list->items.begin(), container.list->items.end(),
@@ -314,14 +336,17 @@ std::vector<Value> iterate(Heap& heap, const Value& value) {
       break;
     case Type::kList:
     case Type::kTuple:
+      heap.charge(value.list->items.size() * sizeof(Value));
       items = value.list->items;
       break;
     case Type::kDict:
+      heap.charge(2 * value.dict->entries.size() * sizeof(Value));
       for (const auto& [key, item] : value.dict->entries) items.push_back(key);
       break;
     case Type::kString:
       for (size_t pos = 0; pos < value.string->size();) {
         const size_t size = utf8_step(*value.string, pos).length;
+        heap.charge(2 * sizeof(Value));
         items.push_back(heap.string(value.string->substr(pos, size)));
         pos += size;
       }
@@ -330,7 +355,6 @@ std::vector<Value> iterate(Heap& heap, const Value& value) {
       fail(heap.line, fmt::format("{} cannot be iterated", type_name(value)));
   }
   heap.step(items.size());
-  heap.charge(items.size() * sizeof(Value));
   return items;
 }
 
@@ -339,7 +363,7 @@ size_t length(Heap& heap, const Value& value) {
     case Type::kUndefined:
       return 0;
     case Type::kString:
-      heap.step(value.string->size() / 64);
+      heap.scan(value);
       return count_chars(*value.string);
     case Type::kList:
     case Type::kTuple:

@@ -112,13 +112,36 @@ struct Loop {
   size_t index = 0;
 };
 
-// Memory of one rendering, all freed at its end; and its budgets. A template that wants more memory
+// What one rendering may take. A step is an expression, a statement, an item of a list or 16 bytes
+// of text looked at.
+struct Budget {
+  uint64_t steps = 400'000;
+  uint64_t bytes = uint64_t{48} << 20;  // made in all
+
+  // More for a longer conversation: published templates take some 100 steps a message.
+  static Budget for_input(size_t messages, size_t text_bytes);
+};
+
+// Memory of one rendering, all freed at its end; and its budget. A template that wants more memory
 // or more steps gets Error(kTemplate).
 class Heap {
  public:
+  explicit Heap(Budget budget = {}) : budget_(budget) {}
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
+
   // Counts work. `line` is where errors point.
   void step(uint64_t count = 1);
+  // Counts the reading of a text. What is charged as memory need not be counted so.
+  void scan(size_t bytes) { step(bytes / 16); }
+  void scan(const Value& value) {
+    if (value.is(Type::kString)) scan(value.string->size());
+  }
   void charge(uint64_t bytes);
+  // Fails if a text in the making is too long.
+  void check_text(size_t bytes) const;
+  // Fails if a text to look for in another is too long.
+  void check_part(size_t bytes) const;
 
   Value string(std::string text);
   Value list(std::vector<Value> items);
@@ -134,8 +157,7 @@ class Heap {
   int line = 1;
 
  private:
-  uint64_t steps_ = 0;
-  uint64_t bytes_ = 0;
+  Budget budget_;  // what is left
   std::deque<std::string> strings_;
   std::deque<List> lists_;
   std::deque<Dict> dicts_;

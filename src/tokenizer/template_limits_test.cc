@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one rendering may take: every way to make a template slow or large ends in an error within a
+// second and 64 MiB. Long conversations get more.
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "mlxn/tokenizer.h"
+#include "tokenizer/jinja_interpreter.h"
+#include "tokenizer/test_support.h"
+
+namespace {
+
+size_t live_bytes = 0;
+size_t peak_bytes = 0;
+
+// These tests need little: memory that is not there is no case of theirs.
+void* count_up(void* block) {
+  if (block == nullptr) std::abort();
+  live_bytes += malloc_usable_size(block);
+  peak_bytes = std::max(peak_bytes, live_bytes);
+  return block;
+}
+
+void count_down(void* block) {
+  if (block != nullptr) live_bytes -= malloc_usable_size(block);
+  std::free(block);
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return count_up(std::malloc(size)); }
+void* operator new[](size_t size) { return count_up(std::malloc(size)); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return count_up(std::malloc(size));
+}
+void* operator new[](size_t size, const std::nothrow_t&) noexcept {
+  return count_up(std::malloc(size));
+}
+void operator delete(void* block) noexcept { count_down(block); }
+void operator delete[](void* block) noexcept { count_down(block); }
+void operator delete(void* block, size_t) noexcept { count_down(block); }
+void operator delete[](void* block, size_t) noexcept { count_down(block); }
+
+namespace mlxn::tokenizer {
+namespace {
+
+constexpr size_t kMaxBytes = size_t{64} << 20;
+constexpr double kMaxSeconds = 1;  // of the processor, so that a busy machine changes nothing
+
+template <typename Call>
+void expect_within_limits(const Call& call) {
+  const size_t before = live_bytes;
+  peak_bytes = live_bytes;
+  const std::clock_t start = std::clock();
+  call();
+  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, kMaxSeconds);
+  EXPECT_LT(peak_bytes - before, kMaxBytes);
+}
+
+std::string render(const std::string& source) {
+  jinja::Heap heap;
+  const jinja::Template parsed = jinja::parse(source);
+  return jinja::Interpreter(heap, 0).run(parsed);
+}
+
+void expect_stopped(const std::string& source, const char* part) {
+  SCOPED_TRACE(source.substr(0, 200));
+  expect_within_limits([&] { expect_error(ErrorKind::kTemplate, part, [&] { render(source); }); });
+}
+
+// A template whose body runs again and again, with a text t of `size` bytes and one t2 that
+// differs.
+std::string again(const std::string& body, size_t size) {
+  return "{% set t = 'a' * " + std::to_string(size) + " %}{% set t2 = t[:-1] + 'b' %}" +
+         "{% for i in range(99999) %}{% if " + body + " %}{% endif %}{% endfor %}";
+}
+
+TEST(TemplateLimits, Loops) {
+  expect_stopped("{% for i in range(1000000000) %}{% endfor %}", "too long");
+  expect_stopped("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+                 "too long");
+  std::string nested;
+  for (int i = 0; i < 40; ++i) nested += "{% for i" + std::to_string(i) + " in range(9) %}";
+  for (int i = 0; i < 40; ++i) nested += "{% endfor %}";
+  expect_stopped(nested, "too long");
+  expect_stopped(
+      "{% macro f(n) %}{% for i in range(9) %}{% if n %}{{ f(n - 1) }}{% endif %}"
+      "{% endfor %}{% endmacro %}{{ f(30) }}",
+      "too long");
+  expect_stopped("{% set l = range(99999) | list %}{% for i in l %}{{ l | sum }}{% endfor %}",
+                 "too long");
+  expect_stopped("{% set l = range(99999) | list %}{% for i in l %}{{ i in l }}{% endfor %}",
+                 "too long");
+  expect_stopped(
+      "{% set l = range(99999) | list %}{% for i in l %}{{ l[i:] | length }}"
+      "{% endfor %}",
+      "t");
+}
+
+// Work that grows with texts is counted by their sizes, not by the expression.
+TEST(TemplateLimits, WorkOnLongTexts) {
+  for (const char* body : {"t == t2",
+                           "t < t2",
+                           "t in t2",
+                           "t | length",
+                           "t.upper() == 1",
+                           "t.islower()",
+                           "t[5:6] == 1",
+                           "t.find('b')",
+                           "t.rfind('ba')",
+                           "t.count('ab')",
+                           "t.startswith(t2)",
+                           "t.strip('ab') == 1",
+                           "t | int",
+                           "t.replace('b', 'c') == 1",
+                           "t.split('b') == 1",
+                           "{t: 1} == 1",
+                           "t | trim == 1",
+                           "t.splitlines() == 1",
+                           "t.partition('b') == 1",
+                           "t | escape == 1",
+                           "t | tojson == 1",
+                           "t | indent == 1",
+                           "t | title == 1",
+                           "t[::-1] == 1",
+                           "t.isdigit()",
+                           "t | string == 1"}) {
+    expect_stopped(again(body, 1'000'000), "line 1");
+  }
+}
+
+// Searches whose plain form takes the product of both lengths.
+TEST(TemplateLimits, SearchForLongParts) {
+  for (const char* body : {"t.find(h)", "t.rfind(h)", "h in t", "t.count(h)", "t.split(h) == 1",
+                           "t.replace(h, '') == 1", "t.partition(h) == 1", "t.rsplit(h) == 1",
+                           "t | replace(h, '') == 1", "t.strip(h) == 1"}) {
+    expect_stopped("{% set h = 'b' + 'a' * 300000 + 'b' %}" + again(body, 5'000'000), "line 1");
+  }
+  expect_stopped("{% set h = 'a' * 3000000 %}{{ h in h }}", "3000000 bytes to look for");
+  expect_stopped("{% set h = 'a' * 3000000 %}{{ h.split(h) }}", "3000000 bytes to look for");
+}
+
+TEST(TemplateLimits, GrowingTexts) {
+  const std::string doubled = "{% set ns = namespace(s='ab') %}{% for i in range(99) %}";
+  expect_stopped(doubled + "{% set ns.s = ns.s + ns.s %}{% endfor %}", "16 MiB");
+  expect_stopped(doubled + "{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "too long");
+  expect_stopped(doubled + "{% set ns.s = ns.s * 9 %}{% endfor %}", "16 MiB");
+  expect_stopped(doubled + "{% set ns.s = ns.s.replace('a', 'aaaa') %}{% endfor %}", "16 MiB");
+  expect_stopped(doubled + "{% set ns.s = ns.s.join([ns.s, ns.s]) %}{% endfor %}", "too long");
+  expect_stopped(doubled + "{% set ns.s = [ns.s, ns.s] | join(ns.s) %}{% endfor %}", "too long");
+  expect_stopped(doubled + "{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}{% endfor %}",
+                 "too long");
+  expect_stopped("{% for i in range(99) %}{{ 'x' * 1000000 }}{% endfor %}", "too long");
+  expect_stopped("{{ ('&' * 4000000) | escape }}", "16 MiB");
+  expect_stopped("{{ ('\\x01' * 4000000) | tojson }}", "16 MiB");
+  expect_stopped("{{ ('\\x01' * 8000000) | list | string | length }}", "line 1");
+  expect_stopped("{{ ('\\n' * 40000) | indent(1000, true, true) }}", "16 MiB");
+  expect_stopped("{{ strftime_now('%c' * 4000000) }}", "line 1");
+}
+
+TEST(TemplateLimits, GrowingCollections) {
+  const std::string doubled = "{% set ns = namespace(s=['ab']) %}{% for i in range(99) %}";
+  expect_stopped(doubled + "{% set ns.s = ns.s + ns.s %}{% endfor %}", "too");
+  expect_stopped(doubled + "{% set ns.s = ns.s * 9 %}{% endfor %}", "16 MiB");
+  expect_stopped(
+      "{% set l = [] %}{% for i in range(99999) %}{% set _ = l.append('x' * 99999) %}"
+      "{% endfor %}",
+      "too much memory");
+  expect_stopped(
+      "{% set d = {} %}{% for i in range(9999) %}{% set _ = d.update({'x' * i: i}) %}"
+      "{% endfor %}",
+      "too");
+  expect_stopped("{{ ('a' * 10000000) | list | length }}", "too");
+  expect_stopped("{{ ('a' * 10000000) | reverse | length }}", "too");
+  expect_stopped("{% for c in 'a' * 10000000 %}{% endfor %}", "too");
+}
+
+TEST(TemplateLimits, HugeSplits) {
+  for (const char* call : {"split('a')", "rsplit('a')", "split()", "splitlines()", "split('aa')"}) {
+    const std::string text = std::string(call) == "split()"        ? "'a '"
+                             : std::string(call) == "splitlines()" ? "'\\n'"
+                                                                   : "'a'";
+    expect_stopped("{{ (" + text + " * 1200000)." + call + " | length }}", "parts");
+  }
+  expect_stopped("{{ [{'a': 1}] | map(attribute='a.' * 8000000) | list }}", "line 1");
+}
+
+TEST(TemplateLimits, HugeSources) {
+  std::string sum = "1";
+  for (int i = 0; i < 60'000; ++i) sum += "+1";
+  expect_stopped("{{ " + sum + " }}", "more than 100000 tokens");
+  std::string prints;
+  for (int i = 0; i < 60'000; ++i) prints += "{{ 1 }}";
+  expect_stopped(prints, "more than 100000 tokens");
+  expect_stopped("{{ " + std::string(2000, 'a') + " }}", "a name of 2000 bytes");
+  EXPECT_EQ(render("{{ " + std::string(1024, 'a') + " is defined }}"), "False");
+}
+
+// The budget grows with the conversation: what a template does with each message stays possible.
+TEST(TemplateLimits, LongConversationsRender) {
+  const auto tokenizer = Tokenizer::from_json(
+      read_fixture("gemma_tokenizer.json"), {},
+      "{% for m in messages %}{% for c in range(200) %}{% if c == 199 %}{{ m.content | trim }}"
+      "{% endif %}{% endfor %}{% endfor %}");
+  std::vector<ChatMessage> messages(2000, {"user", std::string(1000, 'x')});
+  std::string text;
+  expect_within_limits([&] { text = tokenizer.apply_chat_template(messages); });
+  EXPECT_EQ(text.size(), size_t{2'000'000});
+  messages.resize(1);
+  messages[0].content.assign(8'000'000, 'x');
+  expect_within_limits([&] { text = tokenizer.apply_chat_template(messages); });
+  EXPECT_EQ(text.size(), size_t{8'000'000});
+}
+
+}  // namespace
+}  // namespace mlxn::tokenizer
