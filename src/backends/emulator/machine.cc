@@ -232,6 +232,7 @@ void Machine::make_fibers(Uint3 group) {
                   i,
                   At::kRunning,
                   {"", 0}};
+    slots_[i].present = false;
     make_ready(i);
   }
 }

@@ -15,14 +15,11 @@ GPU_FN bool is_first_of_its_kind(DEVICE const int* list, uint at) {
   return true;
 }
 
-// edited = logits, suppressed and penalised. Ids outside the vocabulary are ignored.
-KERNEL(sample_edit, IN(float, logits), IN(GpuSampleRule, rules), IN(int, history),
-       IN(int, history_lens), IN(int, suppress), INOUT(float, edited), PARAMS(GpuSample, p)) {
+// Suppresses and penalises a copy of the logits. Ids outside the vocabulary are ignored.
+KERNEL(sample_edit, IN(GpuSampleRule, rules), IN(int, history), IN(int, history_lens),
+       IN(int, suppress), INOUT(float, edited), PARAMS(GpuSample, p)) {
   const uint b = GROUP_ID.x;
-  DEVICE const float* from = logits + ulong(b) * p.vocab;
   DEVICE float* to = edited + ulong(b) * p.vocab;
-  for (uint i = THREAD_ID; i < p.vocab; i += GROUP_SIZE) to[i] = from[i];
-  threadgroup_barrier(mem_flags::mem_device);
   for (uint i = THREAD_ID; i < p.num_suppress; i += GROUP_SIZE) {
     if (uint(suppress[i]) < p.vocab && is_first_of_its_kind(suppress, i)) {
       to[suppress[i]] = -INFINITY;

@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <utility>
 
+#include "kernels/argmax/gpu_launch.h"
 #include "kernels/common/gpu_launch.h"
+#include "kernels/elementwise/gpu_launch.h"
 #include "kernels/sample/gpu_args.h"
 
 namespace mlxn::kernels {
@@ -37,38 +39,60 @@ GpuSample args_of(const SampleParams& p) {
           .mass_one = std::ldexp(1.0f, 61 - vocab_bits)};
 }
 
+backends::GpuLaunch launch_of(const SampleParams& p, const char* kernel) {
+  return {.op = "sample",
+          .kernel = kernel,
+          .groups = {static_cast<uint32_t>(p.sequences), 1, 1},
+          .threads = threads_of(p)};
+}
+
+// A copy of the logits, suppressed and penalised.
+Buffer edit(StreamImpl& stream, const SampleParams& p, const backends::Access& access) {
+  const int64_t count = p.sequences * p.vocab;
+  const Buffer edited = stream.scratch(static_cast<size_t>(count) * sizeof(float));
+  backends::Access copy = access.inputs();
+  copy.write(edited);
+  elementwise_gpu(stream,
+                  {.kind = ElementwiseKind::kCast,
+                   .a = p.logits,
+                   .b = nullptr,
+                   .out = edited.data(),
+                   .count = count,
+                   .dtype = DType::kF32,
+                   .out_dtype = DType::kF32,
+                   .scalar = 1.0f},
+                  copy);
+  backends::GpuLaunch launch = launch_of(p, "sample_edit");
+  launch.buffer(p.rules).buffer(p.history).buffer(p.history_lens).buffer(p.suppress);
+  launch.buffer(edited.data()).constants(args_of(p));
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(copy));
+  return edited;
+}
+
 }  // namespace
 
 std::optional<std::string_view> sample_gpu_refuses(const SampleParams& p) {
-  return refuse_large({p.sequences, p.vocab, p.max_history, p.num_suppress});
+  return refuse_large({p.sequences * p.vocab, p.vocab, p.max_history, p.num_suppress});
 }
 
 void sample_gpu(StreamImpl& stream, const SampleParams& p, backends::Access access) {
-  const GpuSample args = args_of(p);
-  const uint32_t sequences = static_cast<uint32_t>(p.sequences);
-  backends::GpuStream& gpu = backends::gpu_stream(stream);
-  Buffer edited;
-  if (p.edits_logits) {
-    edited = stream.scratch(size_t{sequences} * static_cast<size_t>(p.vocab) * sizeof(float));
-    backends::Access edit = access.inputs();
-    edit.write(edited);
-    backends::GpuLaunch launch{.op = "sample",
-                               .kernel = "sample_edit",
-                               .groups = {sequences, 1, 1},
-                               .threads = threads_of(p)};
-    launch.buffer(p.logits).buffer(p.rules).buffer(p.history).buffer(p.history_lens);
-    launch.buffer(p.suppress).buffer(edited.data()).constants(args);
-    gpu.launch(std::move(launch), std::move(edit));
-    access.read(edited);
+  const Buffer edited = p.edits_logits ? edit(stream, p, access) : Buffer();
+  access.read(edited);
+  const void* const logits = edited ? edited.data() : static_cast<const void*>(p.logits);
+  if (!p.draws && p.logprobs == nullptr) {  // all of the device looks for the largest
+    return argmax_gpu(stream,
+                      {.x = static_cast<const float*>(logits),
+                       .indices = reinterpret_cast<uint32_t*>(p.tokens),
+                       .values = nullptr,
+                       .rows = p.sequences,
+                       .count = p.vocab},
+                      std::move(access));
   }
-  backends::GpuLaunch launch{.op = "sample",
-                             .kernel = "sample_draw",
-                             .groups = {sequences, 1, 1},
-                             .threads = threads_of(p)};
+  backends::GpuLaunch launch = launch_of(p, "sample_draw");
   launch.buffer(p.logits).buffer(edited ? edited.data() : nullptr).buffer(p.rules);
   launch.buffer(p.positions).buffer(p.sequence_ids).buffer(p.tokens).buffer(p.logprobs);
-  launch.constants(args);
-  gpu.launch(std::move(launch), std::move(access));
+  launch.constants(args_of(p));
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
 }  // namespace mlxn::kernels
