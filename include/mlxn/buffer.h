@@ -23,11 +23,12 @@ MLXN_API std::string to_string(const Shape& shape);  // "[2, 3, 256]"
 
 // Memory that a device handed out or that a caller wrapped. Not used directly.
 struct Allocation {
-  std::byte* data = nullptr;  // host address
+  std::byte* data = nullptr;  // host address, or the device's if the host cannot touch the memory
   size_t byte_len = 0;
   uint64_t id = 0;              // unique per allocation; hazard tracking compares it
   uint64_t device_id = 0;       // the device it belongs to
   bool writable = true;         // false for mapped files
+  bool host_visible = true;     // false for memory of a GPU
   std::shared_ptr<void> owner;  // frees the memory, or keeps the mapped file alive
 };
 
@@ -48,7 +49,9 @@ class MLXN_API Buffer {
   size_t byte_offset() const { return byte_offset_; }
   const std::shared_ptr<Allocation>& allocation() const { return allocation_; }
 
-  // Host address of the first byte of this view.
+  // Whether the host may read and write the bytes; else Device and Stream copy them.
+  bool host_visible() const { return allocation_ != nullptr && allocation_->host_visible; }
+  // Address of the first byte of this view: the host's, or the device's if not host_visible().
   std::byte* data() const;
 
   // View of `count` elements from `offset_bytes` (relative to this view), shape [count].
@@ -61,8 +64,8 @@ class MLXN_API Buffer {
   // The same bytes as another dtype and shape.
   Buffer view_as(DType dtype, Shape shape) const;
 
-  // Typed host access to exactly this view. Throws kInvalidArgument if the byte length is not a
-  // multiple of sizeof(T) or the address is not aligned to T.
+  // Typed host access to exactly this view. Throws kInvalidArgument if the memory is not
+  // host_visible(), the byte length not a multiple of sizeof(T) or the address not aligned to T.
   template <typename T>
   std::span<T> span() const {
     check_span(sizeof(T), alignof(T));

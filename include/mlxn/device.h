@@ -28,6 +28,9 @@ struct DeviceOptions {
   Isa max_isa = Isa::kAvx512Vnni;  // CPU: entries that need more are refused
   std::string kernel = {};         // if not empty, only table entries of this name are used (tests)
   bool strict = false;             // refuse every entry but the best one built for this device
+  // CUDA: buffers live in managed memory, which the host may touch while no work is in flight.
+  // Slower, and nothing is cached: for tests.
+  bool unified_memory = false;
 };
 
 struct DeviceInfo {
@@ -57,11 +60,18 @@ class MLXN_API Device {
   // Zero-filled memory. Throws kInvalidArgument for an empty or overflowing shape,
   // kBufferAllocation when there is not enough memory.
   Buffer alloc(DType dtype, const Shape& shape) const;
-  // Memory that belongs to someone else; `owner` keeps it alive. Read-only unless `writable`.
+  // Memory that belongs to someone else; `owner` keeps it alive. Read-only unless `writable`. A GPU
+  // with memory of its own takes a copy, which cannot be `writable`.
   Buffer wrap(const void* data, size_t byte_len, DType dtype, const Shape& shape,
               std::shared_ptr<void> owner, bool writable = false) const;
   // A copy of host data.
   Buffer upload(const void* data, DType dtype, const Shape& shape) const;
+  // Copies between host memory and a whole view, done when they return. Work on the buffer that was
+  // committed before must have been waited for; Stream has copies that are ordered with its work.
+  void upload(const Buffer& to, const void* data) const;
+  void download(const Buffer& from, void* data) const;
+  // Whether the host may touch buffers through data() and span(). Else only copies reach them.
+  bool host_visible() const;
 
   // Bytes now held by allocations of this device (wrapped memory not counted), and their maximum.
   size_t allocated_bytes() const;

@@ -54,6 +54,12 @@ class MLXN_API Stream {
   // Orders everything recorded before against everything after.
   void barrier();
 
+  // Copies between host memory and a whole view, in order with the dispatches around them. `data`
+  // has been read when upload returns; download has written it when wait() returns, and it must
+  // stay until then. Not between begin_capture and end_capture.
+  void upload(const Buffer& to, const void* data);
+  void download(const Buffer& from, void* data);
+
   // Between begin_capture and end_capture dispatches are kept in the graph instead of being queued.
   void begin_capture();
   Graph end_capture();

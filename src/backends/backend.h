@@ -26,8 +26,16 @@ class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
 
   virtual int num_threads() const = 0;
   virtual Isa isa() const = 0;
+  // Whether the host may touch the memory of this device's buffers.
+  virtual bool host_visible() const { return true; }
   // Zero-filled memory of byte_len > 0 bytes, 64-byte aligned. Throws kBufferAllocation.
   virtual std::shared_ptr<Allocation> allocate(size_t byte_len) = 0;
+  // Memory of the caller as memory of this device: the very bytes, or a read-only copy.
+  virtual std::shared_ptr<Allocation> wrap(const void* data, size_t byte_len,
+                                           std::shared_ptr<void> owner, bool writable);
+  // Copies between the host and memory of this device, done when they return.
+  virtual void copy_in(void* device, const void* host, size_t byte_len);
+  virtual void copy_out(void* host, const void* device, size_t byte_len);
   virtual std::unique_ptr<StreamImpl> create_stream(const Device& device) = 0;
 
  protected:
@@ -56,6 +64,9 @@ class StreamImpl {
   // Drops everything recorded but not committed, a capture too. For callers that fail half-way.
   virtual void discard() = 0;
   virtual void barrier() = 0;
+  // Copies in the order of the dispatches around them. `data` has been read when upload returns.
+  virtual void upload(const Buffer& to, const void* data) = 0;
+  virtual void download(const Buffer& from, void* data) = 0;
   virtual void begin_capture() = 0;
   virtual std::shared_ptr<const GraphData> end_capture() = 0;
   virtual bool is_capturing() const = 0;
@@ -84,6 +95,9 @@ namespace backends {
 uint64_t next_id();
 // Throws kInvalidArgument unless the shape has positive extents and a byte length below 2^63.
 size_t checked_byte_len(DType dtype, const Shape& shape, const char* where);
+
+// Throws kInvalidArgument unless the buffer is there, of this device, and writable if `written`.
+void check_copy(const char* where, const Buffer& buffer, const DeviceImpl& device, bool written);
 
 // Makes a backend known that is linked to the library from outside, as the emulator is in tests:
 // Device::open(id) calls `open`. Called while static objects are constructed.

@@ -9,6 +9,9 @@
 #include "backends/cpu/cpu_device.h"
 #include "base/checked.h"
 #include "base/no_memory.h"
+#ifdef MLXN_HAS_CUDA
+#include "backends/cuda/cuda_devices.h"
+#endif
 
 namespace mlxn {
 
@@ -59,6 +62,17 @@ size_t checked_byte_len(DType dtype, const Shape& shape, const char* where) {
   return static_cast<size_t>(*bytes);
 }
 
+void check_copy(const char* where, const Buffer& buffer, const DeviceImpl& device, bool written) {
+  const auto fail = [where](const char* found, const char* required) {
+    throw Error(ErrorKind::kInvalidArgument, ErrorDetail{where, "buffer", found, required});
+  };
+  if (!buffer) fail("an empty buffer", "a buffer");
+  if (buffer.allocation()->device_id != device.id()) {
+    fail("a buffer of another device", "a buffer of this device");
+  }
+  if (written && !buffer.allocation()->writable) fail("read-only memory", "writable memory");
+}
+
 namespace {
 
 std::vector<std::pair<std::string_view, OpenDevice>>& registered_backends() {
@@ -88,6 +102,26 @@ void DeviceImpl::count_free(size_t byte_len) {
   allocated_.fetch_sub(byte_len, std::memory_order_relaxed);
 }
 
+std::shared_ptr<Allocation> DeviceImpl::wrap(const void* data, size_t byte_len,
+                                             std::shared_ptr<void> owner, bool writable) {
+  auto allocation = std::make_shared<Allocation>();
+  allocation->data = static_cast<std::byte*>(const_cast<void*>(data));
+  allocation->byte_len = byte_len;
+  allocation->id = backends::next_id();
+  allocation->device_id = id_;
+  allocation->writable = writable;
+  allocation->owner = std::move(owner);
+  return allocation;
+}
+
+void DeviceImpl::copy_in(void* device, const void* host, size_t byte_len) {
+  std::memcpy(device, host, byte_len);
+}
+
+void DeviceImpl::copy_out(void* host, const void* device, size_t byte_len) {
+  std::memcpy(host, device, byte_len);
+}
+
 Device::Device(std::shared_ptr<DeviceImpl> impl) : impl_(std::move(impl)) {}
 
 Device Device::open(std::string_view id, DeviceOptions options) try {
@@ -97,6 +131,11 @@ Device Device::open(std::string_view id, DeviceOptions options) try {
   for (const auto& [name, open_device] : backends::registered_backends()) {
     if (id == name) return Device(open_device(std::move(options)));
   }
+#ifdef MLXN_HAS_CUDA
+  if (id == "cuda" || id.starts_with("cuda:")) {
+    return Device(backends::cuda::open_device(id, std::move(options)));
+  }
+#endif
   for (const DeviceInfo& info : list()) {
     const std::string_view kind = mlxn::name(info.kind);
     if (id == kind || (id.starts_with(kind) && id.substr(kind.size()).starts_with(':'))) {
@@ -113,17 +152,24 @@ Device Device::open(std::string_view id, DeviceOptions options) try {
 Device Device::best(DeviceOptions options) { return open("best", std::move(options)); }
 
 std::vector<DeviceInfo> Device::list() {
-  return {
-      {"cpu", backends::cpu::cpu_model_name(), DeviceKind::kCpu, true, ""},
-      {"cuda", "NVIDIA GPU", DeviceKind::kCuda, false, "this build has no CUDA backend"},
-      {"metal", "Apple GPU", DeviceKind::kMetal, false, "this build has no Metal backend"},
-  };
+  std::vector<DeviceInfo> devices = {
+      {"cpu", backends::cpu::cpu_model_name(), DeviceKind::kCpu, true, ""}};
+#ifdef MLXN_HAS_CUDA
+  for (DeviceInfo& info : backends::cuda::list_devices()) devices.push_back(std::move(info));
+#else
+  devices.push_back({"cuda", "NVIDIA GPU", DeviceKind::kCuda, false,
+                     "this build has no CUDA backend (it was configured without nvcc)"});
+#endif
+  devices.push_back(
+      {"metal", "Apple GPU", DeviceKind::kMetal, false, "this build has no Metal backend"});
+  return devices;
 }
 
 DeviceKind Device::kind() const { return impl_->kind(); }
 const std::string& Device::name() const { return impl_->name(); }
 const DeviceOptions& Device::options() const { return impl_->options(); }
 int Device::num_threads() const { return impl_->num_threads(); }
+bool Device::host_visible() const { return impl_->host_visible(); }
 Isa Device::isa() const { return impl_->isa(); }
 size_t Device::allocated_bytes() const { return impl_->allocated_bytes(); }
 size_t Device::peak_allocated_bytes() const { return impl_->peak_allocated_bytes(); }
@@ -144,13 +190,7 @@ Buffer Device::wrap(const void* data, size_t byte_len, DType dtype, const Shape&
                             data == nullptr ? "null" : std::to_string(byte_len),
                             "at least " + std::to_string(needed) + " bytes"});
   }
-  auto allocation = std::make_shared<Allocation>();
-  allocation->data = static_cast<std::byte*>(const_cast<void*>(data));
-  allocation->byte_len = byte_len;
-  allocation->id = backends::next_id();
-  allocation->device_id = impl_->id();
-  allocation->writable = writable;
-  allocation->owner = std::move(owner);
+  auto allocation = impl_->wrap(data, byte_len, std::move(owner), writable);
   return Buffer(std::move(allocation), 0, needed, dtype, shape);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -158,8 +198,18 @@ Buffer Device::wrap(const void* data, size_t byte_len, DType dtype, const Shape&
 
 Buffer Device::upload(const void* data, DType dtype, const Shape& shape) const {
   Buffer buffer = alloc(dtype, shape);
-  std::memcpy(buffer.data(), data, buffer.byte_len());
+  impl_->copy_in(buffer.data(), data, buffer.byte_len());
   return buffer;
+}
+
+void Device::upload(const Buffer& to, const void* data) const {
+  backends::check_copy("Device::upload", to, *impl_, true);
+  impl_->copy_in(to.data(), data, to.byte_len());
+}
+
+void Device::download(const Buffer& from, void* data) const {
+  backends::check_copy("Device::download", from, *impl_, false);
+  impl_->copy_out(data, from.data(), from.byte_len());
 }
 
 }  // namespace mlxn

@@ -10,6 +10,17 @@
 #include "base/no_memory.h"
 
 namespace mlxn {
+namespace backends {
+namespace {
+
+void check_not_capturing(const char* where, const StreamImpl& stream) {
+  if (!stream.is_capturing()) return;
+  throw Error(ErrorKind::kInvalidArgument,
+              ErrorDetail{where, "state", "capturing", "a copy outside the capture"});
+}
+
+}  // namespace
+}  // namespace backends
 
 Stream::Stream(const Device& device) try : impl_(device.impl()->create_stream(device)) {
 } catch (const std::bad_alloc&) {
@@ -31,6 +42,23 @@ Stream& Stream::commit() try {
 void Stream::wait() { impl_->wait(); }
 void Stream::discard() { impl_->discard(); }
 void Stream::barrier() { impl_->barrier(); }
+
+void Stream::upload(const Buffer& to, const void* data) try {
+  backends::check_copy("Stream::upload", to, *device().impl(), true);
+  backends::check_not_capturing("Stream::upload", *impl_);
+  impl_->upload(to, data);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+void Stream::download(const Buffer& from, void* data) try {
+  backends::check_copy("Stream::download", from, *device().impl(), false);
+  backends::check_not_capturing("Stream::download", *impl_);
+  impl_->download(from, data);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
 void Stream::begin_capture() try { impl_->begin_capture(); } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -91,6 +91,10 @@ Buffer Buffer::view_as(DType dtype, Shape shape) const try {
 }
 
 void Buffer::check_span(size_t element_size, size_t alignment) const {
+  if (valid() && !host_visible()) {
+    throw_invalid("Buffer::span", "memory", "memory of a GPU",
+                  "memory that the host may touch; Device::download copies it");
+  }
   if (byte_len_ % element_size != 0) {
     throw_invalid("Buffer::span", "byte length", std::to_string(byte_len_),
                   "a multiple of " + std::to_string(element_size));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -29,30 +30,13 @@ CpuStream::CpuStream(const Device& device, CpuDevice& cpu)
       scratch_pool_(device),
       num_ranges_(static_cast<uint32_t>(std::clamp(cpu.num_threads(), 1, kMaxRanges))) {}
 
-bool CpuStream::needs_barrier(const Access& access) {
-  bool needed = std::exchange(barrier_pending_, false);
-  if (!tracker_.check(access.reads, access.writes) && !needed) {
-    needed = true;
-    ++counters_.automatic_barriers;
-  }
-  if (needed) {
-    tracker_.reset();
-    ++counters_.barriers;
-  } else {
-    ++counters_.concurrent;
-  }
-  tracker_.add(access.reads, access.writes);
-  return needed;
-}
-
 void CpuStream::dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks,
                          TaskFn run) {
   if (num_tasks == 0 || num_tasks > kMaxTasks) {
     throw Error(ErrorKind::kInvalidArgument, ErrorDetail{op, "tasks", std::to_string(num_tasks),
                                                          "1 to " + std::to_string(kMaxTasks)});
   }
-  const bool barrier_before = needs_barrier(access);
-  ++counters_.dispatches;
+  const bool barrier_before = barriers_.before(access, counters_);
   Dispatch dispatch{op, entry, std::move(access), num_tasks, std::move(run), barrier_before};
   if (capture_) {
     capture_->barriers += barrier_before ? 1 : 0;
@@ -63,9 +47,26 @@ void CpuStream::dispatch(const char* op, const char* entry, Access access, uint3
   items_.push_back({owned_.back().get(), barrier_before});
 }
 
-void CpuStream::barrier() {
-  if (tracker_.empty()) return;
-  barrier_pending_ = true;
+void CpuStream::barrier() { barriers_.request(); }
+
+void CpuStream::upload(const Buffer& to, const void* data) {
+  std::vector<std::byte> copy(to.byte_len());
+  std::memcpy(copy.data(), data, copy.size());
+  Access access;
+  access.write(to);
+  dispatch("upload", "copy", std::move(access), 1,
+           [to = to.data(), copy = std::move(copy)](uint32_t) {
+             std::memcpy(to, copy.data(), copy.size());
+           });
+}
+
+void CpuStream::download(const Buffer& from, void* data) {
+  Access access;
+  access.read(from);
+  dispatch("download", "copy", std::move(access), 1,
+           [from = from.data(), bytes = from.byte_len(), data](uint32_t) {
+             std::memcpy(data, from, bytes);
+           });
 }
 
 void CpuStream::begin_capture() {
@@ -74,8 +75,7 @@ void CpuStream::begin_capture() {
                 ErrorDetail{"Stream::begin_capture", "state", "capturing", "not capturing"});
   }
   capture_ = std::make_unique<CpuGraph>();
-  tracker_.reset();
-  barrier_pending_ = false;
+  barriers_.restart(false);
 }
 
 std::shared_ptr<const GraphData> CpuStream::end_capture() {
@@ -83,9 +83,8 @@ std::shared_ptr<const GraphData> CpuStream::end_capture() {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"Stream::end_capture", "state", "not capturing", "capturing"});
   }
-  tracker_.reset();
   // Whatever was queued before the capture may still conflict with what comes next.
-  barrier_pending_ = !items_.empty();
+  barriers_.restart(!items_.empty());
   return std::shared_ptr<const GraphData>(std::move(capture_));
 }
 
@@ -105,8 +104,7 @@ void CpuStream::replay(std::shared_ptr<const GraphData> graph) {
     first = false;
   }
   replayed_.push_back(std::move(graph));
-  tracker_.reset();
-  barrier_pending_ = true;
+  barriers_.restart(true);
 }
 
 void CpuStream::remember_failure() {
@@ -209,8 +207,7 @@ void CpuStream::discard() {
   items_.clear();
   owned_.clear();
   replayed_.clear();
-  tracker_.reset();
-  barrier_pending_ = false;
+  barriers_.restart(false);
 }
 
 void CpuStream::wait() {

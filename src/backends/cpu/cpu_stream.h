@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/barrier_plan.h"
 #include "backends/cpu/cpu_device.h"
 #include "backends/hazard_tracker.h"
 
@@ -46,6 +47,8 @@ class CpuStream : public StreamImpl {
   void wait() override;
   void discard() override;
   void barrier() override;
+  void upload(const Buffer& to, const void* data) override;
+  void download(const Buffer& from, void* data) override;
   void begin_capture() override;
   std::shared_ptr<const GraphData> end_capture() override;
   bool is_capturing() const override { return capture_ != nullptr; }
@@ -59,7 +62,6 @@ class CpuStream : public StreamImpl {
     const Dispatch* dispatch;
     bool barrier_before;
   };
-  bool needs_barrier(const Access& access);
   // Dispatches begin .. end - 1 of items_, which may run at the same time.
   struct Group {
     size_t begin = 0;
@@ -76,8 +78,7 @@ class CpuStream : public StreamImpl {
 
   CpuDevice& cpu_;
   BufferPool scratch_pool_;
-  HazardTracker tracker_;
-  bool barrier_pending_ = false;
+  BarrierPlan barriers_;
 
   std::vector<Item> items_;
   std::vector<std::unique_ptr<Dispatch>> owned_;

@@ -31,10 +31,17 @@ struct Entry {
   std::optional<std::string_view> (*leaves)(const Params&) = nullptr;
 };
 
+// The kind of entries written in the shared GPU text, which every GPU backend and the emulator run.
+inline constexpr DeviceKind kSharedGpu = DeviceKind::kEmulator;
+
+inline bool is_for(DeviceKind entry, DeviceKind device) {
+  return entry == device || (entry == kSharedGpu && device != DeviceKind::kCpu);
+}
+
 // Why an entry cannot run on this device whatever the params; empty if it can.
 template <typename Params>
 std::string refusal_of_device(const Entry<Params>& entry, const Device& device) {
-  if (entry.device != device.kind()) {
+  if (!is_for(entry.device, device.kind())) {
     return "is for " + std::string(name(entry.device)) + " devices";
   }
   if (entry.isa > device.isa()) return "needs " + std::string(name(entry.isa));
@@ -64,8 +71,8 @@ const Entry<Params>& choose(const char* op, std::span<const Entry<Params>> table
       if (why.empty() && device.options().strict && !is_best) why = "is not the best (strict)";
     }
     if (why.empty()) return entry;
-    // The emulator is a tool of the tests; users do not hear of it.
-    if (entry.device == DeviceKind::kEmulator && device.kind() != entry.device) continue;
+    // On the CPU nobody needs to hear of the emulator's entries.
+    if (entry.device == kSharedGpu && device.kind() == DeviceKind::kCpu) continue;
     refusals += (refusals.empty() ? "" : "; ") + std::string(entry.name) + " " + why;
   }
   throw Error(
@@ -84,7 +91,8 @@ template <typename Params>
 std::vector<EntryReport> report(std::span<const Entry<Params>> table, const Device& device) {
   std::vector<EntryReport> reports;
   for (const Entry<Params>& entry : table) {
-    reports.push_back({entry.name, entry.device, refusal_of_device(entry, device)});
+    const DeviceKind kind = is_for(entry.device, device.kind()) ? device.kind() : entry.device;
+    reports.push_back({entry.name, kind, refusal_of_device(entry, device)});
   }
   return reports;
 }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which of a stream's dispatches need a barrier in front of them, and the stream's counters.
+#pragma once
+
+#include <utility>
+
+#include "backends/hazard_tracker.h"
+#include "mlxn/stream.h"
+
+namespace mlxn::backends {
+
+class BarrierPlan {
+ public:
+  // Takes the next dispatch; true if it needs a barrier in front.
+  bool before(const Access& access, StreamCounters& counters) {
+    bool needed = std::exchange(pending_, false);
+    if (!tracker_.check(access.reads, access.writes) && !needed) {
+      needed = true;
+      ++counters.automatic_barriers;
+    }
+    if (needed) {
+      tracker_.reset();
+      ++counters.barriers;
+    } else {
+      ++counters.concurrent;
+    }
+    tracker_.add(access.reads, access.writes);
+    ++counters.dispatches;
+    return needed;
+  }
+  // A barrier that the caller asks for.
+  void request() { pending_ = pending_ || !tracker_.empty(); }
+  // Forgets what came before. With `pending` the next dispatch gets a barrier all the same.
+  void restart(bool pending) {
+    tracker_.reset();
+    pending_ = pending;
+  }
+
+ private:
+  HazardTracker tracker_;
+  bool pending_ = false;
+};
+
+}  // namespace mlxn::backends

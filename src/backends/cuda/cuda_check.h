@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// CUDA's status codes as errors of the library, and the device that calls are about.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <string>
+
+#include "mlxn/error.h"
+
+namespace mlxn::backends::cuda {
+
+// "cudaErrorNoDevice (no CUDA-capable device is detected)".
+std::string to_text(cudaError_t status);
+
+[[noreturn]] void fail(cudaError_t status, const std::string& where, const std::string& what);
+
+// Throws kCommandBuffer "where: what: found cudaError... (...)".
+inline void check(cudaError_t status, const char* where, const char* what) {
+  if (status != cudaSuccess) fail(status, where, what);
+}
+
+// Makes a GPU the current one of this thread, to which most CUDA calls refer, and puts back what
+// was current.
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int index) {
+    if (cudaGetDevice(&before_) != cudaSuccess) before_ = index;
+    if (before_ != index) check(cudaSetDevice(index), "Device", "cudaSetDevice");
+    changed_ = before_ != index;
+  }
+  ~CurrentDevice() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+}  // namespace mlxn::backends::cuda
