@@ -8,6 +8,11 @@ set(MLXN_CUDA_TARGETS -gencode=arch=compute_80,code=[sm_80,compute_80]
                       -gencode=arch=compute_90a,code=sm_90a)
 set(MLXN_CUDA_ON FALSE)
 
+# scripts/test_gpu.sh runs the programs in this list.
+function(mlxn_list_cuda_program name)
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/cuda/tests/${name} CONTENT "$<TARGET_FILE:${name}>\n")
+endfunction()
+
 # Tests of a folder with GPU kernels, once more on the GPU; skipped where there is none.
 function(mlxn_add_cuda_test name source)
   get_filename_component(folder ${source} DIRECTORY)
@@ -15,10 +20,23 @@ function(mlxn_add_cuda_test name source)
     add_test(NAME ${name}_cuda COMMAND ${name})
     set_tests_properties(${name}_cuda PROPERTIES LABELS cuda TIMEOUT 600 SKIP_RETURN_CODE 77
                          ENVIRONMENT "MLXN_TEST_DEVICE=cuda")
+    mlxn_list_cuda_program(${name})
   endif()
 endfunction()
 
-if(MLXN_CUDA STREQUAL "OFF" OR (MLXN_CUDA STREQUAL "AUTO" AND MLXN_SANITIZE))
+# The dialect's own test, with its kernels.
+function(mlxn_add_cuda_dialect_test name)
+  if(MLXN_CUDA_ON)
+    mlxn_cuda_object(${PROJECT_SOURCE_DIR}/src/kernels/gpu_dialect/dialect_kernels.h gpu_dialect_kernels object)
+    target_sources(${name} PRIVATE ${object})
+    add_test(NAME ${name}_cuda COMMAND ${name})
+    set_tests_properties(${name}_cuda PROPERTIES LABELS cuda TIMEOUT 600 SKIP_RETURN_CODE 77
+                         ENVIRONMENT "MLXN_TEST_DEVICE=cuda")
+    mlxn_list_cuda_program(${name})
+  endif()
+endfunction()
+
+if(MLXN_CUDA STREQUAL "OFF" OR MLXN_FUZZ OR (MLXN_CUDA STREQUAL "AUTO" AND MLXN_SANITIZE))
   return()
 endif()
 find_program(MLXN_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)

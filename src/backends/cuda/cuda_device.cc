@@ -220,7 +220,8 @@ const Kernel& CudaDevice::kernel(const GpuLaunch& launch) {
                                static_cast<int>(dynamic)),
           launch.op, registration->name);
   }
-  const Kernel kernel{registration->name, registration->entry, dynamic};
+  const Kernel kernel{registration->name, registration->entry, dynamic,
+                      static_cast<uint32_t>(attributes.maxThreadsPerBlock)};
   return kernels_.emplace(std::move(key), kernel).first->second;
 }
 

@@ -21,6 +21,7 @@ struct Kernel {
   const char* name;
   const void* entry;
   size_t max_dynamic_shared;  // bytes that a launch may ask for
+  uint32_t max_threads;       // of a group: its registers allow no more
 };
 
 class CudaDevice final : public DeviceImpl {

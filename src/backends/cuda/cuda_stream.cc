@@ -10,7 +10,6 @@ namespace mlxn::backends::cuda {
 namespace {
 
 constexpr uint32_t kSimd = 32;
-constexpr uint32_t kMaxThreads = 1024;
 constexpr uint32_t kMaxGroupsX = 0x7fffffff;
 constexpr uint32_t kMaxGroupsYZ = 65535;
 constexpr size_t kMaxArgs = 12;  // as KERNEL counts them
@@ -30,8 +29,9 @@ size_t threadgroup_bytes(const GpuLaunch& launch) {
 }
 
 void check_launch(const GpuLaunch& launch, const Kernel& kernel) {
-  if (launch.threads == 0 || launch.threads % kSimd != 0 || launch.threads > kMaxThreads) {
-    refuse(launch, "threads", std::to_string(launch.threads), "a multiple of 32, at most 1024");
+  if (launch.threads == 0 || launch.threads % kSimd != 0 || launch.threads > kernel.max_threads) {
+    refuse(launch, "threads", std::to_string(launch.threads),
+           "a multiple of 32, at most " + std::to_string(kernel.max_threads));
   }
   const std::array<uint32_t, 3> most = {kMaxGroupsX, kMaxGroupsYZ, kMaxGroupsYZ};
   for (size_t i = 0; i < 3; ++i) {

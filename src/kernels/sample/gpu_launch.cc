@@ -21,7 +21,8 @@ static_assert(sizeof(GpuSampleRule) == sizeof(SampleRule) &&
               offsetof(GpuSampleRule, history_len) == offsetof(SampleRule, history_len));
 
 // Threads of a sequence: 32 elements each as long as there are enough.
-uint32_t threads_of(const SampleParams& p) { return group_threads(divide_up(p.vocab, 32)); }
+// sample_draw keeps more in registers than 1024 threads of it could have.
+uint32_t threads_of(const SampleParams& p) { return group_threads(divide_up(p.vocab, 32), 512); }
 
 GpuSample args_of(const SampleParams& p) {
   const uint32_t simds = threads_of(p) / 32;
