@@ -16,7 +16,7 @@ endfunction()
 # Tests of a folder with GPU kernels, once more on the GPU; skipped where there is none.
 function(mlxn_add_cuda_test name source)
   get_filename_component(folder ${source} DIRECTORY)
-  if(MLXN_CUDA_ON AND EXISTS ${folder}/gpu.h AND NOT folder MATCHES "/kernels/common$")
+  if(MLXN_CUDA_ON AND EXISTS ${folder}/gpu_launch.cc)
     add_test(NAME ${name}_cuda COMMAND ${name})
     set_tests_properties(${name}_cuda PROPERTIES LABELS cuda TIMEOUT 600 SKIP_RETURN_CODE 77
                          ENVIRONMENT "MLXN_TEST_DEVICE=cuda")
@@ -26,7 +26,7 @@ endfunction()
 
 # The dialect's own test, with its kernels.
 function(mlxn_add_cuda_dialect_test name)
-  if(MLXN_CUDA_ON)
+  if(MLXN_CUDA_ON AND name MATCHES "dialect_test$")
     mlxn_cuda_object(${PROJECT_SOURCE_DIR}/src/kernels/gpu_dialect/dialect_kernels.h gpu_dialect_kernels object)
     target_sources(${name} PRIVATE ${object})
     add_test(NAME ${name}_cuda COMMAND ${name})

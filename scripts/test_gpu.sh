@@ -58,7 +58,7 @@ run() {  # label, command...
   "$@" >"$log" 2>&1 || code=$?
   if [ $code -eq 0 ]; then
     passed=$((passed + 1))
-    echo "ok    $label: $(grep -oE '[0-9]+ tests? ran\. \([0-9]+ ms' "$log" | sed 's/ ran\. (/, /')"
+    echo "ok    $label: $(sed -n 's/^\[==========\] \([0-9]* tests*\) .* ran\. (\(.*\) total)$/\1, \2/p' "$log")"
   elif [ $code -eq 77 ]; then
     echo "test_gpu.sh: $(grep -m1 SKIPPED "$log" || echo 'no GPU')" >&2
     exit 1
