@@ -49,7 +49,7 @@ run_target() {
   [ -d "$regressions" ] || regressions=
   # The targets measure time and memory themselves; the limits here end what never comes back.
   # shellcheck disable=SC2086
-  if ! "$work/tests/fuzz/fuzz_$target" "$until_flag" -timeout=10 -malloc_limit_mb=64 -rss_limit_mb=1024 \
+  if ! "$work/tests/fuzz/fuzz_$target" "$until_flag" -timeout=60 -malloc_limit_mb=64 -rss_limit_mb=1024 \
       -max_len="${length[$target]}" -entropic=0 -print_final_stats=1 \
       -dict="tests/fuzz/dictionaries/$target.dict" -artifact_prefix="$work/findings/$target-" \
       "$corpus" "tests/fuzz/seeds/$target" $regressions >"$log" 2>&1; then

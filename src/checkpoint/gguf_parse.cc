@@ -22,7 +22,7 @@ constexpr uint64_t kMaxArrayElements = uint64_t{1} << 24;
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 20;
 constexpr uint64_t kMaxExtent = uint64_t{1} << 31;
 constexpr uint64_t kMaxTensors = 100'000;
-constexpr uint64_t kMaxKeys = 1'000'000;
+constexpr uint64_t kMaxKeys = 100'000;
 constexpr size_t kMaxTensorNameBytes = 63;
 constexpr uint32_t kMaxDims = 4;
 // Fewest bytes of a key-value pair (length 8, key 1, type 4, value 1) and of a tensor record

@@ -104,10 +104,15 @@ Json Json::operator[](std::string_view key) const {
   return absent(join(path_, key));
 }
 
+void Json::check_count(size_t before) const {
+  if (before == kMaxEntries) fail(fmt::format("at most {} entries", kMaxEntries));
+}
+
 std::vector<std::pair<std::string_view, Json>> Json::members() const {
   if (!is_object()) fail("an object");
   std::vector<std::pair<std::string_view, Json>> out;
   for (const auto member : dom::object(value_)) {
+    check_count(out.size());
     out.emplace_back(member.key, child(member.value, join(path_, member.key)));
   }
   return out;
@@ -117,6 +122,7 @@ std::vector<Json> Json::items() const {
   if (!is_array()) fail("an array");
   std::vector<Json> out;
   for (dom::element item : dom::array(value_)) {
+    check_count(out.size());
     out.push_back(child(item, fmt::format("{}[{}]", path_, out.size())));
   }
   return out;

@@ -24,6 +24,9 @@ class Json {
  public:
   // Deepest nesting accepted; configs need about 5.
   static constexpr size_t kMaxDepth = 32;
+  // Most entries of an object or array that is walked through: each becomes a Json of some 100
+  // bytes.
+  static constexpr size_t kMaxEntries = 100'000;
 
   // kind: the error kind of every complaint about this document.
   static Json parse(std::string_view text, std::string where, ErrorKind kind = ErrorKind::kConfig);
@@ -44,6 +47,7 @@ class Json {
   // Member of an object; absent if this is absent, null or has no such key. Fails if this is
   // anything else.
   Json operator[](std::string_view key) const;
+  // Fail if there are more than kMaxEntries.
   std::vector<std::pair<std::string_view, Json>> members() const;
   std::vector<Json> items() const;
 
@@ -71,6 +75,7 @@ class Json {
 
   Json child(simdjson::dom::element value, std::string path) const;
   Json absent(std::string path) const;
+  void check_count(size_t before) const;  // of one more entry
 
   std::shared_ptr<const Document> document_;
   simdjson::dom::element value_;

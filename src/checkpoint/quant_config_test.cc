@@ -26,6 +26,23 @@ TEST(Json, RefusesWhatItCannotTrust) {
   expect_error(parse(std::string(40, '[') + std::string(40, ']')), kind, "JSON");
 }
 
+TEST(Json, EntriesAreCountedBeforeTheyAreMade) {
+  std::string list = "[1";
+  std::string object = "{\"0\":1";
+  for (size_t i = 1; i < Json::kMaxEntries; ++i) {
+    list += ",1";
+    object += ",\"" + std::to_string(i) + "\":1";
+  }
+  const auto items = [&](const std::string& more) { Json::parse(list + more, "f.json").items(); };
+  const auto members = [&](const std::string& more) {
+    Json::parse(object + more, "f.json").members();
+  };
+  EXPECT_NO_THROW(items("]"));
+  EXPECT_NO_THROW(members("}"));
+  expect_error([&] { items(",1]"); }, ErrorKind::kConfig, "at most 100000 entries");
+  expect_error([&] { members(",\"x\":1}"); }, ErrorKind::kConfig, "at most 100000 entries");
+}
+
 TEST(Json, AccessorsNameTheKey) {
   const Json json = Json::parse(R"({"a":{"b":[1,"x",2.5,null,true]}})", "config.json");
   const auto items = json["a"]["b"].items();

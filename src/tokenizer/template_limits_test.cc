@@ -2,65 +2,26 @@
 // What one rendering may take: every way to make a template slow or large ends in an error within a
 // second and 64 MiB. Long conversations get more.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
-#include <cstdlib>
-#include <ctime>
-#include <new>
 #include <string>
 #include <vector>
 
+#include "base/test_kit.h"
 #include "mlxn/tokenizer.h"
 #include "tokenizer/jinja_interpreter.h"
 #include "tokenizer/test_support.h"
-
-namespace {
-
-size_t live_bytes = 0;
-size_t peak_bytes = 0;
-
-// These tests need little: memory that is not there is no case of theirs.
-void* count_up(void* block) {
-  if (block == nullptr) std::abort();
-  live_bytes += malloc_usable_size(block);
-  peak_bytes = std::max(peak_bytes, live_bytes);
-  return block;
-}
-
-void count_down(void* block) {
-  if (block != nullptr) live_bytes -= malloc_usable_size(block);
-  std::free(block);
-}
-
-}  // namespace
-
-void* operator new(size_t size) { return count_up(std::malloc(size)); }
-void* operator new[](size_t size) { return count_up(std::malloc(size)); }
-void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return count_up(std::malloc(size));
-}
-void* operator new[](size_t size, const std::nothrow_t&) noexcept {
-  return count_up(std::malloc(size));
-}
-void operator delete(void* block) noexcept { count_down(block); }
-void operator delete[](void* block) noexcept { count_down(block); }
-void operator delete(void* block, size_t) noexcept { count_down(block); }
-void operator delete[](void* block, size_t) noexcept { count_down(block); }
 
 namespace mlxn::tokenizer {
 namespace {
 
 constexpr size_t kMaxBytes = size_t{64} << 20;
-constexpr double kMaxSeconds = 1;  // of the processor, so that a busy machine changes nothing
+constexpr double kMaxSeconds = 1;
 
 template <typename Call>
 void expect_within_limits(const Call& call) {
-  const size_t before = live_bytes;
-  peak_bytes = live_bytes;
-  const std::clock_t start = std::clock();
-  call();
-  EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, kMaxSeconds);
-  EXPECT_LT(peak_bytes - before, kMaxBytes);
+  const base::Cost cost = base::cost_of(call);
+  EXPECT_LT(cost.seconds, kMaxSeconds);
+  EXPECT_LT(cost.bytes, kMaxBytes);
 }
 
 std::string render(const std::string& source) {

@@ -147,6 +147,20 @@ TEST(Tokenizer, LongTextsTakeNoQuadraticTime) {
   }
 }
 
+// A token that only looks like a byte is text.
+TEST(TokenizerJson, ByteTokensAreTwoHexDigits) {
+  TestJson spec = small_spec();
+  int id = 5;
+  const std::vector<std::string> odd = {"<0x-1>", "<0xGG>", "<0x100>", "<0x1>",
+                                        "<0x>",   "<0x 1>", "<0xff ",  "<0X0A>"};
+  for (const std::string& text : odd) spec["model"]["vocab"][text] = ++id + 1;
+  const auto tokenizer = Tokenizer::from_json(spec.dump());
+  for (const std::string& text : odd) {
+    EXPECT_EQ(tokenizer.decode(Ids({*tokenizer.token_id(text)})), text);
+  }
+  EXPECT_EQ(tokenizer.decode(Ids({5})), "\n");
+}
+
 GgufVocab small_gguf(const std::string& model) {
   GgufVocab vocab;
   vocab.model = model;
