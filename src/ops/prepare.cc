@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Repacking of weights. On the CPU formats of codes and scales become panels of sixteen rows
-// (quant/panels.h); dense weights run as they are.
+// (quant/panels.h); dense weights, and all weights on a GPU, run as they are.
 #include <limits>
 #include <string>
 
@@ -11,10 +11,17 @@
 #include "quant/panels.h"
 
 namespace mlxn {
+namespace {
+
+bool has_layout(const Device& device, const Weight& weight) {
+  return device.kind() == DeviceKind::kCpu && quant::has_panels(weight.format);
+}
+
+}  // namespace
 
 Weight prepare(const Device& device, const Weight& weight) {
   ops::check_weight_operand("prepare", "weight", weight, device);
-  if (weight.packed || !quant::has_panels(weight.format)) return weight;
+  if (weight.packed || !has_layout(device, weight)) return weight;
   const quant::WeightView view = quant::view_of(weight);
   Weight prepared = weight;
   prepared.packed = device.alloc(u8, {quant::panel_layout(view).total_bytes});
@@ -29,7 +36,7 @@ Weight prepare(const Device& device, const Weight& weight) {
 
 size_t prepared_bytes(const Device& device, const Weight& weight) {
   ops::check_weight_operand("prepared_bytes", "weight", weight, device);
-  if (!quant::has_panels(weight.format)) return 0;
+  if (!has_layout(device, weight)) return 0;
   return static_cast<size_t>(quant::panel_layout(quant::view_of(weight)).total_bytes);
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/matmul/activations.h"
 #include "kernels/matmul/cpu.h"
+#include "kernels/matmul/gpu_launch.h"
 
 namespace mlxn::kernels {
 namespace {
@@ -67,6 +68,7 @@ constexpr Entry<MatmulParams> kEntries[] = {
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, launch<kAvx2>},
 #endif
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, launch<kBaseline>},
+    {"gpu", kSharedGpu, Isa::kBaseline, matmul_gpu_refuses, matmul_gpu},
 };
 
 }  // namespace
