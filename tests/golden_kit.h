@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/test_device.h"
 #include "mlxn/checkpoint.h"
 #include "mlxn/ops/dequantize.h"
 #include "models/model_impl.h"
@@ -76,7 +77,7 @@ struct Edits {
 
 inline std::unique_ptr<ModelImpl> build(const std::string& model, ModelOptions options = {},
                                         const Edits& edits = {}, int num_threads = 2) {
-  const Device device = Device::open("cpu", {.num_threads = num_threads});
+  const Device device = test_device("", num_threads);
   const Checkpoint checkpoint = Checkpoint::open(path_of(model));
   ModelConfig config = checkpoint.config();
   if (edits.config) edits.config(config);

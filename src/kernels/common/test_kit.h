@@ -17,6 +17,7 @@
 
 #include "kernels/common/entry.h"
 #include "kernels/common/float_io.h"
+#include "kernels/common/test_device.h"
 #include "mlxn/device.h"
 #include "mlxn/stream.h"
 
@@ -30,39 +31,15 @@ inline Device cpu_device(const std::string& kernel = "", int num_threads = 2) {
   return Device::open("cpu", options);
 }
 
-// The device that this run of a test program is about: "cpu", or what MLXN_TEST_DEVICE names. ctest
-// runs the programs of ops with GPU kernels once more with "emulator", and with "cuda".
-inline std::string test_device_id() {
-  const char* id = std::getenv("MLXN_TEST_DEVICE");
-  return id != nullptr ? id : "cpu";
-}
-inline bool on_emulator() { return test_device_id() == "emulator"; }
+using mlxn::kSkipped;
+using mlxn::on_emulator;
+using mlxn::test_device;
+using mlxn::test_device_id;
 
 // Cases that the emulator, which is a thousand times slower than the CPU, leaves out.
 template <typename T>
 std::vector<T> unless_emulated(std::vector<T> all, std::vector<T> emulated) {
   return on_emulator() ? emulated : all;
-}
-
-// What a test program returns that found no device to test; ctest then says "skipped".
-inline constexpr int kSkipped = 77;
-
-// The device under test; only the entry `kernel` runs (empty: the best). For the emulator the
-// number of threads stands for an order in which GPU threads run. A GPU's buffers are in memory
-// that the tests can read. Without the GPU that was asked for the program ends here: tests are
-// listed before main() begins, and their list depends on the device.
-inline Device test_device(const std::string& kernel = "", int num_threads = 2) {
-  DeviceOptions options;
-  options.kernel = kernel;
-  options.num_threads = num_threads;
-  options.unified_memory = true;
-  try {
-    return Device::open(test_device_id(), options);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kDeviceNotFound) throw;
-    std::fprintf(stderr, "SKIPPED: %s\n", error.what());
-    std::_Exit(kSkipped);
-  }
 }
 
 // Names of the table's entries that the device under test can run.
