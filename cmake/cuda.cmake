@@ -13,10 +13,10 @@ function(mlxn_list_cuda_program name)
   file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/cuda/tests/${name} CONTENT "$<TARGET_FILE:${name}>\n")
 endfunction()
 
-# Tests of a folder with GPU kernels, once more on the GPU; skipped where there is none.
+# Tests of ops with GPU kernels and of whole models, once more on the GPU; skipped where there is none.
 function(mlxn_add_cuda_test name source)
-  get_filename_component(folder ${source} DIRECTORY)
-  if(MLXN_CUDA_ON AND EXISTS ${folder}/gpu_launch.cc)
+  mlxn_runs_on_gpus(${source} runs)
+  if(MLXN_CUDA_ON AND runs)
     add_test(NAME ${name}_cuda COMMAND ${name})
     set_tests_properties(${name}_cuda PROPERTIES LABELS cuda TIMEOUT 600 SKIP_RETURN_CODE 77
                          ENVIRONMENT "MLXN_TEST_DEVICE=cuda")

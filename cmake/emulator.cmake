@@ -10,10 +10,10 @@ function(mlxn_use_emulator program test)
     LABELS emulator TIMEOUT 600 ENVIRONMENT "MLXN_TEST_DEVICE=emulator")
 endfunction()
 
-# Tests of a folder with GPU kernels, once more on the emulator.
+# Tests of ops with GPU kernels and of whole models, once more on the emulator.
 function(mlxn_add_emulator_test name source)
-  get_filename_component(folder ${source} DIRECTORY)
-  if(MLXN_EMULATOR_ON AND EXISTS ${folder}/gpu_launch.cc)
+  mlxn_runs_on_gpus(${source} runs)
+  if(MLXN_EMULATOR_ON AND runs)
     add_test(NAME ${name}_emulator COMMAND ${name})
     mlxn_use_emulator(${name} ${name}_emulator)
   endif()

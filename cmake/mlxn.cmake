@@ -51,6 +51,17 @@ function(mlxn_label_of source result)
   set(${result} ${label} PARENT_SCOPE)
 endfunction()
 
+# Whether a test runs once more on each GPU backend: ops with GPU kernels, and what runs whole models.
+function(mlxn_runs_on_gpus source result)
+  get_filename_component(folder ${source} DIRECTORY)
+  if(EXISTS ${folder}/gpu_launch.cc OR
+     source MATCHES "/(models/model|runtime/generator|tests/model_goldens)_test.cc$")
+    set(${result} TRUE PARENT_SCOPE)
+  else()
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+
 # A GoogleTest program. Tests find data through MLXN_SOURCE_DIR.
 function(mlxn_add_test name label)
   add_executable(${name} ${ARGN})

@@ -17,9 +17,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/common/test_device.h"
+#include "backends/test_kit.h"
 #include "mlxn/checkpoint.h"
 #include "mlxn/ops/dequantize.h"
+#include "models/host_copy.h"
 #include "models/model_impl.h"
 
 namespace mlxn::golden {
@@ -77,7 +78,7 @@ struct Edits {
 
 inline std::unique_ptr<ModelImpl> build(const std::string& model, ModelOptions options = {},
                                         const Edits& edits = {}, int num_threads = 2) {
-  const Device device = test_device("", num_threads);
+  const Device device = test_device("", num_threads, false);
   const Checkpoint checkpoint = Checkpoint::open(path_of(model));
   ModelConfig config = checkpoint.config();
   if (edits.config) edits.config(config);
@@ -123,10 +124,11 @@ inline void dequantise_all(const Device& device, models::GemmaWeights& w) {
 inline void dequantise_and_nudge(const Device& device, models::GemmaWeights& weights) {
   dequantise_all(device, weights);
   for (models::GemmaLayerWeights& layer : weights.layers) {
-    const auto norm = layer.input_norm.span<float>();
+    std::vector<float> norm = models::copy_out<float>(device, layer.input_norm);
     for (size_t i = 0; i < norm.size(); ++i) {
       norm[i] *= 1.0f + (static_cast<float>(i * 7 % 5) - 2.0f) * 0x1p-16f;
     }
+    device.upload(layer.input_norm, norm.data());
   }
 }
 
@@ -142,9 +144,7 @@ inline std::vector<float> all_logits(ModelImpl& model, std::span<const int32_t> 
 }
 
 inline std::vector<float> last_logits(ModelImpl& model, int64_t rows = 1) {
-  const Buffer buffer = model.decoder().scratch().logits(rows);
-  const auto values = buffer.span<float>();
-  return {values.begin(), values.end()};
+  return models::copy_out<float>(model.device(), model.decoder().scratch().logits(rows));
 }
 
 inline std::vector<float> decode_step(ModelImpl& model, std::span<const int32_t> tokens) {

@@ -4,14 +4,14 @@
 #include <utility>
 
 #include "base/no_memory.h"
+#include "models/host_copy.h"
 #include "models/model_impl.h"
 
 namespace mlxn {
 namespace {
 
-std::vector<float> copy_logits(const Buffer& logits) {
-  const auto values = logits.span<float>();
-  return {values.begin(), values.end()};
+std::vector<float> copy_logits(ModelImpl& model, int64_t rows) {
+  return models::copy_out<float>(model.device(), model.decoder().scratch().logits(rows));
 }
 
 }  // namespace
@@ -89,7 +89,7 @@ std::vector<float> Model::prefill(int sequence, std::span<const int32_t> tokens,
   impl_->check_prompt(sequence, tokens);
   if (!all_positions) {
     impl_->prefill(sequence, tokens);
-    return copy_logits(impl_->decoder().scratch().logits(1));
+    return copy_logits(*impl_, 1);
   }
   std::vector<float> logits(tokens.size() * static_cast<size_t>(config().vocab_size));
   impl_->prefill(sequence, tokens, logits.data());
@@ -111,7 +111,7 @@ std::vector<float> Model::decode(std::span<const int32_t> tokens) try {
   impl_->queue_decode(batch);
   impl_->stream().commit().wait();
   impl_->advance(batch);
-  return copy_logits(impl_->decoder().scratch().logits(batch));
+  return copy_logits(*impl_, batch);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

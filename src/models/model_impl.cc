@@ -2,8 +2,10 @@
 #include "models/model_impl.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <utility>
+
+#include "models/host_copy.h"
 
 namespace mlxn {
 
@@ -81,21 +83,19 @@ void ModelImpl::run_chunk(int64_t sequence, std::span<const int32_t> tokens, Dec
   const auto row = static_cast<size_t>(sequence);
   const int64_t start = lengths_[row];
   models::Scratch& scratch = decoder_.scratch();
-  std::memcpy(scratch.ids(count).data(), tokens.data(), tokens.size_bytes());
-  const Buffer position_buffer = scratch.positions(count);
-  const auto positions = position_buffer.span<int32_t>();
-  for (int64_t i = 0; i < count; ++i) {
-    positions[static_cast<size_t>(i)] = static_cast<int32_t>(start + i);
-  }
+  std::vector<int32_t> positions(tokens.size());
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(start));
   Buffer logits;
   if (want == Decoder::Want::kAll) logits = device_.alloc(f32, {count, config().vocab_size});
   // Slots are overwritten from here on, whether the chunk ends well or not.
   peak_lengths_[row] = std::max(peak_lengths_[row], start + count);
   recording([&] {
+    models::copy_in(stream_, scratch.ids(count), tokens.data());
+    models::copy_in(stream_, scratch.positions(count), positions.data());
     decoder_.prefill(stream_, sequence, start, count, want, logits, trace);
     stream_.commit().wait();
   });
-  if (logits) std::memcpy(all_logits, logits.data(), logits.byte_len());
+  if (logits) device_.download(logits, all_logits);
   lengths_[row] = start + count;
 }
 
@@ -138,7 +138,7 @@ bool ModelImpl::prefill(int64_t sequence, std::span<const int32_t> tokens, float
 
 void ModelImpl::set_step_tokens(std::span<const int32_t> tokens) {
   const Buffer buffer = decoder_.scratch().step().tokens;
-  std::memcpy(buffer.data(), tokens.data(), tokens.size_bytes());
+  models::copy_in(stream_, buffer.rows(0, static_cast<int64_t>(tokens.size())), tokens.data());
 }
 
 void ModelImpl::queue_decode(int64_t batch) {
@@ -147,9 +147,7 @@ void ModelImpl::queue_decode(int64_t batch) {
                 ErrorDetail{"Model::decode", "sequences", std::to_string(batch),
                             "1 .. " + std::to_string(plan_.batch)});
   }
-  const models::StepState& step = decoder_.scratch().step();
-  const auto positions = step.positions.span<int32_t>();
-  const auto kv_len = step.kv_len.span<int32_t>();
+  std::vector<int32_t> positions(static_cast<size_t>(batch)), kv_len(positions);
   for (size_t row = 0; row < static_cast<size_t>(batch); ++row) {
     if (lengths_[row] >= plan_.max_context) {
       throw Error(ErrorKind::kContextFull,
@@ -163,6 +161,9 @@ void ModelImpl::queue_decode(int64_t batch) {
     peak_lengths_[row] = std::max(peak_lengths_[row], lengths_[row] + 1);
   }
   recording([&] {
+    const models::StepState& step = decoder_.scratch().step();
+    models::copy_in(stream_, step.positions.rows(0, batch), positions.data());
+    models::copy_in(stream_, step.kv_len.rows(0, batch), kv_len.data());
     if (decode_batch_ != batch) {
       // A captured step holds scratch of its own, so only one is kept.
       decode_step_ = Graph();

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends/test_kit.h"
 #include "models/test_config.h"
 
 namespace mlxn {
@@ -14,7 +15,7 @@ namespace {
 
 Model make_model(ModelOptions options = {.max_context = 256, .kv_type = f32, .prefill_chunk = 64},
                  int bits = 32) {
-  return Model::random(Device::open("cpu", {.num_threads = 2}), models::test_config(), bits, 32,
+  return Model::random(test_device("", 2, false), models::test_config(), bits, 32,
                        std::move(options));
 }
 

@@ -84,9 +84,11 @@ Buffer resolve_lengths(Stream& stream, const Lengths& lengths, int64_t batch) {
   if (lengths.device.valid()) return lengths.device;
   const Buffer bytes = stream.impl().scratch(static_cast<size_t>(batch) * sizeof(int32_t));
   const Buffer values = bytes.view_as(i32, {batch});
+  std::vector<int32_t> host(static_cast<size_t>(batch));
   for (int64_t b = 0; b < batch; ++b) {
-    values.span<int32_t>()[static_cast<size_t>(b)] = static_cast<int32_t>(*host_value(lengths, b));
+    host[static_cast<size_t>(b)] = static_cast<int32_t>(*host_value(lengths, b));
   }
+  stream.device().upload(values, host.data());  // no work uses fresh scratch yet
   return values;
 }
 

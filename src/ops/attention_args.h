@@ -33,5 +33,9 @@ void check_lengths(const char* op, const char* parameter, const Device& device,
 std::optional<int64_t> host_value(const Lengths& lengths, int64_t b);
 // i32 [batch] that kernels read when they run. Host values are copied to memory of the stream.
 Buffer resolve_lengths(Stream& stream, const Lengths& lengths, int64_t batch);
+// Where they are, or null.
+inline const int32_t* address_of(const Buffer& lengths) {
+  return lengths ? reinterpret_cast<const int32_t*>(lengths.data()) : nullptr;
+}
 
 }  // namespace mlxn::ops

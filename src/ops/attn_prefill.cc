@@ -109,9 +109,6 @@ void attn_prefill(Stream& stream, const AttnPrefillArgs& args) try {
   const auto resolve = [&](const Lengths& lengths) {
     return lengths.empty() ? Buffer() : resolve_lengths(stream, lengths, q.batch);
   };
-  const auto values = [](const Buffer& buffer) {
-    return buffer ? buffer.span<const int32_t>().data() : nullptr;
-  };
   const Buffer kv_len = resolve(args.kv_len), q_offset = resolve(args.q_offset);
   const Buffer ring_start = resolve(args.ring_start);
   const kernels::AttnPrefillParams params{
@@ -119,9 +116,9 @@ void attn_prefill(Stream& stream, const AttnPrefillArgs& args) try {
       .k = args.k.data(),
       .v = args.v.data(),
       .out = args.out.data(),
-      .kv_len = values(kv_len),
-      .q_offset = values(q_offset),
-      .ring_start = values(ring_start),
+      .kv_len = address_of(kv_len),
+      .q_offset = address_of(q_offset),
+      .ring_start = address_of(ring_start),
       .q_strides = q.strides,
       .k_strides = k.strides,
       .v_strides = v.strides,

@@ -113,7 +113,7 @@ void kv_append(Stream& stream, const KvAppendArgs& args) try {
       .v = args.v ? args.v.data() : nullptr,
       .k_cache = args.k_cache.data(),
       .v_cache = args.v ? args.v_cache.data() : nullptr,
-      .pos = pos.span<const int32_t>().data(),
+      .pos = address_of(pos),
       .batch = args.k.dim(0),
       .n_src = args.k.dim(1),
       .src_offset = args.src_offset + lost,

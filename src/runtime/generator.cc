@@ -225,8 +225,6 @@ bool Run::step() {
     keys[row] = static_cast<uint32_t>(first_ + row);
     if (frozen[row]) make_room(row);
   }
-  const Buffer tokens = model_.decoder().scratch().step().tokens;
-  std::vector<int32_t> fed(tokens.span<int32_t>().begin(), tokens.span<int32_t>().begin() + rows);
   const auto batch = static_cast<int64_t>(rows);
   model_.queue_decode(batch);
   sampler_.queue(model_.decoder().scratch().logits(batch), 0, keys);
@@ -235,7 +233,7 @@ bool Run::step() {
   std::vector<runtime::Draw> draws = sampler_.take(frozen);
   for (size_t row = 0; row < rows; ++row) {
     if (frozen[row]) continue;
-    held_[row].push_back(fed[row]);
+    held_[row].push_back(results_[first_ + row].tokens.back());  // what this step was fed
     accept(row, std::move(draws[row]));
   }
   return true;

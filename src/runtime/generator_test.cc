@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends/test_kit.h"
 #include "models/test_config.h"
 
 namespace mlxn {
@@ -40,7 +41,7 @@ Tokenizer make_tokenizer() {
 
 Model make_model(int batch = 1, int64_t context = 256, int64_t chunk = 64) {
   return Model::random(
-      Device::open("cpu", {.num_threads = 2}), models::test_config(), 32, 32,
+      test_device("", 2, false), models::test_config(), 32, 32,
       {.max_context = context, .batch = batch, .kv_type = f32, .prefill_chunk = chunk});
 }
 

@@ -35,6 +35,7 @@ class Sampler {
  private:
   bool uses_history() const;
   void append(int64_t row, int32_t id);
+  void write_history(int64_t row, int64_t at, std::span<const int32_t> ids);
 
   ModelImpl& model_;
   ops::SamplingParams params_;
@@ -49,7 +50,8 @@ class Sampler {
   Buffer top_values_;             // f32 [B, num_top]
   std::vector<int64_t> lengths_;  // tokens per row, prompt and drawn ones
 
-  Buffer queued_logits_;
+  Buffer queued_logits_, queued_tokens_;  // of the rows queued last
+  std::vector<int32_t> drawn_;            // their tokens
   int64_t first_row_ = 0;
   int64_t count_ = 0;
 };

@@ -113,6 +113,7 @@ std::shared_ptr<Allocation> CpuDevice::allocate(size_t byte_len) {
   allocation->byte_len = byte_len;
   allocation->id = next_id();
   allocation->device_id = id();
+  allocation->host_visible = host_visible();
   count_allocation(rounded);  // the owner takes it back, also if it cannot be made
   allocation->owner = std::shared_ptr<void>(
       memory.get(), [memory, self = std::static_pointer_cast<CpuDevice>(shared_from_this()),

@@ -83,6 +83,13 @@ EmulatorDevice::EmulatorDevice(const DeviceOptions& options)
     : CpuDevice(DeviceKind::kEmulator, "SIMT emulator", one_thread(options)),
       schedule_(options.num_threads > 1 ? static_cast<uint32_t>(options.num_threads) : 0) {}
 
+std::shared_ptr<Allocation> EmulatorDevice::wrap(const void* data, size_t byte_len,
+                                                 std::shared_ptr<void> owner, bool writable) {
+  auto allocation = CpuDevice::wrap(data, byte_len, std::move(owner), writable);
+  allocation->host_visible = host_visible();
+  return allocation;
+}
+
 std::unique_ptr<StreamImpl> EmulatorDevice::create_stream(const Device& device) {
   return std::make_unique<EmulatorStream>(device, *this);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The emulator as a device, for tests: host memory as on the CPU, kernels of the dialect through
 // the emulator with every detector on. DeviceOptions::num_threads picks the order in which GPU
-// threads run: 0 and 1 in order, n > 1 the random order of seed n.
+// threads run: 0 and 1 in order, n > 1 the random order of seed n. Without
+// DeviceOptions::unified_memory buffers say that the host may not touch them, as those of a GPU do.
 #pragma once
 
 #include <memory>
@@ -15,6 +16,9 @@ class EmulatorDevice final : public cpu::CpuDevice {
  public:
   explicit EmulatorDevice(const DeviceOptions& options);
 
+  bool host_visible() const override { return options().unified_memory; }
+  std::shared_ptr<Allocation> wrap(const void* data, size_t byte_len, std::shared_ptr<void> owner,
+                                   bool writable) override;
   std::unique_ptr<StreamImpl> create_stream(const Device& device) override;
   uint32_t schedule() const { return schedule_; }
 

@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "backends/test_kit.h"
 #include "kernels/common/entry.h"
 #include "kernels/common/float_io.h"
-#include "kernels/common/test_device.h"
 #include "mlxn/device.h"
 #include "mlxn/stream.h"
 

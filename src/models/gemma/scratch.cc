@@ -96,7 +96,7 @@ Scratch::Scratch(const Device& device, const ScratchPlan& plan, int64_t num_laye
   for_each_buffer(plan, [&](DType dtype, const Shape& shape) {
     *buffers.at(next++) = alloc(device, dtype, shape);
   });
-  if (plan.per_layer_input > 0) fill_index(num_layers);
+  if (plan.per_layer_input > 0) fill_index(device, num_layers);
 }
 
 Buffer Scratch::alloc(const Device& device, DType dtype, const Shape& shape) {
@@ -105,14 +105,15 @@ Buffer Scratch::alloc(const Device& device, DType dtype, const Shape& shape) {
   return buffer;
 }
 
-void Scratch::fill_index(int64_t num_layers) {
-  const auto index = per_layer_index_.span<int32_t>();
+void Scratch::fill_index(const Device& device, int64_t num_layers) {
+  std::vector<int32_t> index(static_cast<size_t>(per_layer_index_.element_count()));
   for (int64_t layer = 0; layer < num_layers; ++layer) {
     for (int64_t row = 0; row < plan_.rows; ++row) {
       index[static_cast<size_t>(layer * plan_.rows + row)] =
           static_cast<int32_t>(row * num_layers + layer);
     }
   }
+  device.upload(per_layer_index_, index.data());
 }
 
 Buffer Scratch::per_layer_index(int64_t layer, int64_t first_row, int64_t rows) const {

@@ -50,7 +50,7 @@ class Scratch {
 
  private:
   Buffer alloc(const Device& device, DType dtype, const Shape& shape);
-  void fill_index(int64_t num_layers);
+  void fill_index(const Device& device, int64_t num_layers);
 
   ScratchPlan plan_;
   uint64_t bytes_ = 0;

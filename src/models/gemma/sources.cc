@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights from a checkpoint, and random ones of the same shapes.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "base/checked.h"
 #include "models/gemma/weights.h"
+#include "models/host_copy.h"
 
 namespace mlxn::models {
 namespace {
@@ -98,12 +100,15 @@ class RandomSource final : public WeightSource {
     Weight weight;
     weight.format = dtype == f32 ? Format::kF32 : Format::kBF16;
     weight.shape = shape;
-    weight.data = device_.alloc(dtype, shape);
     const float limit = bound(shape);
     if (dtype == f32) {
-      for (float& value : weight.data.span<float>()) value = random_.uniform(limit);
+      weight.data = filled_buffer<float>(device_, f32, shape, [&](std::span<float> values) {
+        for (float& value : values) value = random_.uniform(limit);
+      });
     } else {
-      for (BF16& value : weight.data.span<BF16>()) value = to_bf16(random_.uniform(limit));
+      weight.data = filled_buffer<BF16>(device_, bf16, shape, [&](std::span<BF16> values) {
+        for (BF16& value : values) value = to_bf16(random_.uniform(limit));
+      });
     }
     return weight;
   }
@@ -116,20 +121,23 @@ class RandomSource final : public WeightSource {
     weight.group_size = group_size_;
     Shape words = shape;
     words.back() = shape.back() / 32 * bits_;
-    weight.data = device_.alloc(u32, words);
-    const auto codes = weight.data.span<uint32_t>();
-    for (size_t i = 0; i + 1 < codes.size(); i += 2) {
-      const uint64_t bits = random_.next();
-      std::memcpy(&codes[i], &bits, sizeof bits);
-    }
+    weight.data = filled_buffer<uint32_t>(device_, u32, words, [&](std::span<uint32_t> codes) {
+      for (size_t i = 0; i + 1 < codes.size(); i += 2) {
+        const uint64_t bits = random_.next();
+        std::memcpy(&codes[i], &bits, sizeof bits);
+      }
+    });
     Shape groups = shape;
     groups.back() = shape.back() / group_size_;
-    weight.scales = device_.alloc(bf16, groups);
-    weight.biases = device_.alloc(bf16, groups);
     const float limit = bound(shape);
     const BF16 scale = to_bf16(2.0f * limit / static_cast<float>((1 << bits_) - 1));
-    for (BF16& value : weight.scales.span<BF16>()) value = scale;
-    for (BF16& value : weight.biases.span<BF16>()) value = to_bf16(-limit);
+    const auto all = [&](BF16 value) {
+      return filled_buffer<BF16>(device_, bf16, groups, [&](std::span<BF16> values) {
+        std::fill(values.begin(), values.end(), value);
+      });
+    };
+    weight.scales = all(scale);
+    weight.biases = all(to_bf16(-limit));
     return weight;
   }
 

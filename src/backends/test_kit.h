@@ -24,13 +24,14 @@ inline constexpr int kSkipped = 77;
 
 // The device under test; only the entry `kernel` runs (empty: the best). For the emulator the
 // number of threads stands for an order in which GPU threads run. A GPU's buffers are in memory
-// that the tests can read. Without the GPU that was asked for the program ends here: tests are
-// listed before main() begins, and their list depends on the device.
-inline Device test_device(const std::string& kernel = "", int num_threads = 2) {
+// that the tests can read if unified_memory says so. Without the GPU that was asked for the program
+// ends here: tests are listed before main() begins, and their list depends on the device.
+inline Device test_device(const std::string& kernel = "", int num_threads = 2,
+                          bool unified_memory = true) {
   DeviceOptions options;
   options.kernel = kernel;
   options.num_threads = num_threads;
-  options.unified_memory = true;
+  options.unified_memory = unified_memory;
   try {
     return Device::open(test_device_id(), options);
   } catch (const Error& error) {
