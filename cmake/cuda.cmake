@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The CUDA backend. nvcc compiles each folder's gpu.h ahead of time; the runtime is linked statically, so that
 # programs need the driver only, and not even that to run on the CPU.
-set(MLXN_CUDA OFF CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (if nvcc is found)")
+set(MLXN_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (if nvcc is found)")
 set_property(CACHE MLXN_CUDA PROPERTY STRINGS AUTO ON OFF)
 # SASS for sm_80 and sm_90a, PTX of compute_80 for whatever comes between and after.
 set(MLXN_CUDA_TARGETS -gencode=arch=compute_80,code=[sm_80,compute_80]

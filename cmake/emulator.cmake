@@ -47,7 +47,8 @@ add_library(mlxn_emulated_kernels OBJECT ${MLXN_EMULATED_KERNELS})
 target_include_directories(mlxn_emulated_kernels PRIVATE
   ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/src/backends/emulator/include)
 target_compile_definitions(mlxn_emulated_kernels PRIVATE MLXN_EMULATOR)
-# g++ does not see that a condition repeated behind a barrier still holds. Reports name source lines. A read of x in x += y must be seen, which clang otherwise drops.
+# g++ does not see that a condition repeated behind a barrier still holds. -g1: reports name source lines. The
+# last flag: a read of x in x += y must be seen, which clang otherwise drops.
 target_compile_options(mlxn_emulated_kernels PRIVATE
   ${MLXN_FLAGS} -Wno-unused-parameter -Wno-maybe-uninitialized -O2 -g1 -fsanitize=thread
   $<$<CXX_COMPILER_ID:Clang>:SHELL:-mllvm -tsan-instrument-read-before-write=1>)

@@ -156,7 +156,12 @@ TEST_F(Errors, BadFlags) {
   generate({"-n"}, {"--max-tokens"});
   generate({"-t", "2000"}, {"--threads", "2000", "1024"});
   generate({"--kv-type", "f64"}, {"--kv-type", "f64", "f16"});
+#ifdef MLXN_HAS_CUDA
+  generate({"--device", "cuda:99"}, {"Device::open: id: found cuda:99, required "});
+  generate({"--device", "cuda:x"}, {"Device::open: id: found cuda:x, required "});
+#else
   generate({"--device", "cuda:0"}, {"cuda:0", "no CUDA backend"});
+#endif
   generate({"--device", "abacus"}, {"abacus", "cpu"});
   refused(2, {"generate", "-m", kModel}, {"--prompt"});
   refused(2, {"generate", "-p", "x"}, {"--model"});
@@ -187,7 +192,6 @@ TEST_F(Errors, ContextsBeyondTheMemory) {
           {"memory: found ", " available, required ", "a shorter context"});
 }
 
-// The sanitizers reserve more address space than any limit allows.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kLimitsWork = false;
 #else
@@ -195,7 +199,7 @@ constexpr bool kLimitsWork = true;
 #endif
 
 TEST_F(Errors, TooLittleMemory) {
-  if (!kLimitsWork) GTEST_SKIP();
+  if (!kLimitsWork) GTEST_SKIP() << "sanitizers reserve more address space than any limit allows";
   const auto generate = [](const std::string& model) {
     return std::vector<std::string>{"generate", "-m", model, "-p", "x", "-t", "1"};
   };

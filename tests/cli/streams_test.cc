@@ -88,7 +88,9 @@ TEST(Streams, RatesThatWereNotMeasured) {
 
 // `script` gives the command a terminal; without it there is no progress bar to look at.
 TEST(Streams, ProgressBarWithoutEscapes) {
-  if (run_process({"/usr/bin/env", "script", "--version"}).exit_code != 0) GTEST_SKIP();
+  if (run_process({"/usr/bin/env", "script", "--version"}).exit_code != 0) {
+    GTEST_SKIP() << "no `script` on this machine";
+  }
   const std::string command = std::string(MLXN_COMMAND) + " generate -m " + kModel + " -p x -n 2";
   const auto on_terminal = [&](const std::string& variable) {
     return run_process({"/usr/bin/env", variable, "script", "-qec", command, "/dev/null"}).out;

@@ -91,22 +91,6 @@ namespace {
 // A few microseconds of work, so that handing a task out costs nothing.
 constexpr int64_t kTaskElements = 16384;
 
-const char* op_name(ElementwiseKind kind) {
-  switch (kind) {
-    case ElementwiseKind::kAdd:
-      return "add";
-    case ElementwiseKind::kMul:
-      return "mul";
-    case ElementwiseKind::kScale:
-      return "scale";
-    case ElementwiseKind::kSoftcap:
-      return "softcap";
-    case ElementwiseKind::kCast:
-      break;
-  }
-  return "cast";
-}
-
 void launch(StreamImpl& stream, const ElementwiseParams& p, backends::Access access, Isa isa,
             const char* name) {
   const auto range = variant(HWY_DISPATCH_TABLE(ElementwiseRange), isa);

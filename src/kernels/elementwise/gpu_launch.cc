@@ -8,26 +8,6 @@
 #include "kernels/elementwise/gpu_args.h"
 
 namespace mlxn::kernels {
-namespace {
-
-const char* op_name(ElementwiseKind kind) {
-  switch (kind) {
-    case ElementwiseKind::kAdd:
-      return "add";
-    case ElementwiseKind::kMul:
-      return "mul";
-    case ElementwiseKind::kScale:
-      return "scale";
-    case ElementwiseKind::kSoftcap:
-      return "softcap";
-    case ElementwiseKind::kCast:
-      break;
-  }
-  return "cast";
-}
-
-}  // namespace
-
 std::optional<std::string_view> elementwise_gpu_refuses(const ElementwiseParams& p) {
   return refuse_large({p.count});
 }

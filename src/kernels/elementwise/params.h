@@ -19,6 +19,23 @@ enum class ElementwiseKind : uint8_t {
   kCast,     // a, in out_dtype
 };
 
+// The op that records the kernel.
+inline const char* op_name(ElementwiseKind kind) {
+  switch (kind) {
+    case ElementwiseKind::kAdd:
+      return "add";
+    case ElementwiseKind::kMul:
+      return "mul";
+    case ElementwiseKind::kScale:
+      return "scale";
+    case ElementwiseKind::kSoftcap:
+      return "softcap";
+    case ElementwiseKind::kCast:
+      break;
+  }
+  return "cast";
+}
+
 struct ElementwiseParams {
   ElementwiseKind kind;
   const void* a;    // [count]

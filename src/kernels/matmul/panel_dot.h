@@ -58,20 +58,25 @@ class Ahead {
   int64_t due_ = 0;   // where it should be by now
 };
 
-// The same along one stream without an end, kLines cache lines a step.
+// The same along one stream without an end, kLines cache lines a step. Addresses may lie past the
+// weight: asking for them does no harm.
 template <int kLines>
 class StreamAhead {
  public:
-  StreamAhead(const std::byte* begin, int64_t per_step) : next_(begin), per_step_(per_step) {}
+  StreamAhead(const std::byte* begin, int64_t distance, int64_t per_step)
+      : next_(reinterpret_cast<uintptr_t>(begin) + static_cast<uintptr_t>(distance)),
+        per_step_(static_cast<uintptr_t>(per_step)) {}
   void step() {
 #pragma GCC unroll 32
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(next_ + 64 * i, 0, 2);
+    for (uintptr_t i = 0; i < kLines; ++i) {
+      __builtin_prefetch(reinterpret_cast<const void*>(next_ + 64 * i), 0, 2);
+    }
     next_ += per_step_;
   }
 
  private:
-  const std::byte* next_;
-  int64_t per_step_;
+  uintptr_t next_;
+  uintptr_t per_step_;
 };
 
 // The same for values that are floats.
@@ -363,7 +368,7 @@ class Panels {
     constexpr int kStepBytes =
         Codec::kStepBlocks * kBlock / Codec::kUnitElements * Codec::kUnitBytes * kRows;
     constexpr bool kScaleArray = Codec::kUnitBytes == 4 * Codec::kWords;
-    return StreamAhead<(kStepBytes + 63) / 64 + (kScaleArray ? 1 : 0)>(at(n).panel + distance,
+    return StreamAhead<(kStepBytes + 63) / 64 + (kScaleArray ? 1 : 0)>(at(n).panel, distance,
                                                                        layout_.panel_bytes / steps);
   }
   // The span after block `first` of the panels from row n on; asked for while the one at `first` is
