@@ -4,8 +4,8 @@
 set(MLXN_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (if nvcc is found)")
 set_property(CACHE MLXN_CUDA PROPERTY STRINGS AUTO ON OFF)
 # SASS for sm_80 and sm_90a, PTX of compute_80 for whatever comes between and after.
-set(MLXN_CUDA_TARGETS -gencode=arch=compute_80,code=[sm_80,compute_80]
-                      -gencode=arch=compute_90a,code=sm_90a)
+set(MLXN_CUDA_TARGETS "-gencode=arch=compute_80,code=[sm_80,compute_80];-gencode=arch=compute_90a,code=sm_90a"
+    CACHE STRING "What nvcc compiles for")
 set(MLXN_CUDA_ON FALSE)
 
 # scripts/test_gpu.sh runs the programs in this list.

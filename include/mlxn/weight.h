@@ -65,10 +65,11 @@ MLXN_API size_t stored_bytes(const Weight& weight);
 // Checks that buffers, format and shape agree. Throws kInvalidArgument naming `what`.
 MLXN_API void check_weight(const Weight& weight, std::string_view what);
 
-// Repacks for the device where that pays; otherwise returns the weight as it is. On the CPU formats
-// of codes and scales are copied into panels of sixteen rows, which takes their size in memory once
-// more (Checkpoint::let_go gives back what was mapped); GPUs take weights as stored. Results of
-// every op are the same bits with a prepared and an unprepared weight.
+// Repacks for the device where that pays; otherwise returns the weight as it is. On the CPU and on
+// CUDA formats of codes and scales are copied into panels of sixteen rows, which takes their size
+// in memory once more (Checkpoint::let_go gives back what was mapped); other devices take weights
+// as stored. Results of every op are the same bits with a prepared and an unprepared weight; CUDA
+// packs an unprepared one for each call.
 MLXN_API Weight prepare(const Device& device, const Weight& weight);
 // Bytes that prepare() would add.
 MLXN_API size_t prepared_bytes(const Device& device, const Weight& weight);

@@ -34,6 +34,8 @@ struct GpuLaunch {
   std::array<uint32_t, 3> groups = {1, 1, 1};  // threadgroups; y and z at most 65535
   uint32_t threads = 32;                       // per threadgroup: a multiple of 32, at most 1024
   uint32_t spec = 0;                           // specialisation bits
+  bool overlaps =
+      false;  // the kernel itself waits for the work in front of it, if it can start early
   std::vector<GpuArg> args = {};
   std::vector<std::byte> params = {};  // the bytes of the params struct
 
@@ -53,12 +55,26 @@ struct GpuLaunch {
     args.push_back({GpuArg::Kind::kThreadgroup, nullptr, bytes});
     return *this;
   }
+  size_t threadgroup_bytes() const {
+    size_t bytes = 0;
+    for (const GpuArg& arg : args) {
+      if (arg.kind == GpuArg::Kind::kThreadgroup) bytes += arg.bytes;
+    }
+    return bytes;
+  }
+};
+
+// What launches are fitted to.
+struct GpuLimits {
+  uint32_t compute_units = 1;             // that run threadgroups at the same time
+  size_t threadgroup_memory = 32 * 1024;  // bytes of a threadgroup, and about those of a unit
 };
 
 // The stream of a GPU backend, beside StreamImpl.
 class GpuStream {
  public:
   virtual ~GpuStream() = default;
+  virtual GpuLimits limits() const { return {}; }
   // Records the launch. Throws kKernelNotFound for a name that the backend has no kernel for.
   virtual void launch(GpuLaunch launch, Access access) = 0;
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Repacking of weights. On the CPU formats of codes and scales become panels of sixteen rows
-// (quant/panels.h); dense weights, and all weights on a GPU, run as they are.
+// Repacking of weights. On the CPU and on CUDA formats of codes and scales become panels of sixteen
+// rows (quant/panels.h); dense weights, and all weights on other devices, run as they are.
 #include <limits>
 #include <string>
 
+#include "kernels/matmul/cuda_launch.h"
 #include "kernels/matmul/pack.h"
 #include "mlxn/stream.h"
 #include "mlxn/weight.h"
@@ -14,7 +15,8 @@ namespace mlxn {
 namespace {
 
 bool has_layout(const Device& device, const Weight& weight) {
-  return device.kind() == DeviceKind::kCpu && quant::has_panels(weight.format);
+  const bool takes_panels = device.kind() == DeviceKind::kCpu || device.kind() == DeviceKind::kCuda;
+  return takes_panels && quant::has_panels(weight.format);
 }
 
 }  // namespace
@@ -29,7 +31,12 @@ Weight prepare(const Device& device, const Weight& weight) {
   backends::Access access;
   ops::read_weight(access, weight);
   access.write(prepared.packed);
-  kernels::matmul::launch_pack(stream.impl(), view, std::move(access), prepared.packed.data());
+  std::byte* const packed = prepared.packed.data();
+  if (device.kind() == DeviceKind::kCuda) {
+    kernels::pack_cuda(stream.impl(), view, std::move(access), packed);
+  } else {
+    kernels::matmul::launch_pack(stream.impl(), view, std::move(access), packed);
+  }
   stream.commit().wait();
   return prepared;
 }

@@ -74,6 +74,8 @@ class Chunks {
 CudaDevice::CudaDevice(int index, const cudaDeviceProp& properties, DeviceOptions options)
     : DeviceImpl(DeviceKind::kCuda, properties.name, std::move(options)),
       index_(index),
+      limits_{static_cast<uint32_t>(properties.multiProcessorCount),
+              properties.sharedMemPerBlockOptin},
       total_memory_(properties.totalGlobalMem),
       memory_(this->options().unified_memory ? allocate_managed : allocate_device, cudaFree,
               !this->options().unified_memory),
@@ -220,8 +222,15 @@ const Kernel& CudaDevice::kernel(const GpuLaunch& launch) {
                                static_cast<int>(dynamic)),
           launch.op, registration->name);
   }
+  // Launches that ask for much share a unit only if its memory is given to them, not to the cache.
+  if (launch.threadgroup_bytes() > kDefaultShared / 2) {
+    check(cudaFuncSetAttribute(registration->entry, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          launch.op, registration->name);
+  }
   const Kernel kernel{registration->name, registration->entry, dynamic,
-                      static_cast<uint32_t>(attributes.maxThreadsPerBlock)};
+                      static_cast<uint32_t>(attributes.maxThreadsPerBlock),
+                      attributes.ptxVersion >= 90};
   return kernels_.emplace(std::move(key), kernel).first->second;
 }
 

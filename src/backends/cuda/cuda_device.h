@@ -22,6 +22,7 @@ struct Kernel {
   const void* entry;
   size_t max_dynamic_shared;  // bytes that a launch may ask for
   uint32_t max_threads;       // of a group: its registers allow no more
+  bool waits;                 // compiled for sm_90 or later, where launches may overlap
 };
 
 class CudaDevice final : public DeviceImpl {
@@ -40,6 +41,7 @@ class CudaDevice final : public DeviceImpl {
   std::unique_ptr<StreamImpl> create_stream(const Device& device) override;
 
   int index() const { return index_; }
+  const GpuLimits& limits() const { return limits_; }
   // Page-locked host memory, which the GPU copies from and to on its own.
   MemoryCache& staging() { return staging_; }
   // The kernel of the launch, loaded. Throws kKernelNotFound.
@@ -50,6 +52,7 @@ class CudaDevice final : public DeviceImpl {
   [[noreturn]] void fail_out_of_memory(size_t byte_len);
 
   int index_;
+  GpuLimits limits_;
   size_t total_memory_;
   MemoryCache memory_;
   MemoryCache staging_;

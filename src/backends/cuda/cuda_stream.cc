@@ -20,14 +20,6 @@ constexpr size_t kMaxArgs = 12;  // as KERNEL counts them
               ErrorDetail{launch.op, launch.kernel + ": " + what, found, required});
 }
 
-size_t threadgroup_bytes(const GpuLaunch& launch) {
-  size_t bytes = 0;
-  for (const GpuArg& arg : launch.args) {
-    if (arg.kind == GpuArg::Kind::kThreadgroup) bytes += arg.bytes;
-  }
-  return bytes;
-}
-
 void check_launch(const GpuLaunch& launch, const Kernel& kernel) {
   if (launch.threads == 0 || launch.threads % kSimd != 0 || launch.threads > kernel.max_threads) {
     refuse(launch, "threads", std::to_string(launch.threads),
@@ -39,7 +31,7 @@ void check_launch(const GpuLaunch& launch, const Kernel& kernel) {
       refuse(launch, "groups", std::to_string(launch.groups[i]), "1 to " + std::to_string(most[i]));
     }
   }
-  if (const size_t bytes = threadgroup_bytes(launch); bytes > kernel.max_dynamic_shared) {
+  if (const size_t bytes = launch.threadgroup_bytes(); bytes > kernel.max_dynamic_shared) {
     refuse(launch, "threadgroup memory", std::to_string(bytes),
            "at most " + std::to_string(kernel.max_dynamic_shared));
   }
@@ -58,10 +50,18 @@ void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, cudaStream_t 
               : arg.kind == GpuArg::Kind::kParams ? launch.params.data()
                                                   : static_cast<const void*>(&nothing);
   }
-  check(cudaLaunchKernel(kernel.entry, dim3(launch.groups[0], launch.groups[1], launch.groups[2]),
-                         dim3(launch.threads), const_cast<void**>(args.data()),
-                         threadgroup_bytes(launch), stream),
-        launch.op, kernel.name);
+  cudaLaunchAttribute overlaps = {};
+  overlaps.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlaps.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(launch.groups[0], launch.groups[1], launch.groups[2]);
+  config.blockDim = dim3(launch.threads);
+  config.dynamicSmemBytes = launch.threadgroup_bytes();
+  config.stream = stream;
+  config.attrs = &overlaps;
+  config.numAttrs = launch.overlaps && kernel.waits ? 1 : 0;
+  check(cudaLaunchKernelExC(&config, kernel.entry, const_cast<void**>(args.data())), launch.op,
+        kernel.name);
 }
 
 std::vector<std::shared_ptr<Allocation>> allocations_of(const Access& access) {

@@ -47,6 +47,7 @@ class CudaStream final : public StreamImpl, public GpuStream {
   CudaStream(const Device& device, CudaDevice& gpu);
   ~CudaStream() override;
 
+  GpuLimits limits() const override { return gpu_.limits(); }
   void launch(GpuLaunch launch, Access access) override;
   // Records what is no kernel of the dialect: a library's work, a native kernel. `op` must outlive
   // the stream.

@@ -46,7 +46,7 @@ std::vector<uint32_t> random_ids(int64_t count, int64_t experts, Random& random)
 class ExpertMatmulTest : public ::testing::TestWithParam<std::string> {
  protected:
   std::vector<WeightKind> kinds() const {
-    if (GetParam() == "avx512_vnni") return testing::coded_kinds();
+    if (GetParam() == "avx512_vnni" || GetParam() == "mma") return testing::coded_kinds();
     auto all = testing::coded_kinds();
     for (Format format : {Format::kF32, Format::kF16, Format::kBF16}) all.push_back({format});
     return all;
@@ -107,8 +107,8 @@ struct StackCase {
   int64_t tokens, experts, top_k, n, k;
 };
 
-// ops.md 0.4: MM(K) and, where activations become integers, the two-digit term. Affine scales and
-// biases are dense, so their rounding counts with |w|.
+// ops.md 0.4: MM(K) and, where activations become integers or two bf16, the two-digit term. Affine
+// scales and biases are dense, so their rounding counts with |w|.
 void expect_oracle(Stream& stream, const StackCase& c, Random& random) {
   const Device& device = stream.device();
   const Weight stack = random_weight(device, c.kind, {c.experts, c.n, c.k}, random);
@@ -134,8 +134,8 @@ void expect_oracle(Stream& stream, const StackCase& c, Random& random) {
                                             .rows_per_x = c.top_k,
                                             .x_dtype = f32,
                                             .out_dtype = f32});
-  const bool integers = c.kind.block() > 1 && device.kind() == DeviceKind::kCpu;
-  const double k = static_cast<double>(c.k), digits = integers ? 0x1p-15 : 0.0;
+  const bool digits_count = c.kind.block() > 1 && device.options().kernel != "gpu";
+  const double k = static_cast<double>(c.k), digits = digits_count ? 0x1p-15 : 0.0;
   testing::expect_close(
       testing::to_floats(out.view()), r.out,
       [&](size_t i) {
@@ -249,8 +249,9 @@ TEST(MatmulErrors, EachRuleNamesItsParameter) {
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::matmul(stream, {.x = x, .weight = w, .out = out});
   stream.commit().wait();
-  // The CPU stages x first.
-  EXPECT_EQ(stream.counters().dispatches, device.kind() == DeviceKind::kCpu ? 2u : 1u);
+  // The CPU stages x first; CUDA packs the weight.
+  const bool twice = device.kind() == DeviceKind::kCpu || device.kind() == DeviceKind::kCuda;
+  EXPECT_EQ(stream.counters().dispatches, twice ? 2u : 1u);
 }
 
 TEST(ExpertMatmulErrors, EachRuleNamesItsParameter) {
@@ -284,7 +285,8 @@ TEST(Prepare, ReturnsTheWeightAndCountsNothing) {
   const Weight prepared = prepare(device, w);
   EXPECT_EQ(prepared.data.data(), w.data.data());
   EXPECT_EQ(prepared.packed.byte_len(), prepared_bytes(device, w));
-  EXPECT_EQ(prepared.packed.valid(), device.kind() == DeviceKind::kCpu);
+  EXPECT_EQ(prepared.packed.valid(),
+            device.kind() == DeviceKind::kCpu || device.kind() == DeviceKind::kCuda);
   expect_error(ErrorKind::kInvalidArgument, {"prepare", "device"}, [&] { prepare(other, w); });
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/matmul/activations.h"
 #include "kernels/matmul/cpu.h"
+#include "kernels/matmul/cuda_launch.h"
 #include "kernels/matmul/gpu_launch.h"
 
 namespace mlxn::kernels {
@@ -68,6 +69,8 @@ constexpr Entry<MatmulParams> kEntries[] = {
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, launch<kAvx2>},
 #endif
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, launch<kBaseline>},
+    {"mma", DeviceKind::kCuda, Isa::kBaseline, matmul_cuda_refuses, matmul_cuda,
+     matmul_cuda_leaves},
     {"gpu", kSharedGpu, Isa::kBaseline, matmul_gpu_refuses, matmul_gpu},
 };
 

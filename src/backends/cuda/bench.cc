@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ops on the GPU, timed by its events. A graph holds the calls on all working sets, which together
+// are larger than the L2 cache, and is replayed several times; us is the time of one call. The rate
+// counts bytes read and written once; of_copy divides it by that of cudaMemcpy within the device,
+// measured in the same program. Of one row, us holds the time between two kernels too. matmul of
+// few rows counts the bytes of the weight, of many rows operations.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+
+#include "backends/cuda/cuda_stream.h"
+#include "kernels/matmul/test_cases.h"
+#include "mlxn/ops/attention.h"
+#include "mlxn/ops/axpy.h"
+#include "mlxn/ops/elementwise.h"
+#include "mlxn/ops/embed.h"
+#include "mlxn/ops/matmul.h"
+#include "mlxn/ops/moe.h"
+#include "mlxn/ops/rms_norm.h"
+#include "mlxn/ops/rope.h"
+#include "mlxn/ops/sampling.h"
+
+namespace mlxn {
+namespace {
+
+constexpr double kWorkingSet = 512e6;  // bytes; L2 has 50 MB
+constexpr int kMinCalls = 256;
+
+// What one call reads and writes, and a call on working set number i.
+struct Case {
+  double bytes;
+  std::function<std::function<void()>(const Device&, Stream&)> make;
+  double operations = 0.0;
+};
+
+// Milliseconds of one call, the median over the repetitions.
+double time_ms(const Device& device, const Case& c) {
+  Stream stream(device);
+  auto& gpu = backends::cuda::cuda_stream(stream.impl());
+  const int sets = std::clamp(static_cast<int>(kWorkingSet / c.bytes) + 1, 2, kMinCalls);
+  std::vector<std::function<void()>> calls;
+  for (int i = 0; i < sets; ++i) calls.push_back(c.make(device, stream));
+  stream.begin_capture();
+  const int count = std::max(kMinCalls, sets);
+  for (int i = 0; i < count; ++i) calls[static_cast<size_t>(i % sets)]();
+  const Graph graph = stream.end_capture();
+  std::vector<double> times;
+  for (int i = 0; i < 12; ++i) {
+    stream.replay(graph);
+    times.push_back(gpu.timed_commit() / count);
+  }
+  std::sort(times.begin() + 2, times.end());  // the first two warm up
+  return times[7];
+}
+
+Case copy_case() {
+  constexpr int64_t kBytes = int64_t{128} << 20;
+  return {2.0 * kBytes, [](const Device& device, Stream& stream) -> std::function<void()> {
+            const Buffer from = device.alloc(u8, {kBytes}), to = device.alloc(u8, {kBytes});
+            return [&stream, from, to] {
+              backends::Access access;
+              access.read(from);
+              access.write(to);
+              backends::cuda::cuda_stream(stream.impl())
+                  .record("copy", "cudaMemcpy", std::move(access), [from, to](cudaStream_t s) {
+                    backends::cuda::check(cudaMemcpyAsync(to.data(), from.data(), from.byte_len(),
+                                                          cudaMemcpyDeviceToDevice, s),
+                                          "copy", "cudaMemcpyAsync");
+                  });
+            };
+          }};
+}
+
+double copy_rate(const Device& device) {
+  static const double rate = [&] {
+    const Case c = copy_case();
+    return c.bytes / time_ms(device, c) * 1e3;
+  }();
+  return rate;
+}
+
+void run(benchmark::State& state, const Case& c) {
+  std::optional<Device> device;
+  try {
+    device = Device::open("cuda");
+    double ms = 0.0;
+    const double copy = copy_rate(*device);
+    for (auto _ : state) {
+      ms = time_ms(*device, c);
+      state.SetIterationTime(ms / 1e3);
+    }
+    state.counters["us"] = ms * 1e3;
+    state.counters["GB/s"] = c.bytes / ms / 1e6;
+    state.counters["of_copy"] = c.bytes / ms * 1e3 / copy;
+    if (c.operations > 0.0) state.counters["TFLOP/s"] = c.operations / ms / 1e9;
+  } catch (const Error& error) {
+    state.SkipWithError(error.what());
+  }
+}
+
+double size(DType dtype) { return static_cast<double>(size_of(dtype)); }
+
+Buffer normals(const Device& device, DType dtype, const Shape& shape) {
+  int64_t count = 1;
+  for (const int64_t extent : shape) count *= extent;
+  std::vector<float> values(static_cast<size_t>(count));
+  uint32_t bits = 1;
+  for (float& value : values) {
+    bits = bits * 1664525u + 1013904223u;
+    value = -3.0f * std::log(static_cast<float>((bits >> 8) + 1) * 0x1p-24f);
+  }
+  const Buffer wide = device.upload(values.data(), f32, shape);
+  if (dtype == f32) return wide;
+  const Buffer narrow = device.alloc(dtype, shape);
+  Stream stream(device);
+  ops::cast(stream, {.x = wide, .out = narrow});
+  stream.commit().wait();
+  return narrow;
+}
+
+Case rms_norm(DType dtype, int64_t rows, int64_t dim) {
+  return {2.0 * static_cast<double>(rows * dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::RmsNormArgs args{.x = device.alloc(dtype, {rows, dim}),
+                                        .weight = device.alloc(f32, {dim}),
+                                        .out = device.alloc(dtype, {rows, dim}),
+                                        .eps = 1e-6f};
+            return [&stream, args] { ops::rms_norm(stream, args); };
+          }};
+}
+
+Case add_rms_norm(DType dtype, int64_t rows, int64_t dim) {
+  return {4.0 * static_cast<double>(rows * dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const Buffer residual = device.alloc(dtype, {rows, dim});
+            const ops::AddRmsNormArgs args{.residual = residual,
+                                           .x = device.alloc(dtype, {rows, dim}),
+                                           .weight = device.alloc(f32, {dim}),
+                                           .sum = residual,
+                                           .out = device.alloc(dtype, {rows, dim}),
+                                           .eps = 1e-6f};
+            return [&stream, args] { ops::add_rms_norm(stream, args); };
+          }};
+}
+
+Case head_norm_rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim) {
+  return {2.0 * static_cast<double>(tokens * heads * head_dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const auto inv_freq = ops::rope_frequencies(10000.0, head_dim, head_dim);
+            const ops::HeadNormRopeArgs args{
+                .x = device.alloc(dtype, {tokens, heads, head_dim}),
+                .weight = device.alloc(f32, {head_dim}),
+                .positions = device.alloc(i32, {tokens}),
+                .inv_freq = device.upload(inv_freq.data(), f32, {head_dim / 2}),
+                .out = device.alloc(dtype, {tokens, heads, head_dim}),
+                .eps = 1e-6f};
+            return [&stream, args] { ops::head_norm_rope(stream, args); };
+          }};
+}
+
+Case rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim) {
+  return {2.0 * static_cast<double>(tokens * heads * head_dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const auto inv_freq = ops::rope_frequencies(10000.0, head_dim, head_dim);
+            const ops::RopeArgs args{
+                .x = device.alloc(dtype, {tokens, heads, head_dim}),
+                .positions = device.alloc(i32, {tokens}),
+                .inv_freq = device.upload(inv_freq.data(), f32, {head_dim / 2}),
+                .out = device.alloc(dtype, {tokens, heads, head_dim})};
+            return [&stream, args] { ops::rope(stream, args); };
+          }};
+}
+
+Case kv_append(DType cache, int64_t tokens, int64_t heads, int64_t dim) {
+  return {2.0 * static_cast<double>(tokens * heads * dim) * (4.0 + size(cache)),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const Shape chunk = {1, tokens, heads, dim}, slots = {1, heads, tokens + 64, dim};
+            const ops::KvAppendArgs args{.k = device.alloc(f32, chunk),
+                                         .k_cache = device.alloc(cache, slots),
+                                         .v = device.alloc(f32, chunk),
+                                         .v_cache = device.alloc(cache, slots),
+                                         .pos = 8};
+            return [&stream, args] { ops::kv_append(stream, args); };
+          }};
+}
+
+Case softmax(DType dtype, int64_t rows, int64_t cols) {
+  return {2.0 * static_cast<double>(rows * cols) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::SoftmaxArgs args{.x = device.alloc(dtype, {rows, cols}),
+                                        .out = device.alloc(dtype, {rows, cols})};
+            return [&stream, args] { ops::softmax(stream, args); };
+          }};
+}
+
+Case add(DType dtype, int64_t rows, int64_t dim) {
+  return {3.0 * static_cast<double>(rows * dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::BinaryArgs args{.a = device.alloc(dtype, {rows, dim}),
+                                       .b = device.alloc(dtype, {rows, dim}),
+                                       .out = device.alloc(dtype, {rows, dim})};
+            return [&stream, args] { ops::add(stream, args); };
+          }};
+}
+
+Case glu(DType dtype, int64_t rows, int64_t dim) {
+  return {3.0 * static_cast<double>(rows * dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::GluArgs args{.gate = device.alloc(dtype, {rows, dim}),
+                                    .up = device.alloc(dtype, {rows, dim}),
+                                    .out = device.alloc(dtype, {rows, dim}),
+                                    .activation = ops::Activation::kGeluTanh};
+            return [&stream, args] { ops::glu(stream, args); };
+          }};
+}
+
+Case embed(DType table, int64_t tokens, int64_t dim) {
+  constexpr int64_t kVocab = 32768;
+  return {static_cast<double>(tokens * dim) * (size(table) + 4.0),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            std::vector<int32_t> ids(static_cast<size_t>(tokens));
+            for (size_t i = 0; i < ids.size(); ++i)
+              ids[i] = static_cast<int32_t>(i * 7919 % kVocab);
+            static Weight weight;  // one table for all working sets
+            if (!weight.valid() || weight.data.dtype() != table || weight.cols() != dim) {
+              weight = {.format = table == f32   ? Format::kF32
+                                  : table == f16 ? Format::kF16
+                                                 : Format::kBF16,
+                        .shape = {kVocab, dim},
+                        .data = device.alloc(table, {kVocab, dim})};
+            }
+            const ops::EmbedArgs args{.table = weight,
+                                      .ids = device.upload(ids.data(), i32, {tokens}),
+                                      .out = device.alloc(f32, {tokens, dim})};
+            return [&stream, args] { ops::embed(stream, args); };
+          }};
+}
+
+Case moe_route(int64_t tokens, int64_t experts, int64_t top_k) {
+  return {static_cast<double>(tokens * (experts + 2 * top_k)) * 4.0,
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::MoeRouteArgs args{.logits = normals(device, f32, {tokens, experts}),
+                                         .ids = device.alloc(u32, {tokens, top_k}),
+                                         .weights = device.alloc(f32, {tokens, top_k})};
+            return [&stream, args] { ops::moe_route(stream, args); };
+          }};
+}
+
+Case sample(const ops::SamplingParams& params) {
+  constexpr int64_t kVocab = 262144;
+  return {kVocab * 4.0, [=](const Device& device, Stream& stream) -> std::function<void()> {
+            static const Buffer logits = normals(device, f32, {1, kVocab});
+            const ops::SampleArgs args{.logits = logits,
+                                       .params = {params},
+                                       .positions = int64_t{0},
+                                       .tokens = device.alloc(i32, {1})};
+            return [&stream, args] { ops::sample(stream, args); };
+          }};
+}
+
+// A weight on the GPU out of 64 random rows, repeated; experts repeat the rows of one.
+Weight random_weight(const Device& device, const testing::WeightKind& kind, const Shape& shape) {
+  constexpr int64_t kUnique = 64;
+  const Device host = Device::open("cpu");
+  testing::Random random(1);
+  const int64_t rows = shape.size() == 3 ? shape[0] * shape[1] : shape[0];
+  Weight w = testing::random_weight(host, kind, {kUnique, shape.back()}, random);
+  const auto repeated = [&](const Buffer& one) {
+    if (!one) return Buffer();
+    const size_t times = static_cast<size_t>(rows / kUnique), bytes = one.byte_len();
+    std::vector<std::byte> all(times * bytes);
+    for (size_t i = 0; i < times; ++i) std::memcpy(all.data() + i * bytes, one.data(), bytes);
+    Shape full(shape.begin(), shape.end() - 1);
+    full.push_back(one.shape().back());
+    return device.upload(all.data(), one.dtype(), full);
+  };
+  w.data = repeated(w.data);
+  w.scales = repeated(w.scales);
+  w.biases = repeated(w.biases);
+  w.shape = shape;
+  return w;
+}
+
+double weight_bytes(const testing::WeightKind& kind, int64_t n, int64_t k) {
+  double row = static_cast<double>(quant::row_bytes(kind.format, kind.bits, k));
+  if (kind.has_scale_array()) {
+    row += static_cast<double>(k / kind.group_size) * size(kind.scale_dtype) *
+           (kind.biases ? 2.0 : 1.0);
+  }
+  return row * static_cast<double>(n);
+}
+
+Case matmul(const testing::WeightKind& kind, DType dtype, int64_t rows, int64_t n, int64_t k) {
+  Case c{weight_bytes(kind, n, k),
+         [=](const Device& device, Stream& stream) -> std::function<void()> {
+           const Weight stored = random_weight(device, kind, {n, k});
+           const ops::MatmulArgs args{.x = normals(device, dtype, {rows, k}),
+                                      .weight = prepare(device, stored),
+                                      .out = device.alloc(dtype, {rows, n})};
+           return [&stream, args] { ops::matmul(stream, args); };
+         }};
+  c.operations = 2.0 * static_cast<double>(rows) * static_cast<double>(n * k);
+  return c;
+}
+
+// A token's top_k experts out of many, as a decode step asks for them.
+Case expert_matmul(const testing::WeightKind& kind, int64_t experts, int64_t top_k, int64_t n,
+                   int64_t k) {
+  return {static_cast<double>(top_k) * weight_bytes(kind, n, k),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            static Weight w;
+            static int turn = 0;
+            if (!w.valid() || w.format != kind.format || w.shape != Shape{experts, n, k}) {
+              w = prepare(device, random_weight(device, kind, {experts, n, k}));
+            }
+            std::vector<uint32_t> ids(static_cast<size_t>(top_k));
+            for (uint32_t& id : ids) {
+              id = static_cast<uint32_t>(turn++ * 37 % experts);
+            }
+            const ops::ExpertMatmulArgs args{.x = normals(device, f32, {1, k}),
+                                             .weight = w,
+                                             .ids = device.upload(ids.data(), u32, {1, top_k}),
+                                             .out = device.alloc(f32, {1, top_k, n})};
+            return [&stream, args] { ops::expert_matmul(stream, args); };
+          }};
+}
+
+void add_case(const std::string& name, const Case& c) {
+  benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) { run(state, c); })
+      ->UseManualTime()
+      ->Iterations(1)
+      ->Unit(benchmark::kMicrosecond);
+}
+
+const bool registered = [] {
+  add_case("copy", copy_case());
+  for (const DType dtype : {f32, f16, bf16}) {
+    const std::string type = "/" + std::string(name(dtype));
+    for (const int64_t rows : {4096, 1}) {
+      const std::string of = type + "/" + std::to_string(rows) + "x";
+      add_case("rms_norm" + of + "2816", rms_norm(dtype, rows, 2816));
+      add_case("rms_norm" + of + "4096", rms_norm(dtype, rows, 4096));
+      add_case("rms_norm" + of + "8192", rms_norm(dtype, rows, 8192));
+      add_case("add_rms_norm" + of + "2816", add_rms_norm(dtype, rows, 2816));
+      add_case("rope" + of + "16x256", rope(dtype, rows, 16, 256));
+      add_case("rope" + of + "32x128", rope(dtype, rows, 32, 128));
+      add_case("head_norm_rope" + of + "16x256", head_norm_rope(dtype, rows, 16, 256));
+      add_case("kv_append" + of + "8x256", kv_append(dtype, rows, 8, 256));
+      add_case("softmax" + of + "4096", softmax(dtype, rows, 4096));
+      add_case("add" + of + "4096", add(dtype, rows, 4096));
+      add_case("glu" + of + "4096", glu(dtype, rows, 4096));
+      add_case("embed" + of + "2816", embed(dtype, rows, 2816));
+    }
+  }
+  std::vector<testing::WeightKind> kinds = testing::coded_kinds();
+  kinds.insert(kinds.end(), {{Format::kF32}, {Format::kF16}, {Format::kBF16}});
+  for (const testing::WeightKind& kind : kinds) {
+    for (const int64_t rows : {1, 8, 16, 32, 512}) {
+      for (const DType dtype : {f32, bf16}) {
+        const std::string text = "matmul/" + kind.name() + "/" + std::string(name(dtype)) + "/";
+        add_case(text + std::to_string(rows), matmul(kind, dtype, rows, 16384, 8192));
+      }
+    }
+    add_case("matmul_small/" + kind.name(), matmul(kind, f32, 1, 2816, 2816));
+    if (kind.has_scale_array() || kind.block() == 32) {
+      add_case("expert_matmul/" + kind.name(), expert_matmul(kind, 128, 8, 1408, 2816));
+    }
+  }
+  add_case("moe_route/4096x128", moe_route(4096, 128, 8));
+  add_case("moe_route/1x128", moe_route(1, 128, 8));
+  add_case("sample/greedy", sample({}));
+  add_case("sample/top_k_64_top_p_095", sample({.temperature = 1.0f, .top_k = 64, .top_p = 0.95f}));
+  add_case("sample/top_p_095", sample({.temperature = 1.0f, .top_p = 0.95f}));
+  add_case("sample/unfiltered", sample({.temperature = 1.0f}));
+  return true;
+}();
+
+}  // namespace
+}  // namespace mlxn

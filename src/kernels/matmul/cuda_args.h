@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CUDA kernels of matmul get besides their buffers: a weight in panels (quant/panels.h).
+#pragma once
+
+#include "kernels/matmul/gpu_args.h"
+
+// Of the f32 sums along K: the spans of 256 elements are cut into this many runs, each summed by
+// itself, and the runs' sums added in order. A function of K alone, so that a result has the same
+// bits beside any number of rows.
+enum { kCudaSlices = 8 };
+
+struct CudaMatmul {
+  unsigned int rows;                         // N, of one expert
+  unsigned int cols;                         // K, a multiple of 32
+  unsigned int experts;                      // E
+  unsigned int out_rows;                     // rows of out, residual and ids
+  unsigned int rows_per_x;                   // out row r multiplies x row r / rows_per_x
+  unsigned int tiles;                        // tiles of out rows
+  unsigned int parts;                        // groups of threads of an out row
+  unsigned int slices;                       // bit i: slice i has a span
+  unsigned int early;                        // 1: the weight is older than the work in front
+  unsigned int panels;                       // of one expert
+  unsigned int spans;                        // of a panel; the last may be shorter
+  unsigned int span_bytes;                   // of a whole one
+  unsigned int head_bytes, last_head_bytes;  // before the words of a span, of the last span
+  unsigned int biases_at, last_biases_at;    // in the head
+  unsigned int panel_bytes;
+  unsigned int group_shift;   // 2^group_shift blocks of 32 share a scale of the array
+  unsigned int scale_type;    // a GpuMatmulType
+  unsigned int has_biases;    // 0: they are zero
+  unsigned int has_ids;       // 1: out row r takes expert ids[r], or zeros
+  unsigned int has_residual;  // 1: it is added
+  unsigned int out_type;      // a GpuMatmulType
+};
+
+// Preparation of x: f32 rows, or terms (cuda_tile.h).
+struct CudaStage {
+  unsigned int rows, cols;
+  unsigned int tiles;      // of 8 rows that terms have
+  unsigned int x_type;     // a GpuMatmulType
+  unsigned int run_order;  // 1: RunOrder, 0: SplitOrder
+};
+
+// Packing of rows into panels.
+struct CudaPack {
+  unsigned int rows, cols;
+  unsigned int panels;  // of one expert
+  unsigned int spans;
+  unsigned int span_bytes, head_bytes, last_head_bytes;
+  unsigned int panel_bytes;
+  unsigned int row_bytes, row_scale_bytes;
+  unsigned int block_elements;      // of one block
+  unsigned int words, words_at;     // 32-bit words of a block, their first byte
+  unsigned int side_size, side_at;  // bytes beside the words
+  unsigned int group_size, scale_size, has_biases;
+};

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+// How blocks of each format become operand a of matrix units: codes as integers, which bf16 holds
+// exactly, and f32 scales, which multiply sums over a block (or over each half of it). The formats
+// of 256 elements are in cuda_codecs_k.h. A codec names
+//   Order      which 8 elements of a block of 32 a lane has, and in which pairs
+//   kHalves    2: elements 0..15 and 16..31 have scales of their own; 1: a block has one
+//   kBias      w = scale * code + bias; else w = scale * code
+//   codes(span, block, row, t, pairs)          four pairs of bf16
+//   scales(span, block, row, scale, bias)      kHalves of each
+//   kTable     they are worth a table in threadgroup memory
+// for block `block` (0..7) of a span of a panel and lane t of 4 of that row.
+#pragma once
+#include "kernels/matmul/cuda_mma.h"
+
+namespace mlxn {
+namespace gpu {
+
+// A span of a panel in threadgroup memory.
+struct Span {
+  const uchar* head;
+  const uchar* words;
+  const uchar* biases;  // null: zero
+  uint group_shift;     // blocks per scale of the array, as a power of two
+  uint scale_type;
+
+  GPU_FN uint word(uint i, uint row) const {
+    return reinterpret_cast<const uint*>(words)[16 * i + row];
+  }
+  GPU_FN float side_half(uint unit, uint row) const {
+    return __half2float(reinterpret_cast<const half*>(head)[16 * unit + row]);
+  }
+};
+
+// Elements 4t .. 4t + 3 and 16 + 4t .. 16 + 4t + 3: what a word of nibbles holds in GGUF.
+struct SplitOrder {
+  static GPU_FN uint start(uint t, uint part) { return 4 * t + 16 * part; }
+  static constexpr __device__ int first(int pair) { return pair / 2 * 4 + pair % 2; }
+  static constexpr __device__ int second(int pair) { return first(pair) + 2; }
+};
+// Elements 8t .. 8t + 7, as MLX packs them.
+struct RunOrder {
+  static GPU_FN uint start(uint t, uint part) { return 8 * t + 4 * part; }
+  static constexpr __device__ int first(int pair) { return pair; }
+  static constexpr __device__ int second(int pair) { return pair + 4; }
+};
+
+// ---- pairs of codes in 16-bit halves, as bf16 ----
+
+GPU_FN constexpr uint both(uint half_word) { return half_word * 0x10001u; }
+
+// (v & mask) | bits in one instruction, which takes one constant at most from the program.
+GPU_FN uint and_or(uint v, uint mask, uint bits) {
+  uint in_register, result;
+  asm("mov.b32 %0, %1;" : "=r"(in_register) : "r"(bits));
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(result) : "r"(v), "r"(mask), "r"(in_register));
+  return result;
+}
+
+// Codes below 128 in the bits `mask` of each half, less kOffset. 0x4300 is 128, whose mantissa
+// counts in ones; bf16 holds integers up to 256.
+template <int kOffset>
+GPU_FN uint small_codes(uint word, uint mask) {
+  return sub_bf16(and_or(word, both(mask), both(0x4300)), both(0x4300 + kOffset));
+}
+// Bytes of two's complement in the low byte of each half; 0x4380 is 256.
+GPU_FN uint signed_bytes(uint word) {
+  return sub_bf16(and_or(word, both(0x007f), both(0x4300)),
+                  and_or(word, both(0x0080), both(0x4300)));
+}
+// Unsigned bytes less 128.
+GPU_FN uint unsigned_bytes(uint word) {
+  return sub_bf16(and_or(word, both(0x007f), both(0x4300)),
+                  and_or(~word, both(0x0080), both(0x4300)));
+}
+
+// Four small codes in the bits `mask` of the bytes of a word, in SplitOrder.
+template <int kOffset>
+GPU_FN void split_bytes(uint word, uint mask, uint* pairs) {
+  pairs[0] = small_codes<kOffset>(word, mask);
+  pairs[1] = small_codes<kOffset>(word >> 8, mask);
+}
+GPU_FN void split_signed_bytes(uint word, uint* pairs) {
+  pairs[0] = signed_bytes(word);
+  pairs[1] = signed_bytes(word >> 8);
+}
+// Two words of pairs of the nibbles of a word of GGUF.
+template <int kOffset>
+GPU_FN void split_nibbles(uint word, uint* pairs) {
+  split_bytes<kOffset>(word, 15, pairs);
+  split_bytes<kOffset>(word >> 4, 15, pairs + 2);
+}
+
+// Nibble 0..3 of `nibbles` selects bytes of a table of 16.
+struct ByteTable {
+  uint words[4];
+  GPU_FN uint look_up(uint nibbles) const {
+    const uint low = __byte_perm(words[0], words[1], nibbles & 0x7777);
+    const uint high = __byte_perm(words[2], words[3], nibbles & 0x7777);
+    return __byte_perm(low, high, 0x3210 | (nibbles & 0x8888) >> 1);
+  }
+};
+// IQ4: -127 -104 -83 -65  -49 -35 -22 -10  1 13 25 38  53 69 89 113.
+GPU_FN ByteTable iq4_table() { return {{0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u}}; }
+// Twice E2M1: 0 1 2 3  4 6 8 12, then the same negative.
+GPU_FN ByteTable e2m1_table() { return {{0x03020100u, 0x0c080604u, 0xfdfeff00u, 0xf4f8fafcu}}; }
+
+// Nibbles of a word of GGUF through a table.
+GPU_FN void split_looked_up(const ByteTable& table, uint word, uint* pairs) {
+  const uint a = table.look_up(word & 0xffff), b = table.look_up(word >> 16);
+  split_signed_bytes(__byte_perm(a, b, 0x6420), pairs);
+  split_signed_bytes(__byte_perm(a, b, 0x7531), pairs + 2);
+}
+
+// The four bits of `bits` from `shift` on, one in each byte at bit 4.
+GPU_FN uint spread_fifth_bits(uint bits, uint shift) {
+  const uint four = (bits >> shift) & 15;
+  return (four * 0x00204081u & 0x01010101u) << 4;
+}
+// Bit `place` of each byte, moved to bit kTo.
+template <int kTo>
+GPU_FN uint flag_of(uint word, uint place) {
+  return (word >> place & 0x01010101u) << kTo;
+}
+
+// ---- GGUF blocks of 32 ----
+
+template <int kTheWords>
+struct Block32 {
+  typedef SplitOrder Order;
+  static constexpr int kHalves = 1, kWords = kTheWords;
+  static constexpr bool kTable = false;
+};
+
+struct Q4_0 : Block32<4> {
+  static constexpr bool kBias = false;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    split_nibbles<8>(s.word(kWords * block + t, row), pairs);
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    scale[0] = s.side_half(block, row);
+  }
+};
+
+// f16 scale and minimum in the first word.
+GPU_FN void word_scales(uint word, float* scale, float* bias) {
+  const float2 both_of = unpack2(word, half());
+  *scale = both_of.x;
+  *bias = both_of.y;
+}
+
+struct Q4_1 : Block32<5> {
+  static constexpr bool kBias = true;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    split_nibbles<0>(s.word(kWords * block + 1 + t, row), pairs);
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+    word_scales(s.word(kWords * block, row), scale, bias);
+  }
+};
+
+// Nibbles v and, in `bits`, the fifth bits of 32 elements.
+template <int kOffset>
+GPU_FN void five_bit_codes(uint v, uint bits, uint t, uint* pairs) {
+  const uint low = (v & 0x0f0f0f0fu) | spread_fifth_bits(bits, 4 * t);
+  const uint high = (v >> 4 & 0x0f0f0f0fu) | spread_fifth_bits(bits, 16 + 4 * t);
+  split_bytes<kOffset>(low, 31, pairs);
+  split_bytes<kOffset>(high, 31, pairs + 2);
+}
+
+struct Q5_0 : Block32<5> {
+  static constexpr bool kBias = false;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    five_bit_codes<16>(s.word(kWords * block + 1 + t, row), s.word(kWords * block, row), t, pairs);
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    scale[0] = s.side_half(block, row);
+  }
+};
+
+struct Q5_1 : Block32<6> {
+  static constexpr bool kBias = true;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    five_bit_codes<0>(s.word(kWords * block + 2 + t, row), s.word(kWords * block + 1, row), t,
+                      pairs);
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+    word_scales(s.word(kWords * block, row), scale, bias);
+  }
+};
+
+struct Q8_0 : Block32<8> {
+  static constexpr bool kBias = false;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    split_signed_bytes(s.word(kWords * block + t, row), pairs);
+    split_signed_bytes(s.word(kWords * block + 4 + t, row), pairs + 2);
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    scale[0] = s.side_half(block, row);
+  }
+};
+
+struct IQ4_NL : Block32<4> {
+  static constexpr bool kBias = false;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    split_looked_up(iq4_table(), s.word(kWords * block + t, row), pairs);
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    scale[0] = s.side_half(block, row);
+  }
+};
+
+struct MXFP4 : Block32<4> {
+  static constexpr bool kBias = false;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    split_looked_up(e2m1_table(), s.word(kWords * block + t, row), pairs);
+  }
+  // 2^(e - 128), since codes are doubled.
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    const uint e = s.head[16 * block + row];
+    scale[0] = as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+  }
+};
+
+// ---- MLX: codes and scales in arrays of their own ----
+
+GPU_FN float scale_of(const uchar* scales, uint group, uint row, uint type) {
+  return load_element(scales, 16 * group + row, type);
+}
+
+// Codes of kBits bits in one stream; lane t has the 8 * kBits bits from 8 * kBits * t on.
+template <int kBits>
+struct AffineBits {
+  typedef RunOrder Order;
+  static constexpr int kHalves = 1, kWords = kBits;
+  static constexpr bool kBias = true, kTable = true;
+
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    const uint at = 8 * kBits * t;
+    const uint low = s.word(kWords * block + at / 32, row);
+    ulong run = low;
+    if (kBits != 4) {
+      const uint next = min(at / 32 + 1, uint(kBits) - 1);
+      run = (run | ulong(s.word(kWords * block + next, row)) << 32) >> (at % 32);
+    }
+    const uint first = uint(run), second = uint(run >> (4 * kBits));
+    constexpr uint kMask = (1u << kBits) - 1;
+    UNROLL for (int j = 0; j < 4; j++) {
+      const uint a = first >> (kBits * j), b = second >> (kBits * j);
+      pairs[j] = small_codes<0>((a & kMask) | b << 16, kMask);
+    }
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+    const uint group = block >> s.group_shift;
+    scale[0] = scale_of(s.head, group, row, s.scale_type);
+    bias[0] = s.biases == nullptr ? 0.0f : scale_of(s.biases, group, row, s.scale_type);
+  }
+};
+
+// Four bits are nibbles: a pair is one mask away.
+struct Affine4 : AffineBits<4> {
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    const uint v = s.word(kWords * block + t, row);
+    UNROLL for (int j = 0; j < 4; j++) pairs[j] = small_codes<0>(v >> (4 * j), 15);
+  }
+};
+
+// Codes less 128, which the bias makes up for.
+struct Affine8 : AffineBits<8> {
+  typedef SplitOrder Order;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    UNROLL for (int part = 0; part < 2; part++) {
+      const uint v = s.word(kWords * block + 4 * part + t, row);
+      pairs[2 * part] = unsigned_bytes(v);
+      pairs[2 * part + 1] = unsigned_bytes(v >> 8);
+    }
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+    AffineBits<8>::scales(s, block, row, scale, bias);
+    bias[0] = fma(128.0f, scale[0], bias[0]);
+  }
+};
+
+// 2^(e - 127); 255 is not a number.
+GPU_FN float e8m0(uint e) { return e == 255 ? NAN : as_float(e == 0 ? 0x00400000u : e << 23); }
+// An E4M3 value.
+GPU_FN float e4m3(uint code) {
+  const uint magnitude = code & 127;
+  if (magnitude == 127) return NAN;
+  return as_float((code & 128) << 24 | magnitude << 20) * 0x1p120f;
+}
+
+struct MlxMxfp4 {
+  typedef RunOrder Order;
+  static constexpr int kHalves = 1, kWords = 4;
+  static constexpr bool kBias = false, kTable = false;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    const uint v = s.word(kWords * block + t, row);
+    const ByteTable table = e2m1_table();
+    const uint a = table.look_up(v & 0xffff), b = table.look_up(v >> 16);
+    UNROLL for (int j = 0; j < 4; j++) {  // byte j of a, byte j of b
+      pairs[j] = signed_bytes(__byte_perm(a, b, 0x0400 + 0x0101 * j));
+    }
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    scale[0] = 0.5f * e8m0(s.head[16 * block + row]);
+  }
+};
+
+struct MlxNvfp4 {
+  typedef SplitOrder Order;
+  static constexpr int kHalves = 2, kWords = 4;
+  static constexpr bool kBias = false, kTable = true;
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    const ByteTable table = e2m1_table();
+    UNROLL for (int part = 0; part < 2; part++) {
+      const uint v = s.word(kWords * block + 2 * part + t / 2, row) >> (16 * (t % 2));
+      split_signed_bytes(table.look_up(v & 0xffff), pairs + 2 * part);
+    }
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    UNROLL for (int half_block = 0; half_block < 2; half_block++) {
+      scale[half_block] = 0.5f * e4m3(s.head[16 * (2 * block + half_block) + row]);
+    }
+  }
+};
+
+// E4M3 is a bf16 with a narrower exponent: sign, exponent and mantissa at their places, times
+// 2^120.
+struct MlxMxfp8 {
+  typedef SplitOrder Order;
+  static constexpr int kHalves = 1, kWords = 8;
+  static constexpr bool kBias = false, kTable = false;
+  static GPU_FN uint values(uint pair) {
+    const uint magnitude = pair & both(0x007f);
+    // 127 is not a number: then, and only then, the sum carries into bit 7.
+    const uint nan = (magnitude + both(1)) & both(0x0080);
+    const uint all =
+        nan | nan >> 1 | nan << 1 | nan << 2 | nan << 3 | nan << 4 | nan << 5 | nan << 6 | nan << 7;
+    const uint bits = (pair & both(0x0080)) << 8 | magnitude << 4;
+    return mul_bf16(bits, both(0x7b80)) | (all & both(0x7fc0));
+  }
+  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+    UNROLL for (int part = 0; part < 2; part++) {
+      const uint v = s.word(kWords * block + 4 * part + t, row);
+      pairs[2 * part] = values(v & both(0x00ff));
+      pairs[2 * part + 1] = values((v >> 8) & both(0x00ff));
+    }
+  }
+  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+    scale[0] = e8m0(s.head[16 * block + row]);
+  }
+};
+
+}  // namespace gpu
+}  // namespace mlxn

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies from device to threadgroup memory that nobody waits for until the data is needed. From
+// sm_90 on one thread starts a bulk copy, whose bytes a barrier in threadgroup memory counts;
+// before, every thread copies 16 bytes at a time. Addresses and sizes are multiples of 16.
+#pragma once
+#include "kernels/common/gpu.h"
+
+namespace mlxn {
+namespace gpu {
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define MLXN_BULK_COPIES 1
+#else
+#define MLXN_BULK_COPIES 0
+#endif
+
+GPU_FN uint shared_address(const void* p) { return static_cast<uint>(__cvta_generic_to_shared(p)); }
+
+// Waits until all work in front of this launch is done, which a launch that `overlaps` may
+// overtake.
+GPU_FN void wait_for_predecessors() {
+#if MLXN_BULK_COPIES
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// A stream of items, each one or more copies, through kStages places in threadgroup memory. All
+// threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
+// item's place may be written again once all of them have read it.
+template <int kStages>
+class CopyStream {
+ public:
+  GPU_FN CopyStream(ulong* barriers, uint thread, uint threads)
+      : barriers_(barriers), thread_(thread), threads_(threads) {}
+
+  // Before the first item; then the threads synchronise.
+  GPU_FN void init() const {
+#if MLXN_BULK_COPIES
+    if (thread_ == 0) {
+      UNROLL for (int i = 0; i < kStages; i++) {
+        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(barriers_ + i))
+                     : "memory");
+      }
+      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    }
+#endif
+  }
+  // Opens an item of `bytes` in all, which copy() calls follow; close() ends it.
+  GPU_FN void open(uint item, uint bytes) const {
+#if MLXN_BULK_COPIES
+    if (thread_ == 0) {
+      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
+                       shared_address(barriers_ + item % kStages)),
+                   "r"(bytes)
+                   : "memory");
+    }
+#endif
+  }
+  GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
+#if MLXN_BULK_COPIES
+    if (thread_ == 0 && bytes != 0) {
+      asm volatile(
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+          "[%3];" ::"r"(shared_address(to)),
+          "l"(from), "r"(bytes), "r"(shared_address(barriers_ + item % kStages))
+          : "memory");
+    }
+#else
+    const uchar* const source = static_cast<const uchar*>(from);
+#pragma unroll 1
+    for (uint at = 16 * thread_; at < bytes; at += 16 * threads_) {
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to) + at),
+                   "l"(source + at)
+                   : "memory");
+    }
+#endif
+  }
+  GPU_FN void close() const {
+#if !MLXN_BULK_COPIES
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+  }
+  // Waits for the copies of an item after which kLater have been closed, in all streams of this
+  // thread. Copies of other threads are visible after the threads have synchronised.
+  template <int kLater>
+  GPU_FN void wait(uint item) const {
+#if MLXN_BULK_COPIES
+    const uint barrier = shared_address(barriers_ + item % kStages), phase = item / kStages & 1;
+    uint done = 0;
+    while (done == 0) {
+      asm volatile(
+          "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
+          "selp.u32 %0, 1, 0, p;\n}"
+          : "=r"(done)
+          : "r"(barrier), "r"(phase)
+          : "memory");
+    }
+#else
+    asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+#endif
+  }
+
+ private:
+  ulong* barriers_;
+  uint thread_, threads_;
+};
+
+}  // namespace gpu
+}  // namespace mlxn

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches the kernels of cuda_single.h, cuda_narrow.h, cuda_wide.h, cuda_stage.cu and
+// cuda_pack.cu.
+#include "kernels/matmul/cuda_launch.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "kernels/common/gpu_launch.h"
+#include "kernels/matmul/cuda_args.h"
+#include "kernels/matmul/gpu_launch.h"
+#include "quant/panels.h"
+
+namespace mlxn::kernels {
+namespace {
+
+using quant::PanelLayout;
+using quant::WeightView;
+
+constexpr int64_t kPanelRows = PanelLayout::kRows;
+constexpr int64_t kSpanElements = PanelLayout::kSpanElements;
+// As in the kernels.
+constexpr int64_t kStages = 2, kNarrowPanels = 2;
+constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4;
+constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
+constexpr int64_t kMaxTeams = 4, kTeamThreads = 256;
+constexpr uint32_t kThreads = 256, kPackThreads = 128;
+
+GpuMatmulType type_of(DType dtype) {
+  return dtype == DType::kF16    ? kGpuMatmulF16
+         : dtype == DType::kBF16 ? kGpuMatmulBF16
+                                 : kGpuMatmulF32;
+}
+
+uint32_t u32_of(int64_t value) { return static_cast<uint32_t>(value); }
+
+// Scales, and biases, of a block of 32 in the tables of codecs that have one.
+int64_t scales_of_block(const WeightView& w) {
+  switch (w.format) {
+    case Format::kQ2_K:
+      return 4;
+    case Format::kQ3_K:
+    case Format::kQ6_K:
+    case Format::kMlxNvfp4:
+    case Format::kQ4_K:
+    case Format::kQ5_K:
+    case Format::kAffine:
+      return 2;
+    case Format::kIQ4_XS:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+struct Spans {
+  explicit Spans(const WeightView& w)
+      : layout(quant::panel_layout(w)),
+        count(divide_up(w.cols, kSpanElements)),
+        last_elements(w.cols - (count - 1) * kSpanElements) {}
+  int64_t scale_bytes(const WeightView& w) const { return 8 * scales_of_block(w) * kPanelRows * 4; }
+
+  PanelLayout layout;
+  int64_t count;
+  int64_t last_elements;
+};
+
+enum class Kernel { kSingle, kNarrow, kWide };
+
+// How a call is cut.
+struct Plan {
+  Kernel kernel;
+  int64_t rows;   // of x in a tile
+  int64_t tiles;  // of out rows
+  int64_t parts;  // groups of an out row, of the kernel for one row
+  int64_t groups;
+  int64_t threads;  // of a group
+  int64_t memory;   // of a group
+};
+
+// Up to this many rows of x the weights are read again for every 16 rows.
+constexpr int64_t kNarrowRows = 64;
+
+int64_t narrow_memory(const Spans& spans, const WeightView& w, int64_t rows) {
+  const int64_t panels = kCudaSlices * kNarrowPanels;
+  const int64_t partial_bytes = panels * kPanelRows * rows * 4;
+  const int64_t stage_bytes = kStages * spans.layout.full_span_bytes();
+  return std::max(partial_bytes, panels * (stage_bytes + spans.scale_bytes(w)));
+}
+int64_t single_memory(const Spans& spans, const WeightView& w, int64_t teams) {
+  const int64_t stage_bytes = kStages * spans.layout.full_span_bytes();
+  return teams * kCudaSlices * (stage_bytes + spans.scale_bytes(w)) + w.cols * 4 + w.cols / 4;
+}
+int64_t wide_memory(const Spans& spans, const WeightView& w) {
+  return 2 * kWidePanels * (spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
+         kWideXBlocks * kWideRows / kXTileRows * kXTileBytes +
+         kWidePanels * kPanelRows * kWideRows * 4;
+}
+
+// The kernel with the fewest bytes to read whose memory the GPU has.
+Plan plan_of(const MatmulParams& p, const Spans& spans, const backends::GpuLimits& limits) {
+  const WeightView& w = p.weight;
+  const int64_t panels = spans.layout.panels;
+  // Kernels have up to 5 KiB of their own.
+  const int64_t room = static_cast<int64_t>(limits.threadgroup_memory) - (5 << 10);
+  if (p.ids != nullptr || p.out_rows == 1) {
+    // A group per compute unit, with as many teams as have room and work.
+    const int64_t parts =
+        std::clamp<int64_t>(limits.compute_units / p.out_rows, 1, std::max<int64_t>(panels, 1));
+    int64_t teams = std::min(kMaxTeams, std::max<int64_t>(divide_up(panels, parts), 1));
+    while (teams > 1 && single_memory(spans, w, teams) > room) --teams;
+    if (single_memory(spans, w, teams) <= room) {
+      return {.kernel = Kernel::kSingle,
+              .rows = 1,
+              .tiles = p.out_rows,
+              .parts = parts,
+              .groups = parts * p.out_rows,
+              .threads = teams * kTeamThreads,
+              .memory = single_memory(spans, w, teams)};
+    }
+  }
+  if (p.out_rows > kNarrowRows && wide_memory(spans, w) <= room) {
+    const int64_t tiles = divide_up(p.out_rows, kWideRows);
+    return {.kernel = Kernel::kWide,
+            .rows = kWideRows,
+            .tiles = tiles,
+            .parts = 0,
+            .groups = divide_up(panels, kWidePanels) * tiles,
+            .threads = kThreads,
+            .memory = wide_memory(spans, w)};
+  }
+  const int64_t rows = p.out_rows <= 8 ? 8 : 16, tiles = divide_up(p.out_rows, rows);
+  return {.kernel = Kernel::kNarrow,
+          .rows = rows,
+          .tiles = tiles,
+          .parts = 0,
+          .groups = divide_up(panels, kNarrowPanels) * tiles,
+          .threads = kThreads,
+          .memory = narrow_memory(spans, w, rows)};
+}
+
+std::string kernel_of(const MatmulParams& p, const Plan& plan) {
+  const int terms = p.x_dtype == DType::kBF16 ? 1 : 2;
+  std::string text = "matmul_single";
+  if (plan.kernel == Kernel::kNarrow) text = "matmul_narrow_" + std::to_string(plan.rows);
+  if (plan.kernel == Kernel::kWide) text = "matmul_wide_" + std::to_string(terms);
+  text += "_" + std::string(name(p.weight.format));
+  if (p.weight.format == Format::kAffine) text += "_" + std::to_string(p.weight.bits);
+  return text;
+}
+
+// Bit i: slice i has a span.
+uint32_t slices_of(int64_t spans) {
+  uint32_t slices = 0;
+  for (int64_t i = 0; i < kCudaSlices; ++i) {
+    const bool has_one = spans * i / kCudaSlices < spans * (i + 1) / kCudaSlices;
+    slices |= static_cast<uint32_t>(has_one) << i;
+  }
+  return slices;
+}
+
+CudaMatmul args_of(const MatmulParams& p, const Spans& spans, const Plan& plan) {
+  const WeightView& w = p.weight;
+  const PanelLayout& layout = spans.layout;
+  const bool groups = layout.group_size > 0;
+  return {.rows = u32_of(w.rows),
+          .cols = u32_of(w.cols),
+          .experts = u32_of(w.num_experts),
+          .out_rows = u32_of(p.out_rows),
+          .rows_per_x = u32_of(p.rows_per_x),
+          .tiles = u32_of(plan.tiles),
+          .parts = u32_of(plan.parts),
+          .slices = slices_of(spans.count),
+          .early = p.weight.packed != nullptr,
+          .panels = u32_of(layout.panels),
+          .spans = u32_of(spans.count),
+          .span_bytes = u32_of(layout.full_span_bytes()),
+          .head_bytes = u32_of(layout.head_bytes(kSpanElements)),
+          .last_head_bytes = u32_of(layout.head_bytes(spans.last_elements)),
+          .biases_at = groups ? u32_of(layout.biases_at(kSpanElements)) : 0,
+          .last_biases_at = groups ? u32_of(layout.biases_at(spans.last_elements)) : 0,
+          .panel_bytes = u32_of(layout.panel_bytes),
+          .group_shift = groups ? u32_of(std::countr_zero(
+                                      static_cast<uint64_t>(std::max(layout.group_size / 32, 1))))
+                                : 0,
+          .scale_type = type_of(w.scale_dtype),
+          .has_biases = layout.has_biases,
+          .has_ids = p.ids != nullptr,
+          .has_residual = p.residual != nullptr,
+          .out_type = type_of(p.out_dtype)};
+}
+
+// Formats whose codes lie in the order of RunOrder (cuda_codecs.h).
+bool is_run_order(const WeightView& w) {
+  return (w.format == Format::kAffine && w.bits != 8) || w.format == Format::kMlxMxfp4;
+}
+
+// x as the kernel takes it: itself, or f32 rows or terms in scratch memory.
+const void* stage_x(StreamImpl& stream, const MatmulParams& p, bool wide,
+                    backends::Access& access) {
+  const int64_t cols = p.weight.cols, count = p.x_rows * cols;
+  const bool as_it_is = p.x_dtype == DType::kF32 && aligned({p.x});
+  if (!wide && as_it_is) return p.x;
+  const int64_t row_tiles = divide_up(p.x_rows, kWideRows) * (kWideRows / kXTileRows);
+  const int64_t x_tiles = row_tiles * (cols / 32);
+  const Buffer staged = stream.scratch(wide ? static_cast<size_t>(x_tiles * kXTileBytes)
+                                            : static_cast<size_t>(count) * sizeof(float));
+  backends::Access staging = access.inputs();
+  staging.write(staged);
+  const uint32_t groups = wide ? divide_up(x_tiles, kThreads / 32) : divide_up(count, kThreads);
+  backends::GpuLaunch launch{.op = "matmul",
+                             .kernel = wide ? "matmul_split" : "matmul_widen",
+                             .groups = {groups, 1, 1},
+                             .threads = kThreads};
+  launch.buffer(p.x).buffer(staged.data());
+  launch.constants(CudaStage{.rows = u32_of(p.x_rows),
+                             .cols = u32_of(cols),
+                             .tiles = u32_of(row_tiles),
+                             .x_type = type_of(p.x_dtype),
+                             .run_order = is_run_order(p.weight)});
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(staging));
+  access.read(staged);
+  return staged.data();
+}
+
+bool is_dense(Format format) { return !quant::has_panels(format); }
+
+}  // namespace
+
+std::optional<std::string_view> matmul_cuda_leaves(const MatmulParams& p) {
+  if (is_dense(p.weight.format)) return "is for formats of codes and scales";
+  return std::nullopt;
+}
+
+std::optional<std::string_view> matmul_cuda_refuses(const MatmulParams& p) {
+  const WeightView& w = p.weight;
+  const Spans spans(w);
+  const PanelLayout& layout = spans.layout;
+  return refuse_large({p.out_rows, w.rows, w.cols, w.num_experts, w.row_bytes, layout.panel_bytes,
+                       layout.panels * w.num_experts, layout.panels * p.out_rows,
+                       layout.panels * w.num_experts * spans.count, p.x_rows * w.cols / kThreads});
+}
+
+void pack_cuda(StreamImpl& stream, const WeightView& w, backends::Access access, void* out) {
+  const Spans spans(w);
+  const PanelLayout& layout = spans.layout;
+  const int64_t panels = layout.panels * w.num_experts;
+  backends::GpuLaunch launch{.op = "prepare",
+                             .kernel = "matmul_pack",
+                             .groups = {u32_of(panels * spans.count), 1, 1},
+                             .threads = kPackThreads};
+  launch.buffer(w.data).buffer(w.scales).buffer(w.biases).buffer(out);
+  launch.constants(CudaPack{.rows = u32_of(w.rows),
+                            .cols = u32_of(w.cols),
+                            .panels = u32_of(layout.panels),
+                            .spans = u32_of(spans.count),
+                            .span_bytes = u32_of(layout.full_span_bytes()),
+                            .head_bytes = u32_of(layout.head_bytes(kSpanElements)),
+                            .last_head_bytes = u32_of(layout.head_bytes(spans.last_elements)),
+                            .panel_bytes = u32_of(layout.panel_bytes),
+                            .row_bytes = u32_of(w.row_bytes),
+                            .row_scale_bytes = u32_of(w.row_scale_bytes),
+                            .block_elements = u32_of(layout.block_elements),
+                            .words = u32_of(layout.words),
+                            .words_at = u32_of(layout.words_at),
+                            .side_size = u32_of(layout.side_size),
+                            .side_at = u32_of(layout.side_at),
+                            .group_size = u32_of(layout.group_size),
+                            .scale_size = u32_of(layout.scale_size),
+                            .has_biases = layout.has_biases});
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
+void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
+  const Spans spans(p.weight);
+  const Plan plan = plan_of(p, spans, backends::gpu_stream(stream).limits());
+  // Rows of x for experts that are longer than the memory of a compute unit.
+  if (p.ids != nullptr && plan.kernel != Kernel::kSingle) {
+    return matmul_gpu(stream, p, std::move(access));
+  }
+  const void* packed = p.weight.packed;
+  Buffer panels;
+  if (packed == nullptr) {  // a weight as stored is packed for this call
+    panels = stream.scratch(static_cast<size_t>(spans.layout.total_bytes));
+    backends::Access packing = access.inputs();
+    packing.write(panels);
+    pack_cuda(stream, p.weight, std::move(packing), panels.data());
+    access.read(panels);
+    packed = panels.data();
+  }
+  const void* const x = stage_x(stream, p, plan.kernel == Kernel::kWide, access);
+  backends::GpuLaunch launch{.op = p.ids != nullptr ? "expert_matmul" : "matmul",
+                             .kernel = kernel_of(p, plan),
+                             .groups = {u32_of(plan.groups), 1, 1},
+                             .threads = u32_of(plan.threads),
+                             .overlaps = plan.kernel == Kernel::kSingle};
+  launch.buffer(packed).buffer(x);
+  if (plan.kernel != Kernel::kWide) launch.buffer(p.ids);
+  launch.buffer(p.residual).buffer(p.out);
+  launch.constants(args_of(p, spans, plan)).threadgroup(static_cast<size_t>(plan.memory));
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA entry of matmul and expert_matmul for formats of codes and scales.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "kernels/matmul/params.h"
+
+namespace mlxn::kernels {
+
+std::optional<std::string_view> matmul_cuda_leaves(const MatmulParams& p);
+std::optional<std::string_view> matmul_cuda_refuses(const MatmulParams& p);
+void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access);
+
+// Writes the panels of a weight (quant/panels.h) to `out`, panel_layout(weight).total_bytes.
+void pack_cuda(StreamImpl& stream, const quant::WeightView& weight, backends::Access access,
+               void* out);
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The narrow matmul kernels of formats of 32 elements a block and of MLX.
+#include "kernels/matmul/cuda_narrow.h"
+
+namespace mlxn {
+namespace gpu {
+namespace kernels_matmul_narrow {
+
+CUDA_MATMUL_KERNELS_32(CUDA_NARROW)
+
+}  // namespace kernels_matmul_narrow
+}  // namespace gpu
+}  // namespace mlxn

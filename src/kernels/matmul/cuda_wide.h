@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// matmul of many rows of x: a group of eight simdgroups multiplies 128 weight rows by 128 rows of
+// x, which cuda_stage.cu has split into terms. Spans of panels come two at a time, and
+// pairs of blocks of x.
+//   packed: panels   terms: XTile [blocks][tiles of 8 rows of x, a multiple of 16]   residual, out
+//   [out rows, rows]
+#pragma once
+#include "kernels/matmul/cuda_stage.h"
+
+namespace mlxn {
+namespace gpu {
+namespace kernels_matmul_wide {
+
+enum {
+  kThreads = 256,
+  kPanels = 8,     // of a group
+  kOwnPanels = 2,  // of a simdgroup; four simdgroups side by side along the weight rows,
+  kOwnTiles = 8,   // two along the rows of x
+  kXTiles = 16,
+  kXStages = 2,  // each of two blocks
+  kTilesAtOnce = 2,
+  kOwnTotals = kOwnPanels * kOwnTiles * 4
+};
+
+// What a lane holds of an XTile; sums if the codec has biases.
+template <int kTerms, bool kSums, int kHalves>
+GPU_FN void load_tile(const XTile& x, uint lane, Terms& terms, XSums<kHalves>& sums) {
+  const uint4 high = *reinterpret_cast<const uint4*>(x.high[lane]);
+  terms.high[0] = high.x, terms.high[1] = high.y, terms.high[2] = high.z, terms.high[3] = high.w;
+  if (kTerms == 2) {
+    const uint4 low = *reinterpret_cast<const uint4*>(x.low[lane]);
+    terms.low[0] = low.x, terms.low[1] = low.y, terms.low[2] = low.z, terms.low[3] = low.w;
+  }
+  if constexpr (kSums) {
+    UNROLL for (int h = 0; h < kHalves; h++) {
+      const float* from = x.sums[kHalves - 1 + h] + 2 * (lane % 4);
+      sums.of[h][0] = from[0];
+      sums.of[h][1] = from[1];
+    }
+  }
+}
+
+template <class Codec, int kTerms>
+__global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ packed,
+                                                    const XTile* __restrict__ terms,
+                                                    const uchar* residual, uchar* out,
+                                                    const CudaMatmul p) {
+  typedef ScaleTable<Codec> Scales;
+  constexpr int kHalves = Codec::kHalves;
+  extern __shared__ uint4 shared[];
+  // Spans [2][kPanels], their scales, blocks of x [kXStages][2][kXTiles], sums of the slices so far
+  // [kOwnTotals][kThreads].
+  uchar* const spans = reinterpret_cast<uchar*>(shared);
+  float* const scales = reinterpret_cast<float*>(spans + 2 * kPanels * p.span_bytes);
+  XTile* const x_stages = reinterpret_cast<XTile*>(scales + 2 * kPanels * Scales::kFloats);
+  float* const results = reinterpret_cast<float*>(x_stages + kXStages * 2 * kXTiles);
+  const uint warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const uint own_panel = warp % 4 * kOwnPanels, own_tile = warp / 4 * kOwnTiles;
+  const uint first_panel = blockIdx.x / p.tiles * kPanels;
+  const uint first_tile = blockIdx.x % p.tiles * kXTiles;
+  const uint all_blocks = p.cols / 32;
+
+  __shared__ ulong barriers[2][2];
+  const CopyStream<2> weight_copies(barriers[0], threadIdx.x, kThreads);
+  const CopyStream<kXStages> x_copies(barriers[1], threadIdx.x, kThreads);
+  weight_copies.init();
+  x_copies.init();
+  __syncthreads();
+  const auto start_weights = [&](uint span) {
+    if (span >= p.spans) return;
+    const uint bytes = span_length(p, span);
+    weight_copies.open(span, kPanels * bytes);
+    UNROLL for (int i = 0; i < kPanels; i++) {
+      const uint panel = min(first_panel + i, p.panels - 1);
+      weight_copies.copy(span, spans + (span % 2 * kPanels + i) * p.span_bytes,
+                         packed + ulong(panel) * p.panel_bytes + ulong(span) * p.span_bytes, bytes);
+    }
+    weight_copies.close();
+  };
+  const auto start_pair = [&](uint pair) {
+    const uint blocks = min(all_blocks - min(2 * pair, all_blocks), 2u);
+    if (blocks == 0) return;
+    constexpr uint kBytes = kXTiles * sizeof(XTile);
+    x_copies.open(pair, blocks * kBytes);
+    for (uint i = 0; i < blocks; i++) {
+      const uint block = 2 * pair + i;
+      x_copies.copy(pair, x_stages + block % (2 * kXStages) * kXTiles,
+                    terms + ulong(block) * (p.tiles * kXTiles) + first_tile, kBytes);
+    }
+    x_copies.close();
+  };
+  float total[kOwnTiles / kTilesAtOnce][kOwnPanels][kTilesAtOnce][4] = {};
+  start_weights(0);
+  start_pair(0);
+  uint slice = 0;
+  bool first = true;
+  for (uint span = 0; span < p.spans; span++) {
+    const uint blocks = span_blocks(p, span);
+    const uchar* const span_stage = spans + span % 2 * kPanels * p.span_bytes;
+    float* const span_scales = scales + span % 2 * kPanels * Scales::kFloats;
+    for (uint block = 0; block < blocks; block += 2) {
+      const uint k_block = kSpanBlocks * span + block;
+      // Everybody's copies of this pair are there, and everybody is done with the pair before.
+      if (block == 0) weight_copies.wait<0>(span);
+      x_copies.wait<0>(k_block / 2);
+      __syncthreads();
+      if (block == 0) start_weights(span + 1);
+      start_pair(k_block / 2 + 1);
+      if (Codec::kTable && block == 0) {
+        const uint row = threadIdx.x % kPanelRows, panel = threadIdx.x / kPanelRows % kPanels;
+        Scales::template put<4>(span_at(p, span, span_stage + panel * p.span_bytes),
+                                threadIdx.x / (kPanelRows * kPanels) * 4, blocks, row,
+                                span_scales + panel * Scales::kFloats);
+        __syncthreads();
+      }
+
+      const XTile* const x = x_stages + k_block % (2 * kXStages) * kXTiles + own_tile;
+      const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
+      const float* const own_scales = span_scales + own_panel * Scales::kFloats;
+      const auto multiply_block = [&](uint b) {
+        WeightBlock<Codec> w[kOwnPanels];
+        UNROLL for (int i = 0; i < kOwnPanels; i++) {
+          w[i].load(span_at(p, span, own_spans + i * p.span_bytes),
+                    own_scales + i * Scales::kFloats, block + b, g, t);
+        }
+        UNROLL for (int part = 0; part < kOwnTiles; part += kTilesAtOnce) {
+          Terms own[kTilesAtOnce];
+          XSums<kHalves> sums[kTilesAtOnce];
+          UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
+            load_tile<kTerms, Codec::kBias>(x[b * kXTiles + part + j], lane, own[j], sums[j]);
+          }
+          multiply<Codec, kTerms>(w, own, sums, total[part / kTilesAtOnce]);
+        }
+      };
+      if (block + 1 < blocks) {
+        multiply_block(0);
+        multiply_block(1);
+      } else {
+        multiply_block(0);
+      }
+    }
+    // Slices without a span are no addends.
+    while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;
+    if (slice_begin(p.spans, slice + 1) != span + 1) continue;
+    UNROLL for (int k = 0; k < kOwnTotals; k++) {
+      float& own = (&total[0][0][0][0])[k];
+      float& sum = results[k * kThreads + threadIdx.x];
+      sum = first ? own : sum + own;
+      own = 0.0f;
+    }
+    first = false;
+  }
+
+  UNROLL for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
+    const uint c = k % 4, j = k / 4 % kTilesAtOnce, i = k / 4 / kTilesAtOnce % kOwnPanels;
+    const uint tile = k / 4 / kTilesAtOnce / kOwnPanels * kTilesAtOnce + j;
+    const uint row = (first_panel + own_panel + i) * kPanelRows + g + c / 2 * 8;
+    const uint out_row = 8 * (first_tile + own_tile + tile) + 2 * t + c % 2;
+    if (row < p.rows && out_row < p.out_rows) {
+      store_result(p, residual, out, out_row, row, results[k * kThreads + threadIdx.x]);
+    }
+  }
+}
+
+#define CUDA_WIDE(name, ...)                              \
+  INSTANTIATE(matmul_wide_1_##name, wide, __VA_ARGS__, 1) \
+  INSTANTIATE(matmul_wide_2_##name, wide, __VA_ARGS__, 2)
+
+}  // namespace kernels_matmul_wide
+}  // namespace gpu
+}  // namespace mlxn
