@@ -33,6 +33,7 @@ struct BenchFlags {
   std::string output = "md";
   bool random_weights = false;
   std::string config;
+  std::string profile;
   int bits = 4;
   int group_size = 64;
 };
@@ -148,6 +149,17 @@ double run_generation(Model& model, const BenchFlags& flags, int64_t count) {
   return static_cast<double>(count * flags.batch) / seconds_since(start);
 }
 
+// One decode step behind the depth, as a Chrome trace.
+std::string profile_of_step(Model& model, const BenchFlags& flags) {
+  fill(model, flags.batch, flags.depth);
+  const auto tokens = random_tokens(model.config(), 2 * flags.batch);
+  const auto step = std::span(tokens).first(static_cast<size_t>(flags.batch));
+  model.decode(step);
+  model.set_profiling(true);
+  model.decode(step);
+  return chrome_trace_json(model.take_profile());
+}
+
 // Bytes that a decode step reads at least: the weights one token uses. The caches, and the further
 // experts that other sequences of a batch may choose, are not counted.
 double bytes_per_step(const Model& model) {
@@ -239,10 +251,20 @@ int run(const BenchFlags& flags) {
                                  ? estimate_memory(device, *source.checkpoint, source.options)
                                  : random_memory(source, flags);
   require_memory(terminal, memory, source.checkpoint.has_value(), source.options);
-  terminal.info(fmt::format("Measuring the read bandwidth of {}", device.name()));
-  const double bandwidth = measure_read_bandwidth(device.num_threads());
+  std::optional<OutputFile> profile;
+  if (!flags.profile.empty()) profile.emplace(flags.profile);
+  if (profile && !profile->failure().empty()) {
+    terminal.error("--profile: " + profile->failure());
+    return kFailed;
+  }
+  const bool on_cpu = device.kind() == DeviceKind::kCpu;
+  const char* const what = on_cpu ? "read" : "copy";
+  terminal.info(fmt::format("Measuring the {} bandwidth of {}", what, device.name()));
+  const double bandwidth =
+      on_cpu ? measure_read_bandwidth(device.num_threads()) : measure_copy_bandwidth(device);
   reset_peak_memory();  // the measurement's own buffer is not the model's
-  terminal.info(fmt::format("Read bandwidth: {:.1f} GB/s", bandwidth / 1e9));
+  terminal.info(
+      fmt::format("{} bandwidth: {:.1f} GB/s", on_cpu ? "Read" : "Copy", bandwidth / 1e9));
   Subject subject{load_subject(device, source, flags, terminal), "", bandwidth};
   subject.name =
       fmt::format("{} {}", name(subject.model.config().family),
@@ -257,6 +279,10 @@ int run(const BenchFlags& flags) {
   for (int64_t count : flags.prompt) add(true, count);
   for (int64_t count : flags.generate) add(false, count);
   write_stdout(render(rows, flags.output));
+  if (profile && !profile->write(profile_of_step(subject.model, flags))) {
+    terminal.error("--profile: " + profile->failure());
+    return kFailed;
+  }
   return interrupted() ? interrupt_exit_code() : kOk;
 }
 
@@ -298,6 +324,7 @@ Command add_bench(CLI::App& app) {
   auto* config = option("--config", flags->config, "config.json of the shape", "CONFIG");
   random->needs(config);
   config->needs(random);
+  option("--profile", flags->profile, "Write a Perfetto trace of one decode step", "PROFILE");
   option("--bits", flags->bits, "Random weights: affine bits, or 16 or 32 for floats", "BITS")
       ->check(CLI::IsMember({2, 3, 4, 5, 6, 8, 16, 32}));
   option("--group-size", flags->group_size, "Random weights: weights per scale", "GROUP_SIZE")

@@ -69,8 +69,10 @@ void CommonFlags::add_to(CLI::App& app) {
 }
 
 void DeviceFlags::add_to(CLI::App& app) {
-  with_environment(app.add_option("--device", device, "cpu or best; `mlxn doctor` lists devices"),
-                   "DEVICE");
+  with_environment(
+      app.add_option("--device", device,
+                     "cpu, cuda:N or best (a GPU if there is one); `mlxn doctor` lists devices"),
+      "DEVICE");
   with_environment(app.add_option("-t,--threads", threads, "CPU threads; 0: all cores"), "THREADS")
       ->check(CLI::Range(0, 1024));
   with_environment(

@@ -10,6 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "mlxn/ops/elementwise.h"
+#include "mlxn/stream.h"
+
 namespace mlxn::cli {
 namespace {
 
@@ -75,6 +78,23 @@ double measure_read_bandwidth(int num_threads) {
   uint64_t total = 0;
   for (uint64_t sum : sums) total += sum;
   return total == 1 ? 0.0 : best;
+}
+
+double measure_copy_bandwidth(const Device& device) {
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  constexpr int kCopies = 16, kPasses = 5;
+  Stream stream(device);
+  const Buffer from = device.alloc(f32, {kBytes / 4}), to = device.alloc(f32, {kBytes / 4});
+  double best = 0.0;
+  for (int pass = 0; pass <= kPasses; ++pass) {  // the first one loads the kernel
+    for (int i = 0; i < kCopies; ++i) ops::cast(stream, {.x = from, .out = to});
+    const auto start = std::chrono::steady_clock::now();
+    stream.commit().wait();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best, 2.0 * static_cast<double>(kBytes) * kCopies / seconds);
+  }
+  return best;
 }
 
 std::string hugging_face_cache() {

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "mlxn/device.h"
+
 namespace mlxn::cli {
 
 // Largest resident set of this process, in bytes, since it began or since reset_peak_memory().
@@ -16,6 +18,8 @@ uint64_t available_memory_bytes();
 // Bytes per second that num_threads threads together read from memory: the best of several passes
 // over 512 MB.
 double measure_read_bandwidth(int num_threads);
+// Bytes that a GPU reads and writes per second when it copies; best of five.
+double measure_copy_bandwidth(const Device& device);
 // HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub.
 std::string hugging_face_cache();
 

@@ -45,7 +45,8 @@ class DeviceImpl;
 
 class MLXN_API Device {
  public:
-  // id: "cpu", "cuda:N", "metal:N" or "best". Throws kDeviceNotFound with the reason.
+  // id: "cpu", "cuda:N", "metal:N", or "best": the first usable GPU, else the CPU. Throws
+  // kDeviceNotFound with the reason.
   static Device open(std::string_view id, DeviceOptions options = {});
   static Device best(DeviceOptions options = {});
   // Every device this build knows of, unavailable ones with the reason.

@@ -125,9 +125,14 @@ void DeviceImpl::copy_out(void* host, const void* device, size_t byte_len) {
 Device::Device(std::shared_ptr<DeviceImpl> impl) : impl_(std::move(impl)) {}
 
 Device Device::open(std::string_view id, DeviceOptions options) try {
-  if (id == "best" || id == "cpu") {
-    return Device(std::make_shared<backends::cpu::CpuDevice>(std::move(options)));
+  if (id == "best") {
+    for (const DeviceInfo& info : list()) {
+      const bool is_gpu = info.kind == DeviceKind::kCuda || info.kind == DeviceKind::kMetal;
+      if (is_gpu && info.available) return open(info.id, std::move(options));
+    }
+    return open("cpu", std::move(options));
   }
+  if (id == "cpu") return Device(std::make_shared<backends::cpu::CpuDevice>(std::move(options)));
   for (const auto& [name, open_device] : backends::registered_backends()) {
     if (id == name) return Device(open_device(std::move(options)));
   }
@@ -144,7 +149,7 @@ Device Device::open(std::string_view id, DeviceOptions options) try {
     }
   }
   throw Error(ErrorKind::kDeviceNotFound,
-              ErrorDetail{"Device::open", "id", std::string(id), "cpu or best"});
+              ErrorDetail{"Device::open", "id", std::string(id), "cpu, cuda:N, metal:N or best"});
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
