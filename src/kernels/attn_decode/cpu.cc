@@ -60,7 +60,7 @@ template <class T>
 struct Block {
   const T* keys[kAttnKeyTile];
   const T* values[kAttnKeyTile];
-  float distances[kAttnKeyTile];  // position less the query's
+  float distances[kAttnKeyTile];  // position less the query's, for ALiBi
   int64_t count;
 
   // Rows of a block follow one another in memory but for a ring's end.
@@ -197,15 +197,31 @@ struct KeyWalk {
   // of four.
   void next(Block<T>& block) {
     block.count = 0;
-    for (; position < end && block.count < kAttnKeyTile; ++position, slot = map.next(slot)) {
-      if (slot >= map.num_valid) continue;
-      const int64_t key = k_rows.at(slot);
-      if (key < 0) continue;
-      block.keys[block.count] = static_cast<const T*>(p.k) + key;
-      block.values[block.count] = static_cast<const T*>(p.v) + v_rows.at(slot);
-      block.distances[block.count++] = static_cast<float>(position - (map.end - 1));
+    while (position < end && block.count < kAttnKeyTile) {
+      // Slots that follow one another: up to where the ring wraps, or a page ends.
+      const int64_t run = std::min(
+          {end - position, kAttnKeyTile - block.count, map.capacity - slot, k_rows.left(slot)});
+      const int64_t key = slot < map.num_valid ? k_rows.at(slot) : -1;
+      if (key >= 0) add(block, key, v_rows.at(slot), std::min(run, map.num_valid - slot));
+      position += run;
+      slot = slot + run == map.capacity ? 0 : slot + run;
     }
     for (int64_t j = block.count; j % 4 != 0; ++j) block.keys[j] = block.keys[block.count - 1];
+  }
+
+ private:
+  void add(Block<T>& block, int64_t key, int64_t value, int64_t count) {
+    const T* k = static_cast<const T*>(p.k) + key;
+    const T* v = static_cast<const T*>(p.v) + value;
+    const int64_t distance = position - (map.end - 1);
+    for (int64_t j = 0; j < count; ++j) {
+      block.keys[block.count + j] = k + j * k_rows.row;
+      block.values[block.count + j] = v + j * v_rows.row;
+    }
+    for (int64_t j = 0; p.alibi_slopes != nullptr && j < count; ++j) {
+      block.distances[block.count + j] = static_cast<float>(distance + j);
+    }
+    block.count += count;
   }
 };
 

@@ -323,13 +323,14 @@ void FoldTile(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, in
                        t.factors + row, t.weights + row * kAttnKeyTile, kAttnKeyTile, rows,
                        kAttnKeyTile, ahead);
   const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
+  int64_t i = begin / t.group, g = begin % t.group;
   for (int64_t r = begin; r < end; ++r) {
-    const int64_t i = r / t.group, head = t.kv_head * t.group + r % t.group;
     const int64_t lo = std::max(t.seen[i].lo, tile.begin) - tile.base;
     const int64_t hi = std::min(t.seen[i].hi, tile.end) - tile.base;
     const TileVisible visible{lo, hi, tile.has_holes ? t.hole : nullptr,
-                              RowBias(p, t, tile, i, head, lo, hi)};
+                              RowBias(p, t, tile, i, t.kv_head * t.group + g, lo, hi)};
     t.factors[r] = SoftmaxTile(t.weights + r * kAttnKeyTile, visible, rule, t.state[r]);
+    if (++g == t.group) g = 0, ++i;
   }
   if (!tile.finite_values) return ProductOfVisible(t, row, row + rows);
   Product<Store::kScaleAndAdd>(t.weights + row * kAttnKeyTile, kAttnKeyTile, t.v, t.out_width,
@@ -365,10 +366,7 @@ RowsAhead AheadOf(const AttnPrefillParams& p, const Tile& t, int64_t base, int64
   if (base >= end) return {};
   const int64_t slot = t.map.slot(base), size = static_cast<int64_t>(size_of(p.kv_dtype));
   RowsAhead ahead;
-  ahead.left = std::min({kAttnKeyTile, end - base, t.map.num_valid - slot});
-  if (p.pages.table != nullptr && ahead.left > 0) {
-    ahead.left = std::min(ahead.left, p.pages.page_size - slot % p.pages.page_size);
-  }
+  ahead.left = std::min({kAttnKeyTile, end - base, t.map.num_valid - slot, t.k_rows.left(slot)});
   const int64_t key = ahead.left > 0 ? t.k_rows.at(slot) : -1;
   if (key < 0) return {};
   ahead.k = static_cast<const char*>(p.k) + size * key;

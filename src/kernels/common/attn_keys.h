@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace mlxn::kernels {
@@ -60,6 +61,12 @@ struct CacheRows {
   int64_t num_pages;
   int page_shift;  // log2 of the page size
 
+  // Slots from this one on whose rows follow one another.
+  int64_t left(int64_t slot) const {
+    if (pages == nullptr) return std::numeric_limits<int64_t>::max();
+    const int64_t page_size = int64_t{1} << page_shift;
+    return page_size - (slot & (page_size - 1));
+  }
   // -1 if the block table points outside the cache.
   int64_t at(int64_t slot) const {
     if (pages == nullptr) return first + slot * row;
