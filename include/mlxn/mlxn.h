@@ -14,6 +14,7 @@
 #include "mlxn/model.h"
 #include "mlxn/model_config.h"
 #include "mlxn/ops/attention.h"
+#include "mlxn/ops/attention_mask.h"
 #include "mlxn/ops/axpy.h"
 #include "mlxn/ops/dequantize.h"
 #include "mlxn/ops/elementwise.h"

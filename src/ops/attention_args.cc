@@ -2,6 +2,7 @@
 #include "ops/attention_args.h"
 
 #include <cmath>
+#include <limits>
 
 #include "backends/backend.h"
 #include "base/checked.h"
@@ -9,7 +10,7 @@
 namespace mlxn::ops {
 
 void check_attention_buffers(const char* op, const Device& device, const Buffer& q, const Buffer& k,
-                             const Buffer& v, const Buffer& out, size_t q_rank) {
+                             const Buffer& v, const Buffer& out, size_t q_rank, size_t kv_rank) {
   const auto floats = {f32, f16, bf16};
   const auto check_rank = [op](const char* parameter, const Buffer& buffer, size_t rank) {
     if (buffer.rank() != rank) {
@@ -21,8 +22,8 @@ void check_attention_buffers(const char* op, const Device& device, const Buffer&
   check_buffer(op, "v", v, device, floats);
   check_output(op, "out", out, device, floats);
   check_rank("q", q, q_rank);
-  check_rank("k", k, 4);
-  check_rank("v", v, 4);
+  check_rank("k", k, kv_rank);
+  check_rank("v", v, kv_rank);
   check_rank("out", out, q_rank);
   if (v.dtype() != k.dtype()) {
     fail(op, "v", std::string(name(v.dtype())), std::string(name(k.dtype())) + ", the dtype of k");
@@ -34,6 +35,53 @@ void check_attention_buffers(const char* op, const Device& device, const Buffer&
   check_overlap(op, "out", out, "q", q);
   check_overlap(op, "out", out, "k", k);
   check_overlap(op, "out", out, "v", v);
+}
+
+void check_head_values(const char* op, const char* parameter, const Device& device,
+                       const Buffer& values, int64_t num_heads) {
+  if (!values) return;
+  check_buffer(op, parameter, values, device, {f32});
+  check_shape(op, parameter, values, {num_heads});
+}
+
+void check_lse(const char* op, const Device& device, const Buffer& lse, const Shape& shape) {
+  if (!lse) return;
+  check_output(op, "lse", lse, device, {f32});
+  check_shape(op, "lse", lse, shape);
+}
+
+void check_disjoint(const char* op,
+                    std::initializer_list<std::pair<const char*, const Buffer*>> outputs,
+                    std::initializer_list<std::pair<const char*, const Buffer*>> inputs) {
+  for (auto output = outputs.begin(); output != outputs.end(); ++output) {
+    if (!*output->second) continue;
+    for (const auto& [name, input] : inputs) {
+      check_overlap(op, output->first, *output->second, name, *input);
+    }
+    for (auto other = outputs.begin(); other != output; ++other) {
+      check_overlap(op, output->first, *output->second, other->first, *other->second);
+    }
+  }
+}
+
+kernels::KeyPages check_block_table(const char* op, const Device& device, const Buffer& block_table,
+                                    const char* cache_name, const Buffer& cache, int64_t batch) {
+  constexpr int64_t kMinPage = 16, kMaxPage = 256;
+  const int64_t page_size = cache.dim(2);
+  if (page_size < kMinPage || page_size > kMaxPage || (page_size & (page_size - 1)) != 0) {
+    fail(op, cache_name, "pages of " + std::to_string(page_size) + " slots",
+         "a power of two from 16 to 256");
+  }
+  check_buffer(op, "block_table", block_table, device, {i32});
+  if (block_table.rank() != 2) {
+    fail(op, "block_table", "shape " + to_string(block_table.shape()), "2 extents");
+  }
+  const int64_t per_sequence = block_table.dim(1);
+  check_shape(op, "block_table", block_table, {batch, per_sequence});
+  check_range(op, "block_table: pages per sequence", per_sequence, 1,
+              std::numeric_limits<int32_t>::max() / page_size);
+  check_range(op, cache_name, cache.dim(0), 1, std::numeric_limits<int32_t>::max());
+  return {address_of(block_table), per_sequence, page_size, cache.dim(0)};
 }
 
 void check_head_dim(const char* op, const char* parameter, int64_t dim) {
@@ -73,6 +121,28 @@ void check_lengths(const char* op, const char* parameter, const Device& device,
          batch == 1 ? "1" : "1 or " + std::to_string(batch));
   }
   for (int64_t value : lengths.host) check_range(op, parameter, value, min, max);
+}
+
+int64_t check_starts(const char* op, const char* parameter, const Device& device,
+                     const Lengths& starts, int64_t total) {
+  if (starts.device.valid()) {
+    check_buffer(op, parameter, starts.device, device, {i32});
+    if (starts.device.rank() != 1 || starts.device.dim(0) < 2) {
+      fail(op, parameter, "shape " + to_string(starts.device.shape()), "[sequences + 1]");
+    }
+    return starts.device.dim(0) - 1;
+  }
+  const auto count = static_cast<int64_t>(starts.host.size());
+  if (count < 2) fail(op, parameter, std::to_string(count) + " values", "at least 2");
+  int64_t least = 0;
+  for (int64_t start : starts.host) {
+    check_range(op, parameter, start, least, total);
+    least = start;
+  }
+  if (starts.host.front() != 0) {
+    fail(op, parameter, std::to_string(starts.host.front()), "0 as the first value");
+  }
+  return count - 1;
 }
 
 std::optional<int64_t> host_value(const Lengths& lengths, int64_t b) {

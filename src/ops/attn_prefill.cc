@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "base/no_memory.h"
@@ -12,14 +13,19 @@ namespace mlxn::ops {
 namespace {
 
 constexpr const char* kOp = "attn_prefill";
+constexpr int64_t kIntMax = std::numeric_limits<int32_t>::max();
 
-// Extents of a rank-4 operand under its layout, and where its rows lie.
+// Extents of an operand under its layout, and where its rows lie. Packed rows are one sequence.
 struct Operand {
   int64_t batch, heads, len, dim;
   kernels::AttnStrides strides;
 };
 
-Operand describe(const Buffer& buffer, SeqLayout layout) {
+Operand describe(const Buffer& buffer, SeqLayout layout, bool packed) {
+  if (packed) {
+    const int64_t len = buffer.dim(0), heads = buffer.dim(1), dim = buffer.dim(2);
+    return {1, heads, len, dim, {0, dim, heads * dim}};
+  }
   const int64_t batch = buffer.dim(0), dim = buffer.dim(3);
   if (layout == SeqLayout::kHeadMajor) {
     const int64_t heads = buffer.dim(1), len = buffer.dim(2);
@@ -29,7 +35,8 @@ Operand describe(const Buffer& buffer, SeqLayout layout) {
   return {batch, heads, len, dim, {heads * len * dim, dim, heads * dim}};
 }
 
-Shape shape_of(const Operand& o, SeqLayout layout) {
+Shape shape_of(const Operand& o, SeqLayout layout, bool packed) {
+  if (packed) return {o.len, o.heads, o.dim};
   return layout == SeqLayout::kHeadMajor ? Shape{o.batch, o.heads, o.len, o.dim}
                                          : Shape{o.batch, o.len, o.heads, o.dim};
 }
@@ -40,77 +47,229 @@ void check_layout(const char* parameter, SeqLayout layout) {
   }
 }
 
-void check_shapes(const Device& device, const AttnPrefillArgs& args) {
-  check_attention_buffers(kOp, device, args.q, args.k, args.v, args.out, 4);
+// What the shapes say.
+struct Problem {
+  Operand q, k, v, out;
+  int64_t batch;
+  int64_t capacity;  // slots of a sequence; with k_starts all packed rows
+  kernels::KeyPages pages;
+  bool packed_q, packed_k;
+};
+
+// The number of sequences, before the shapes of q and k are compared.
+int64_t check_packing(const Device& device, const AttnPrefillArgs& args) {
+  if (args.q_starts.empty()) {
+    if (!args.k_starts.empty()) fail(kOp, "k_starts", "given without q_starts", "both or neither");
+    return args.q.dim(0);
+  }
+  if (args.mask) fail(kOp, "mask", "given together with q_starts", "one of the two");
+  const int64_t batch = check_starts(kOp, "q_starts", device, args.q_starts, args.q.dim(0));
+  if (args.k_starts.empty()) return batch;
+  for (const auto& [name, lengths] :
+       {std::pair("kv_len", &args.kv_len), std::pair("ring_start", &args.ring_start)}) {
+    if (!lengths->empty()) fail(kOp, name, "given together with k_starts", "one of the two");
+  }
+  if (args.ring) fail(kOp, "ring", "given together with k_starts", "a cache");
+  if (args.block_table) fail(kOp, "block_table", "given together with k_starts", "one of the two");
+  const int64_t k_batch = check_starts(kOp, "k_starts", device, args.k_starts, args.k.dim(0));
+  if (k_batch != batch) {
+    fail(kOp, "k_starts", std::to_string(k_batch) + " sequences",
+         std::to_string(batch) + ", as q_starts has");
+  }
+  return batch;
+}
+
+Problem check_shapes(const Device& device, const AttnPrefillArgs& args) {
+  const bool packed_q = !args.q_starts.empty(), packed_k = !args.k_starts.empty();
+  check_attention_buffers(kOp, device, args.q, args.k, args.v, args.out, packed_q ? 3 : 4,
+                          packed_k ? 3 : 4);
   check_layout("q_layout", args.q_layout);
   check_layout("kv_layout", args.kv_layout);
-  const Operand q = describe(args.q, args.q_layout), k = describe(args.k, args.kv_layout);
-  const Operand v = describe(args.v, args.kv_layout);
-  check_head_dim(kOp, "q", q.dim);
-  check_head_dim(kOp, "v", v.dim);
-  check_shape(kOp, "k", args.k, shape_of({q.batch, k.heads, k.len, q.dim, {}}, args.kv_layout));
-  check_shape(kOp, "v", args.v, shape_of({q.batch, k.heads, k.len, v.dim, {}}, args.kv_layout));
-  check_shape(kOp, "out", args.out, shape_of({q.batch, q.heads, q.len, v.dim, {}}, args.q_layout));
-  check_head_counts(kOp, q.batch, q.heads, k.heads);
-  const int64_t int_max = std::numeric_limits<int32_t>::max();
-  check_range(kOp, "k: capacity", k.len, 1, int_max);
-  check_range(kOp, "q: length", q.len, 1, int_max);
+  if (args.block_table && args.kv_layout != SeqLayout::kHeadMajor) {
+    fail(kOp, "kv_layout", "kSeqMajor with block_table", "kHeadMajor");
+  }
+  const int64_t batch = check_packing(device, args);
+  Problem s{.q = describe(args.q, args.q_layout, packed_q),
+            .k = describe(args.k, args.kv_layout, packed_k),
+            .v = describe(args.v, args.kv_layout, packed_k),
+            .out = {},
+            .batch = batch,
+            .capacity = 0,
+            .pages = {},
+            .packed_q = packed_q,
+            .packed_k = packed_k};
+  check_head_dim(kOp, "q", s.q.dim);
+  check_head_dim(kOp, "v", s.v.dim);
+  const int64_t blocks = packed_k ? 1 : args.block_table ? args.k.dim(0) : batch;
+  check_shape(kOp, "k", args.k,
+              shape_of({blocks, s.k.heads, s.k.len, s.q.dim, {}}, args.kv_layout, packed_k));
+  check_shape(kOp, "v", args.v,
+              shape_of({blocks, s.k.heads, s.k.len, s.v.dim, {}}, args.kv_layout, packed_k));
+  check_shape(kOp, "out", args.out,
+              shape_of({s.q.batch, s.q.heads, s.q.len, s.v.dim, {}}, args.q_layout, packed_q));
+  s.out = describe(args.out, args.q_layout, packed_q);
+  check_head_counts(kOp, batch, s.q.heads, s.k.heads);
+  s.capacity = s.k.len;
+  if (args.block_table) {
+    s.pages = check_block_table(kOp, device, args.block_table, "k", args.k, batch);
+    s.capacity = s.pages.per_sequence * s.pages.page_size;
+  }
+  check_range(kOp, "k: capacity", s.capacity, 1, kIntMax);
+  check_range(kOp, "q: length", s.q.len, 1, kIntMax);
+  check_head_values(kOp, "sinks", device, args.sinks, s.q.heads);
+  check_head_values(kOp, "alibi_slopes", device, args.alibi_slopes, s.q.heads);
+  check_lse(kOp, device, args.lse,
+            packed_q ? Shape{s.q.heads, s.q.len} : Shape{batch, s.q.heads, s.q.len});
+  return s;
+}
+
+// Queries of sequence b, if they are known now.
+std::optional<int64_t> query_count(const AttnPrefillArgs& args, const Problem& s, int64_t b) {
+  if (!s.packed_q) return s.q.len;
+  if (args.q_starts.device.valid()) return std::nullopt;
+  const auto at = static_cast<size_t>(b);
+  return args.q_starts.host[at + 1] - args.q_starts.host[at];
+}
+
+std::optional<int64_t> key_count(const AttnPrefillArgs& args, const Problem& s, int64_t b) {
+  if (!s.packed_k) return host_value(args.kv_len, b);
+  if (args.k_starts.device.valid()) return std::nullopt;
+  const auto at = static_cast<size_t>(b);
+  return args.k_starts.host[at + 1] - args.k_starts.host[at];
 }
 
 // Sequence b, as far as its values are known now.
-void check_positions(const AttnPrefillArgs& args, int64_t b, int64_t q_len, int64_t capacity) {
-  const auto kv_len = host_value(args.kv_len, b);
+void check_positions(const AttnPrefillArgs& args, const Problem& s, int64_t b) {
+  const auto kv_len = key_count(args, s, b), q_len = query_count(args, s, b);
   const auto given_offset = host_value(args.q_offset, b);
-  if (!kv_len || (args.q_offset.device && !given_offset)) return;
-  const int64_t offset = given_offset.value_or(*kv_len - q_len);
-  if (offset > 0 && offset + q_len > *kv_len) {
+  if (!kv_len || !q_len || (args.q_offset.device && !given_offset)) return;
+  const int64_t offset = given_offset.value_or(*kv_len - *q_len);
+  if (offset > 0 && offset + *q_len > *kv_len) {
     fail(kOp, "q_offset",
-         std::to_string(offset) + " with " + std::to_string(q_len) + " queries and kv_len " +
+         std::to_string(offset) + " with " + std::to_string(*q_len) + " queries and kv_len " +
              std::to_string(*kv_len),
          "q_offset + queries at most kv_len");
   }
-  if (!args.ring || *kv_len <= capacity) return;
-  const int64_t oldest =
-      args.window_size > 0 ? std::max<int64_t>(0, offset - args.window_size + 1) : 0;
-  if (*kv_len - oldest > capacity) {
-    fail(kOp, "k: capacity", std::to_string(capacity) + " slots of a ring",
+  if (!args.ring || *kv_len <= s.capacity || *q_len == 0) return;
+  int64_t oldest = 0;
+  if (args.window_size > 0) oldest = std::max<int64_t>(0, offset - args.window_size + 1);
+  if (args.chunk_size > 0 && offset > 0) {
+    oldest = std::max(oldest, offset / args.chunk_size * args.chunk_size);
+  }
+  if (*kv_len - oldest > s.capacity) {
+    fail(kOp, "k: capacity", std::to_string(s.capacity) + " slots of a ring",
          "at least " + std::to_string(*kv_len - oldest) + ", from the oldest key that the first " +
              "query sees to the newest");
   }
 }
 
-void check(const Device& device, const AttnPrefillArgs& args) {
-  check_shapes(device, args);
-  check_score_rule(kOp, args.softmax_scale, args.logits_soft_cap);
-  check_min(kOp, "window_size", args.window_size, 0);
-  const Operand q = describe(args.q, args.q_layout);
-  const int64_t capacity = describe(args.k, args.kv_layout).len;
-  const int64_t int_max = std::numeric_limits<int32_t>::max();
-  check_lengths(kOp, "kv_len", device, args.kv_len, q.batch, 1, args.ring ? int_max : capacity);
-  check_overlap(kOp, "out", args.out, "kv_len", args.kv_len.device);
+void check_lengths_of(const Device& device, const AttnPrefillArgs& args, const Problem& s) {
+  if (!s.packed_k) {
+    check_lengths(kOp, "kv_len", device, args.kv_len, s.batch, 1, args.ring ? kIntMax : s.capacity);
+  }
   if (!args.q_offset.empty()) {
-    check_lengths(kOp, "q_offset", device, args.q_offset, q.batch, 0, int_max);
-    check_overlap(kOp, "out", args.out, "q_offset", args.q_offset.device);
+    check_lengths(kOp, "q_offset", device, args.q_offset, s.batch, 0, kIntMax);
+  }
+  if (!args.prefix_len.empty()) {
+    check_lengths(kOp, "prefix_len", device, args.prefix_len, s.batch, 0, kIntMax);
   }
   if (!args.ring_start.empty()) {
     if (args.ring) fail(kOp, "ring_start", "given together with ring", "one of the two");
-    check_lengths(kOp, "ring_start", device, args.ring_start, q.batch, 0, capacity - 1);
-    check_overlap(kOp, "out", args.out, "ring_start", args.ring_start.device);
+    check_lengths(kOp, "ring_start", device, args.ring_start, s.batch, 0, s.capacity - 1);
   }
-  for (int64_t b = 0; b < q.batch; ++b) check_positions(args, b, q.len, capacity);
+  for (int64_t b = 0; b < s.batch; ++b) check_positions(args, s, b);
+}
+
+// Planes of an explicit mask from one sequence, or head, to the next.
+kernels::AttnMask check_mask(const Device& device, const AttnPrefillArgs& args, const Problem& s) {
+  const Buffer& mask = args.mask;
+  const AttnMaskTiles& tiles = args.mask_tiles;
+  if (!mask) {
+    if (tiles.classes) fail(kOp, "mask_tiles", "given without a mask", "the mask they belong to");
+    return {};
+  }
+  check_buffer(kOp, "mask", mask, device, {f32, f16, bf16, u8});
+  const size_t rank = mask.rank();
+  if (rank != 2 && rank != 4) {
+    fail(kOp, "mask", "shape " + to_string(mask.shape()), "2 or 4 extents");
+  }
+  const int64_t batch = rank == 4 ? mask.dim(0) : 1, heads = rank == 4 ? mask.dim(1) : 1;
+  const int64_t rows = mask.dim(rank - 2), columns = mask.dim(rank - 1);
+  if (rows != s.q.len || (batch != 1 && batch != s.batch) || (heads != 1 && heads != s.q.heads)) {
+    fail(kOp, "mask", to_string(mask.shape()),
+         to_string({s.batch, s.q.heads, s.q.len}) + " and keys, sequences and heads or 1 of each");
+  }
+  check_range(kOp, "mask: keys", columns, 1, kIntMax);
+  for (int64_t b = 0; b < s.batch; ++b) {
+    const auto kv_len = key_count(args, s, b);
+    if (kv_len && columns < *kv_len) {
+      fail(kOp, "mask", std::to_string(columns) + " keys",
+           "at least the " + std::to_string(*kv_len) + " of kv_len");
+    }
+  }
+  kernels::AttnMask result{.data = mask.data(),
+                           .dtype = mask.dtype(),
+                           .batch = batch == 1 ? 0 : heads,
+                           .head = heads == 1 ? 0 : 1,
+                           .rows = rows,
+                           .columns = columns,
+                           .classes = nullptr};
+  if (!tiles.classes) return result;
+  if (tiles.q_tile != kAttnMaskQTile || tiles.k_tile != kAttnMaskKTile) {
+    fail(kOp, "mask_tiles",
+         "tiles of " + std::to_string(tiles.q_tile) + " x " + std::to_string(tiles.k_tile),
+         std::to_string(kAttnMaskQTile) + " x " + std::to_string(kAttnMaskKTile));
+  }
+  check_buffer(kOp, "mask_tiles", tiles.classes, device, {u8});
+  Shape shape = mask.shape();
+  shape[rank - 2] = (rows + kAttnMaskQTile - 1) / kAttnMaskQTile;
+  shape[rank - 1] = (columns + kAttnMaskKTile - 1) / kAttnMaskKTile;
+  check_shape(kOp, "mask_tiles", tiles.classes, shape);
+  result.classes = reinterpret_cast<const uint8_t*>(tiles.classes.data());
+  return result;
+}
+
+void check_options(const AttnPrefillArgs& args) {
+  check_score_rule(kOp, args.softmax_scale, args.logits_soft_cap);
+  check_min(kOp, "window_size", args.window_size, 0);
+  check_min(kOp, "window_ahead", args.window_ahead, 0);
+  check_min(kOp, "chunk_size", args.chunk_size, 0);
+}
+
+void check_outputs(const AttnPrefillArgs& args) {
+  check_disjoint(kOp, {{"out", &args.out}, {"lse", &args.lse}},
+                 {{"q", &args.q},
+                  {"k", &args.k},
+                  {"v", &args.v},
+                  {"kv_len", &args.kv_len.device},
+                  {"q_offset", &args.q_offset.device},
+                  {"ring_start", &args.ring_start.device},
+                  {"prefix_len", &args.prefix_len.device},
+                  {"q_starts", &args.q_starts.device},
+                  {"k_starts", &args.k_starts.device},
+                  {"mask", &args.mask},
+                  {"mask_tiles", &args.mask_tiles.classes},
+                  {"sinks", &args.sinks},
+                  {"alibi_slopes", &args.alibi_slopes},
+                  {"block_table", &args.block_table}});
 }
 
 }  // namespace
 
 void attn_prefill(Stream& stream, const AttnPrefillArgs& args) try {
-  check(stream.device(), args);
-  const Operand q = describe(args.q, args.q_layout), out = describe(args.out, args.q_layout);
-  const Operand k = describe(args.k, args.kv_layout), v = describe(args.v, args.kv_layout);
-  const auto resolve = [&](const Lengths& lengths) {
-    return lengths.empty() ? Buffer() : resolve_lengths(stream, lengths, q.batch);
+  const Problem s = check_shapes(stream.device(), args);
+  check_options(args);
+  check_lengths_of(stream.device(), args, s);
+  const kernels::AttnMask mask = check_mask(stream.device(), args, s);
+  check_outputs(args);
+  const auto resolve = [&](const Lengths& lengths, int64_t count) {
+    return lengths.empty() ? Buffer() : resolve_lengths(stream, lengths, count);
   };
-  const Buffer kv_len = resolve(args.kv_len), q_offset = resolve(args.q_offset);
-  const Buffer ring_start = resolve(args.ring_start);
+  const Buffer kv_len = resolve(args.kv_len, s.batch), q_offset = resolve(args.q_offset, s.batch);
+  const Buffer ring_start = resolve(args.ring_start, s.batch);
+  const Buffer prefix_len = resolve(args.prefix_len, s.batch);
+  const Buffer q_starts = resolve(args.q_starts, s.batch + 1);
+  const Buffer k_starts = resolve(args.k_starts, s.batch + 1);
   const kernels::AttnPrefillParams params{
       .q = args.q.data(),
       .k = args.k.data(),
@@ -119,30 +278,44 @@ void attn_prefill(Stream& stream, const AttnPrefillArgs& args) try {
       .kv_len = address_of(kv_len),
       .q_offset = address_of(q_offset),
       .ring_start = address_of(ring_start),
-      .q_strides = q.strides,
-      .k_strides = k.strides,
-      .v_strides = v.strides,
-      .out_strides = out.strides,
-      .batch = q.batch,
-      .num_heads = q.heads,
-      .num_kv_heads = k.heads,
-      .q_len = q.len,
-      .capacity = k.len,
-      .window_size = std::min<int64_t>(args.window_size, std::numeric_limits<int32_t>::max()),
-      .head_dim = static_cast<int32_t>(q.dim),
-      .v_dim = static_cast<int32_t>(v.dim),
+      .q_strides = s.q.strides,
+      .k_strides = s.k.strides,
+      .v_strides = s.v.strides,
+      .out_strides = s.out.strides,
+      .batch = s.batch,
+      .num_heads = s.q.heads,
+      .num_kv_heads = s.k.heads,
+      .q_len = s.q.len,
+      .capacity = s.capacity,
+      .window_size = std::min(args.window_size, kIntMax),
+      .head_dim = static_cast<int32_t>(s.q.dim),
+      .v_dim = static_cast<int32_t>(s.v.dim),
       .q_dtype = args.q.dtype(),
       .kv_dtype = args.k.dtype(),
       .softmax_scale = args.softmax_scale,
       .logits_soft_cap = args.logits_soft_cap,
       .causal = args.causal,
       .ring = args.ring,
+      .pages = s.pages,
+      .window_ahead = std::min(args.window_ahead, kIntMax),
+      .chunk_size = std::min(args.chunk_size, kIntMax),
+      .prefix_len = address_of(prefix_len),
+      .mask = mask,
+      .q_starts = address_of(q_starts),
+      .k_starts = address_of(k_starts),
+      .sinks = floats_of(args.sinks),
+      .alibi_slopes = floats_of(args.alibi_slopes),
+      .lse = floats_of(args.lse),
   };
   backends::Access access;
-  for (const Buffer* input : {&args.q, &args.k, &args.v, &kv_len, &q_offset, &ring_start}) {
+  for (const Buffer* input :
+       {&args.q, &args.k, &args.v, &kv_len, &q_offset, &ring_start, &prefix_len, &q_starts,
+        &k_starts, &args.mask, &args.mask_tiles.classes, &args.sinks, &args.alibi_slopes,
+        &args.block_table}) {
     access.read(*input);
   }
   access.write(args.out);
+  access.write(args.lse);
   const auto& entry =
       kernels::choose(kOp, kernels::attn_prefill_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));

@@ -7,6 +7,9 @@
 
 #include "kernels/argmax/params.h"
 #include "kernels/attn_decode/params.h"
+#include "kernels/attn_mask_build/params.h"
+#include "kernels/attn_mask_classify/params.h"
+#include "kernels/attn_merge/params.h"
 #include "kernels/attn_prefill/params.h"
 #include "kernels/common/entry.h"
 #include "kernels/dequantize/params.h"
@@ -51,6 +54,9 @@ std::vector<KernelReport> doctor(const Device& device) {
   return {
       report_of("argmax", argmax_entries(), device),
       report_of("attn_decode", attn_decode_entries(), device),
+      report_of("attn_mask_build", attn_mask_build_entries(), device),
+      report_of("attn_mask_classify", attn_mask_classify_entries(), device),
+      report_of("attn_merge", attn_merge_entries(), device),
       report_of("attn_prefill", attn_prefill_entries(), device),
       report_of("axpy", axpy_entries(), device),
       report_of("dequantize", dequantize_entries(), device),

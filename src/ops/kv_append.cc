@@ -14,22 +14,30 @@ namespace {
 constexpr const char* kOp = "kv_append";
 constexpr int64_t kIntMax = std::numeric_limits<int32_t>::max();
 
-// Slots of the cache, whose extents are checked against those of the new tokens.
+// Slots of the cache, or of a page of it, whose extents are checked against those of the new
+// tokens.
 int64_t check_cache(const Device& device, const char* parameter, const Buffer& cache,
-                    const Buffer& src, CacheLayout layout) {
+                    const Buffer& src, const KvAppendArgs& args) {
   check_output(kOp, parameter, cache, device, {f32, f16, bf16});
-  const int64_t batch = src.dim(0), heads = src.dim(2), dim = src.dim(3);
-  const bool head_major = layout == CacheLayout::kHeadMajor;
+  const int64_t heads = src.dim(2), dim = src.dim(3);
+  const bool head_major = args.layout == CacheLayout::kHeadMajor;
   const size_t rank = head_major ? 4 : 3;
   if (cache.rank() != rank) {
     fail(kOp, parameter, "shape " + to_string(cache.shape()), std::to_string(rank) + " extents");
   }
-  const int64_t capacity = cache.dim(head_major ? 2 : 1);
-  check_shape(
-      kOp, parameter, cache,
-      head_major ? Shape{batch, heads, capacity, dim} : Shape{batch, capacity, heads * dim});
-  check_range(kOp, parameter, capacity, 1, kIntMax);
-  return capacity;
+  const int64_t blocks = args.block_table ? cache.dim(0) : src.dim(0);
+  const int64_t slots = cache.dim(head_major ? 2 : 1);
+  check_shape(kOp, parameter, cache,
+              head_major ? Shape{blocks, heads, slots, dim} : Shape{blocks, slots, heads * dim});
+  check_range(kOp, parameter, slots, 1, kIntMax);
+  return slots;
+}
+
+void check_dtype(const char* op, const char* parameter, const Buffer& buffer, const Buffer& like,
+                 const char* like_name) {
+  if (buffer.dtype() == like.dtype()) return;
+  fail(op, parameter, std::string(name(buffer.dtype())),
+       std::string(name(like.dtype())) + ", the dtype of " + like_name);
 }
 
 void check_source(const Device& device, const char* parameter, const Buffer& src) {
@@ -61,31 +69,49 @@ bool is_empty(const KvAppendArgs& args) {
                      [](int64_t extent) { return extent == 0; });
 }
 
-int64_t check(const Device& device, const KvAppendArgs& args, int64_t n) {
-  if (args.layout != CacheLayout::kHeadMajor && args.layout != CacheLayout::kTokenMajor) {
-    fail(kOp, "layout", std::to_string(static_cast<int>(args.layout)), "kHeadMajor or kTokenMajor");
-  }
-  const int64_t capacity = check_cache(device, "k_cache", args.k_cache, args.k, args.layout);
-  check_overlap(kOp, "k_cache", args.k_cache, "k", args.k);
+// V, and that its cache has the slots of K's.
+void check_values(const Device& device, const KvAppendArgs& args) {
   if (args.v.valid() != args.v_cache.valid()) {
     fail(kOp, args.v.valid() ? "v_cache" : "v", "an empty buffer",
          "both v and v_cache, or neither");
   }
-  if (args.v) {
-    check_source(device, "v", args.v);
-    check_shape(kOp, "v", args.v, args.k.shape());
-    check_like(kOp, "v", args.v, args.k, "k");
-    check_output(kOp, "v_cache", args.v_cache, device, {f32, f16, bf16});
-    check_shape(kOp, "v_cache", args.v_cache, args.k_cache.shape());
-    check_like(kOp, "v_cache", args.v_cache, args.k_cache, "k_cache");
-    check_overlap(kOp, "v_cache", args.v_cache, "v", args.v);
-    check_overlap(kOp, "v_cache", args.v_cache, "k", args.k);
-    check_overlap(kOp, "v_cache", args.v_cache, "k_cache", args.k_cache);
-    check_overlap(kOp, "k_cache", args.k_cache, "v", args.v);
+  if (!args.v) return;
+  check_source(device, "v", args.v);
+  check_shape(kOp, "v", args.v, {args.k.dim(0), args.k.dim(1), args.k.dim(2), args.v.dim(3)});
+  check_dtype(kOp, "v", args.v, args.k, "k");
+  check_cache(device, "v_cache", args.v_cache, args.v, args);
+  Shape shape = args.k_cache.shape();
+  shape.back() = args.v_cache.shape().back();
+  check_shape(kOp, "v_cache", args.v_cache, shape);
+  check_dtype(kOp, "v_cache", args.v_cache, args.k_cache, "k_cache");
+}
+
+// What the shapes say of the cache.
+struct Cache {
+  int64_t capacity;
+  kernels::KeyPages pages;
+};
+
+Cache check(const Device& device, const KvAppendArgs& args, int64_t n) {
+  if (args.layout != CacheLayout::kHeadMajor && args.layout != CacheLayout::kTokenMajor) {
+    fail(kOp, "layout", std::to_string(static_cast<int>(args.layout)), "kHeadMajor or kTokenMajor");
   }
-  check_overlap(kOp, "k_cache", args.k_cache, "pos", args.pos.device);
-  check_overlap(kOp, "v_cache", args.v_cache, "pos", args.pos.device);
+  Cache cache{check_cache(device, "k_cache", args.k_cache, args.k, args), {}};
+  check_values(device, args);
   const int64_t batch = args.k.dim(0);
+  if (args.block_table) {
+    if (args.layout != CacheLayout::kHeadMajor) {
+      fail(kOp, "layout", "kTokenMajor with block_table", "kHeadMajor");
+    }
+    cache.pages = check_block_table(kOp, device, args.block_table, "k_cache", args.k_cache, batch);
+    cache.capacity = cache.pages.per_sequence * cache.pages.page_size;
+  }
+  check_disjoint(kOp, {{"k_cache", &args.k_cache}, {"v_cache", &args.v_cache}},
+                 {{"k", &args.k},
+                  {"v", &args.v},
+                  {"pos", &args.pos.device},
+                  {"block_table", &args.block_table}});
+  const int64_t capacity = cache.capacity;
   if (!args.ring) {
     if (n > capacity) {
       fail(kOp, "n", std::to_string(n), "at most the " + std::to_string(capacity) + " slots");
@@ -94,7 +120,7 @@ int64_t check(const Device& device, const KvAppendArgs& args, int64_t n) {
   } else {
     check_lengths(kOp, "pos", device, args.pos, batch, 0, kIntMax - n);
   }
-  return capacity;
+  return cache;
 }
 
 }  // namespace
@@ -104,7 +130,7 @@ void kv_append(Stream& stream, const KvAppendArgs& args) try {
   check_source(stream.device(), "k", args.k);
   const int64_t n = token_count(args);
   if (n == 0) return;
-  const int64_t capacity = check(stream.device(), args, n);
+  const auto [capacity, pages] = check(stream.device(), args, n);
   // A ring keeps the last `capacity` tokens only.
   const int64_t lost = std::max<int64_t>(0, n - capacity);
   const Buffer pos = resolve_lengths(stream, args.pos, args.k.dim(0));
@@ -126,9 +152,11 @@ void kv_append(Stream& stream, const KvAppendArgs& args) try {
       .cache_dtype = args.k_cache.dtype(),
       .ring = args.ring,
       .token_major = args.layout == CacheLayout::kTokenMajor,
+      .v_dim = args.v ? args.v.dim(3) : 0,
+      .pages = pages,
   };
   backends::Access access;
-  for (const Buffer* input : {&args.k, &args.v, &pos}) access.read(*input);
+  for (const Buffer* input : {&args.k, &args.v, &pos, &args.block_table}) access.read(*input);
   access.write(args.k_cache);
   access.write(args.v_cache);
   const auto& entry = kernels::choose(kOp, kernels::kv_append_entries(), stream.device(), params);

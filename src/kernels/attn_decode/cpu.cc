@@ -42,6 +42,12 @@ inline KeyMap key_map(const AttnDecodeParams& p, int64_t b) {
   return make_key_map(p.kv_len[b], p.ring_start ? p.ring_start[b] : 0, p.ring, p.capacity);
 }
 
+// Rows of `dim` elements of one KV head.
+inline CacheRows rows_of(const AttnDecodeParams& p, int64_t b, int64_t kv_head, int64_t dim) {
+  const int64_t slots = p.pages.table != nullptr ? p.pages.page_size : p.capacity;
+  return cache_rows(p.pages, b, kv_head, p.num_kv_heads * slots * dim, slots * dim, dim);
+}
+
 }  // namespace mlxn::kernels
 #endif
 
@@ -54,6 +60,7 @@ template <class T>
 struct Block {
   const T* keys[kAttnKeyTile];
   const T* values[kAttnKeyTile];
+  float distances[kAttnKeyTile];  // position less the query's, for ALiBi
   int64_t count;
 
   // Rows of a block follow one another in memory but for a ring's end.
@@ -67,9 +74,13 @@ struct Block {
 };
 
 // Writes values / sum as the output of a head, 0 if nothing was visible.
-void WriteHead(const AttnDecodeParams& p, int64_t b, int64_t head, float* values, float sum) {
-  for (int64_t c = 0; c < p.v_dim; ++c) values[c] = sum == 0.0f ? 0.0f : values[c] / sum;
+void WriteHead(const AttnDecodeParams& p, int64_t b, int64_t head, float* values, RowState state) {
+  const float factor = p.sinks == nullptr ? 1.0f : JoinSink(p.sinks[head], state);
+  for (int64_t c = 0; c < p.v_dim; ++c) {
+    values[c] = state.sum == 0.0f ? 0.0f : values[c] * factor / state.sum;
+  }
   store_f32(p.q_dtype, values, p.v_dim, p.out, (b * p.num_heads + head) * p.v_dim);
+  if (p.lse != nullptr) p.lse[b * p.num_heads + head] = LogSumExp(state);
 }
 
 // The heads [first, first + count) of a group.
@@ -86,6 +97,7 @@ struct SplitWork {
   float* factors;   // [group]
   RowState* state;  // [group]
   float* row;       // [q_stride]
+  int64_t first_head;
   int64_t group;
   int64_t tiles;
   int64_t q_stride;
@@ -101,6 +113,7 @@ struct SplitWork {
 // `out` null: the values are accumulated in scratch too.
 SplitWork MakeWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   SplitWork w;
+  w.first_head = 0;
   w.group = p.num_heads / p.num_kv_heads;
   w.tiles = base::ceil_div(w.group, int64_t{kHeadTile});
   w.q_stride = base::round_up(p.head_dim, kAttnDecodePad);
@@ -151,9 +164,14 @@ void FoldBlock(const AttnDecodeParams& p, SplitWork& w, const Block<T>& block,
                                     p.head_dim, ahead, w.scores + tile.first * kAttnKeyTile);
   }
   const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
+  float bias[kAttnKeyTile];
   for (int64_t g = 0; g < w.group; ++g) {
-    w.factors[g] =
-        SoftmaxTile(w.scores + g * kAttnKeyTile, {0, block.count, nullptr}, rule, w.state[g]);
+    if (p.alibi_slopes != nullptr) {
+      const float slope = p.alibi_slopes[w.first_head + g];
+      for (int64_t j = 0; j < kAttnKeyTile; ++j) bias[j] = slope * block.distances[j];
+    }
+    const TileVisible visible{0, block.count, nullptr, p.alibi_slopes != nullptr ? bias : nullptr};
+    w.factors[g] = SoftmaxTile(w.scores + g * kAttnKeyTile, visible, rule, w.state[g]);
   }
   ahead = next.ahead_of_keys(p.head_dim);
   for (int64_t i = 0; i < w.tiles; ++i) {
@@ -169,8 +187,8 @@ template <class T>
 struct KeyWalk {
   const AttnDecodeParams& p;
   const KeyMap& map;
-  const T* k;
-  const T* v;
+  CacheRows k_rows;
+  CacheRows v_rows;
   int64_t position;
   int64_t end;
   int64_t slot;
@@ -179,12 +197,31 @@ struct KeyWalk {
   // of four.
   void next(Block<T>& block) {
     block.count = 0;
-    for (; position < end && block.count < kAttnKeyTile; ++position, slot = map.next(slot)) {
-      if (slot >= map.num_valid) continue;
-      block.keys[block.count] = k + slot * p.head_dim;
-      block.values[block.count++] = v + slot * p.v_dim;
+    while (position < end && block.count < kAttnKeyTile) {
+      // Slots that follow one another: up to where the ring wraps, or a page ends.
+      const int64_t run = std::min(
+          {end - position, kAttnKeyTile - block.count, map.capacity - slot, k_rows.left(slot)});
+      const int64_t key = slot < map.num_valid ? k_rows.at(slot) : -1;
+      if (key >= 0) add(block, key, v_rows.at(slot), std::min(run, map.num_valid - slot));
+      position += run;
+      slot = slot + run == map.capacity ? 0 : slot + run;
     }
     for (int64_t j = block.count; j % 4 != 0; ++j) block.keys[j] = block.keys[block.count - 1];
+  }
+
+ private:
+  void add(Block<T>& block, int64_t key, int64_t value, int64_t count) {
+    const T* k = static_cast<const T*>(p.k) + key;
+    const T* v = static_cast<const T*>(p.v) + value;
+    const int64_t distance = position - (map.end - 1);
+    for (int64_t j = 0; j < count; ++j) {
+      block.keys[block.count + j] = k + j * k_rows.row;
+      block.values[block.count + j] = v + j * v_rows.row;
+    }
+    for (int64_t j = 0; p.alibi_slopes != nullptr && j < count; ++j) {
+      block.distances[block.count + j] = static_cast<float>(distance + j);
+    }
+    block.count += count;
   }
 };
 
@@ -192,7 +229,7 @@ template <class T>
 void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int64_t b,
              int64_t kv_head, int64_t split) {
   const KeyMap map = key_map(p, b);
-  const VisibleKeys visible = visible_keys(map, p.window_size);
+  const VisibleKeys visible = visible_keys(map, p.window_size, p.chunk_size);
   const int64_t keys_each = split_keys(visible.count(), p.n_split);
   const int64_t begin = visible.first + split * keys_each;
   const int64_t end = std::min(visible.end, begin + keys_each);
@@ -201,12 +238,12 @@ void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int6
   const int64_t first_head = kv_head * (p.num_heads / p.num_kv_heads);
   float* out = partials.data == nullptr ? nullptr : partials.at(p, b, first_head, split);
   SplitWork w = MakeWork(p, out, partials.splits * partials.stride);
+  w.first_head = first_head;
   LoadQueries(p, b, first_head, w);
-  const int64_t row0 = (b * p.num_kv_heads + kv_head) * p.capacity;
-  const T* k = static_cast<const T*>(p.k) + row0 * p.head_dim;
-  const T* v = static_cast<const T*>(p.v) + row0 * p.v_dim;
-  KeyWalk<T> walk{p, map, k, v, begin, end, map.slot(begin)};
-  Block<T> blocks[2];
+  const CacheRows k_rows = rows_of(p, b, kv_head, p.head_dim);
+  const CacheRows v_rows = rows_of(p, b, kv_head, p.v_dim);
+  KeyWalk<T> walk{p, map, k_rows, v_rows, begin, end, map.slot(begin)};
+  Block<T> blocks[2] = {};
   walk.next(blocks[0]);
   for (int64_t i = 0; blocks[i % 2].count > 0; ++i) {
     walk.next(blocks[(i + 1) % 2]);
@@ -216,7 +253,7 @@ void SplitOf(const AttnDecodeParams& p, const AttnDecodePartials& partials, int6
   for (int64_t g = 0; g < w.group; ++g) {
     float* values = w.out + g * w.out_stride;
     if (partials.data == nullptr) {
-      WriteHead(p, b, first_head + g, values, w.state[g].sum);
+      WriteHead(p, b, first_head + g, values, w.state[g]);
       continue;
     }
     values[partials.width] = w.state[g].max;
@@ -241,7 +278,7 @@ void AttnDecodeMerge(const AttnDecodeParams& p, const AttnDecodePartials& partia
                      int64_t head) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
-  const int64_t visible = visible_keys(key_map(p, b), p.window_size).count();
+  const int64_t visible = visible_keys(key_map(p, b), p.window_size, p.chunk_size).count();
   const int64_t live = base::ceil_div(visible, split_keys(visible, p.n_split));
   float max = kAttnFloor;
   for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(p, b, head, s)[width]);
@@ -256,7 +293,7 @@ void AttnDecodeMerge(const AttnDecodeParams& p, const AttnDecodePartials& partia
       hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
-  WriteHead(p, b, head, out, sum);
+  WriteHead(p, b, head, out, {max, sum});
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE

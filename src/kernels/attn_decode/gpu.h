@@ -3,8 +3,10 @@
 // to kHeads of its query heads, so that a key is read once for all of them. kLanes lanes share a
 // key: a lane holds two runs of eight of its elements. Every such set of lanes keeps a running
 // softmax over its own keys; sets, simdgroups and parts are joined at the end, in a fixed order.
-//   q, out [batch, heads, dim]   k, v [batch, kv heads, capacity, dim]   kv_len, ring_start [batch]
-//   part_values [batch, heads, splits, v_dim]   part_states [batch, heads, splits]: maximum and sum
+//   q, out [batch, heads, dim]   k, v [batch, kv heads, capacity, dim] or [pages, kv heads, size,
+//   dim]   kv_len, ring_start [batch]   block_table [batch, pages]   sinks, slopes [heads]
+//   lse [batch, heads]   part_values [batch, heads, splits, v_dim]   part_states [batch, heads,
+//   splits]: maximum and sum
 #include "kernels/attn_decode/gpu_args.h"
 #include "kernels/common/gpu_attn.h"
 
@@ -25,6 +27,9 @@ GPU_FN VisibleKeys visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDec
   keys.end = held.end;
   keys.first = held.first;
   if (p.window_size > 0) keys.first = max(keys.first, keys.end - min(p.window_size, keys.end));
+  if (p.chunk_size > 0 && keys.end > 0) {
+    keys.first = max(keys.first, (keys.end - 1) / p.chunk_size * p.chunk_size);
+  }
   const uint visible = keys.end - keys.first;
   if (p.n_split > 0) {
     keys.keys_each = max(1u, ceil_div(visible, p.n_split));
@@ -37,8 +42,8 @@ GPU_FN VisibleKeys visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDec
 
 template <int kLanes, int kHeads, typename T>
 KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, ring_start),
-       OUT(uchar, out), OUT(float, part_values), OUT(float2, part_states),
-       PARAMS(GpuAttnDecode, p)) {
+       IN(int, block_table), IN(float, sinks), IN(float, slopes), OUT(uchar, out), OUT(float, lse),
+       OUT(float, part_values), OUT(float2, part_states), PARAMS(GpuAttnDecode, p)) {
   constexpr int kSets = 32 / kLanes;  // keys that a simdgroup works on at a time
   SHARED(float, values, kSimds* kMaxDim);
   SHARED(float2, states, kSimds);
@@ -56,24 +61,31 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
   const uint lane = LANE % kLanes, set = SIMD_ID * kSets + LANE / kLanes;
   const bool vectors = p.vectors != 0;
 
-  float query[kHeads][kRowElements];
+  float query[kHeads][kRowElements], slope[kHeads];
   RowSums sums[kHeads];
   UNROLL for (int h = 0; h < kHeads; h++) {
     const bool there = tile * kHeads + h < group;
     load_query<kLanes>(q, ulong(first_head + h) * p.head_dim, p.query_type, there ? p.head_dim : 0,
                        lane, vectors, query[h]);
+    slope[h] = there && p.slopes != 0 ? slopes[kv_head * group + tile * kHeads + h] : 0.0f;
     clear(sums[h]);
   }
   for (uint base = begin; base < end; base += kSimds * kSets) {
     const uint position = base + set;
     const uint slot = (position + held.shift) % p.capacity;
-    const bool there = position < end && slot < held.num_valid;
-    const ulong row = ulong(kv_row) * p.capacity + slot;
+    const CacheSlot found =
+        find_slot(block_table, p.pages, b, slot, position < end && slot < held.num_valid);
+    const bool there = found.held;
+    const ulong row = (ulong(found.block) * p.num_kv_heads + kv_head) *
+                          (p.pages.size > 0 ? p.pages.size : p.capacity) +
+                      found.slot;
+    const float distance = float(int(position - (held.end - 1)));
     float key[kRowElements], value[kRowElements];
     load_elements<kLanes>(k + row * p.head_dim, there ? p.head_dim : 0, lane, vectors, key);
     load_elements<kLanes>(v + row * p.v_dim, there ? p.v_dim : 0, lane, vectors, value);
     UNROLL for (int h = 0; h < kHeads; h++) {
-      const float z = key_score<kLanes>(query[h], key, p.softmax_scale, p.logits_soft_cap);
+      float z = key_score<kLanes>(query[h], key, p.softmax_scale, p.logits_soft_cap);
+      if (p.slopes != 0) z = z + slope[h] * distance;
       fold(sums[h], there ? z : -INFINITY, value);
     }
   }
@@ -96,6 +108,10 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
     }
     const ulong head = first_head + h;
     if (tile * kHeads + h < group) {
+      float keep = 1.0f;
+      if (p.splits == 1 && p.sinks != 0) {
+        keep = join_sink(sinks[kv_head * group + tile * kHeads + h], &most, &denominator);
+      }
       for (uint at = THREAD_ID; at < p.v_dim; at += GROUP_SIZE) {
         float element = 0.0f;
         UNROLL for (int s = 0; s < kSimds; s++) {
@@ -105,9 +121,10 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
           part_values[(head * p.splits + split) * p.v_dim + at] = element;
         } else {
           store_output(out, head * p.v_dim + at, p.query_type,
-                       denominator == 0.0f ? 0.0f : element / denominator);
+                       denominator == 0.0f ? 0.0f : element * keep / denominator);
         }
       }
+      if (p.splits == 1 && p.lse != 0 && THREAD_ID == 0) lse[head] = log_sum_exp(most, denominator);
       if (p.splits > 1 && THREAD_ID == 0) {
         part_states[head * p.splits + split] = make_float2(most, denominator);
       }
@@ -118,7 +135,8 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
 
 // One threadgroup per head joins the parts that hold keys.
 KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
-       IN(int, ring_start), OUT(uchar, out), PARAMS(GpuAttnDecode, p)) {
+       IN(int, ring_start), IN(float, sinks), OUT(uchar, out), OUT(float, lse),
+       PARAMS(GpuAttnDecode, p)) {
   const ulong head = GROUP_ID.x;
   const uint b = GROUP_ID.x / p.num_heads;
   const HeldKeys held =
@@ -133,15 +151,19 @@ KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(in
     const float2 state = part_states[part + s];
     denominator = fma(exp(state.x - most), state.y, denominator);
   }
+  const float parts_most = most;
+  float keep = 1.0f;
+  if (p.sinks != 0) keep = join_sink(sinks[GROUP_ID.x % p.num_heads], &most, &denominator);
   for (uint at = THREAD_ID; at < p.v_dim; at += GROUP_SIZE) {
     float element = 0.0f;
     for (uint s = 0; s < live; s++) {
-      const float factor = exp(part_states[part + s].x - most);
+      const float factor = exp(part_states[part + s].x - parts_most);
       element = fma(factor, part_values[(part + s) * p.v_dim + at], element);
     }
     store_output(out, head * p.v_dim + at, p.query_type,
-                 denominator == 0.0f ? 0.0f : element / denominator);
+                 denominator == 0.0f ? 0.0f : element * keep / denominator);
   }
+  if (p.lse != 0 && THREAD_ID == 0) lse[head] = log_sum_exp(most, denominator);
 }
 
 EXPORT(attn_decode_merge)

@@ -8,6 +8,7 @@ struct GpuAttnDecode {
   unsigned int num_kv_heads;
   unsigned int capacity;     // slots per KV head
   unsigned int window_size;  // keys; 0: all
+  unsigned int chunk_size;   // keys; 0: no chunks
   unsigned int head_dim;     // elements, a multiple of 8
   unsigned int v_dim;        // elements, a multiple of 8
   unsigned int n_split;      // as asked for; 0: by the number of keys
@@ -17,7 +18,11 @@ struct GpuAttnDecode {
   unsigned int ring_start;   // 1: the operand is there
   unsigned int ring;         // slot = position mod capacity
   unsigned int vectors;      // 1: every row of every operand is aligned to 16 bytes
+  unsigned int sinks;        // 1: the operand is there
+  unsigned int slopes;       // 1: the operand is there
+  unsigned int lse;          // 1: the operand is there
+  GpuPages pages;
   float softmax_scale;
   float logits_soft_cap;  // 0: off
 };
-static_assert(sizeof(GpuAttnDecode) == 60, "4-byte scalars only");
+static_assert(sizeof(GpuAttnDecode) == 92, "4-byte scalars only");

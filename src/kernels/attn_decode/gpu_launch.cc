@@ -7,16 +7,12 @@
 
 #include "kernels/attn_decode/gpu_args.h"
 #include "kernels/attn_decode/splits.h"
-#include "kernels/common/gpu_launch.h"
+#include "kernels/common/gpu_attn_launch.h"
 
 namespace mlxn::kernels {
 namespace {
 
 constexpr uint32_t kThreads = 128;  // four simdgroups, as in gpu.h
-
-GpuQueryType query_type(DType dtype) {
-  return dtype == DType::kF16 ? kGpuQueryF16 : dtype == DType::kBF16 ? kGpuQueryBF16 : kGpuQueryF32;
-}
 
 // Query heads that one threadgroup takes.
 int64_t heads_per_tile(const AttnDecodeParams& p) {
@@ -39,6 +35,7 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
           .capacity = static_cast<uint32_t>(p.capacity),
           // A window beyond the counters is none.
           .window_size = p.window_size < kMaxGpuExtent ? static_cast<uint32_t>(p.window_size) : 0,
+          .chunk_size = p.chunk_size < kMaxGpuExtent ? static_cast<uint32_t>(p.chunk_size) : 0,
           .head_dim = static_cast<uint32_t>(p.head_dim),
           .v_dim = static_cast<uint32_t>(p.v_dim),
           .n_split = static_cast<uint32_t>(p.n_split),
@@ -50,6 +47,10 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
           .vectors = aligned_rows({p.q}, bytes(p.head_dim, p.q_dtype)) &&
                      aligned_rows({p.k}, bytes(p.head_dim, p.kv_dtype)) &&
                      aligned_rows({p.v}, bytes(p.v_dim, p.kv_dtype)),
+          .sinks = p.sinks != nullptr,
+          .slopes = p.alibi_slopes != nullptr,
+          .lse = p.lse != nullptr,
+          .pages = gpu_pages(p.pages),
           .softmax_scale = p.softmax_scale,
           .logits_soft_cap = p.logits_soft_cap};
 }
@@ -57,7 +58,7 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
 }  // namespace
 
 std::optional<std::string_view> attn_decode_gpu_refuses(const AttnDecodeParams& p) {
-  return refuse_large({p.capacity, p.batch * p.num_heads * max_splits(p)});
+  return refuse_large({p.capacity, p.pages.count, p.batch * p.num_heads * max_splits(p)});
 }
 
 void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Access access) {
@@ -69,8 +70,9 @@ void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Ac
   backends::GpuLaunch launch{
       .op = "attn_decode", .kernel = kernel_of(p), .groups = {groups, 1, 1}, .threads = kThreads};
   launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.ring_start);
+  launch.buffer(p.pages.table).buffer(p.sinks).buffer(p.alibi_slopes);
   if (args.splits == 1) {
-    launch.buffer(p.out).buffer(nullptr).buffer(nullptr).constants(args);
+    launch.buffer(p.out).buffer(p.lse).buffer(nullptr).buffer(nullptr).constants(args);
     return gpu.launch(std::move(launch), std::move(access));
   }
   const Buffer values = stream.scratch(parts * static_cast<size_t>(p.v_dim) * sizeof(float));
@@ -78,7 +80,8 @@ void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Ac
   backends::Access split = access.inputs();
   split.write(values);
   split.write(states);
-  launch.buffer(nullptr).buffer(values.data()).buffer(states.data()).constants(args);
+  launch.buffer(nullptr).buffer(nullptr).buffer(values.data()).buffer(states.data());
+  launch.constants(args);
   gpu.launch(std::move(launch), std::move(split));
 
   access.read(values);
@@ -88,7 +91,7 @@ void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Ac
             .groups = {static_cast<uint32_t>(heads), 1, 1},
             .threads = group_threads(p.v_dim, kThreads)};
   launch.buffer(values.data()).buffer(states.data()).buffer(p.kv_len).buffer(p.ring_start);
-  launch.buffer(p.out).constants(args);
+  launch.buffer(p.sinks).buffer(p.out).buffer(p.lse).constants(args);
   gpu.launch(std::move(launch), std::move(access));
 }
 

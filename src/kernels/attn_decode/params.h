@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/common/attn_keys.h"
 #include "kernels/common/entry.h"
 #include "mlxn/dtype.h"
 
@@ -12,8 +13,8 @@ namespace mlxn::kernels {
 
 struct AttnDecodeParams {
   const void* q;              // [batch, num_heads, head_dim]
-  const void* k;              // [batch, num_kv_heads, capacity, head_dim]
-  const void* v;              // [batch, num_kv_heads, capacity, v_dim]
+  const void* k;              // [batch, num_kv_heads, capacity, head_dim], or pages of it
+  const void* v;              // [batch, num_kv_heads, capacity, v_dim], or pages of it
   void* out;                  // [batch, num_heads, v_dim]
   const int32_t* kv_len;      // [batch]; read when the work runs
   const int32_t* ring_start;  // [batch] or null: 0
@@ -30,6 +31,13 @@ struct AttnDecodeParams {
   float softmax_scale;
   float logits_soft_cap;  // 0: off
   bool ring;              // slot = position mod capacity
+  // With a block table k and v are [pages.count, num_kv_heads, pages.page_size, dim], and capacity
+  // is pages.per_sequence * pages.page_size.
+  KeyPages pages = {};
+  int64_t chunk_size = 0;               // keys of a chunk the query sees its own of; 0: no chunks
+  const float* sinks = nullptr;         // [num_heads] or null
+  const float* alibi_slopes = nullptr;  // [num_heads] or null
+  float* lse = nullptr;                 // [batch, num_heads] or null
 };
 
 std::span<const Entry<AttnDecodeParams>> attn_decode_entries();

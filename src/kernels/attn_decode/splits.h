@@ -27,8 +27,11 @@ struct VisibleKeys {
   int64_t count() const { return end - first; }
 };
 
-inline VisibleKeys visible_keys(const KeyMap& map, int64_t window_size) {
-  const int64_t oldest = window_size > 0 ? map.end - std::min(window_size, map.end) : 0;
+inline VisibleKeys visible_keys(const KeyMap& map, int64_t window_size, int64_t chunk_size = 0) {
+  int64_t oldest = window_size > 0 ? map.end - std::min(window_size, map.end) : 0;
+  if (chunk_size > 0 && map.end > 0) {
+    oldest = std::max(oldest, (map.end - 1) / chunk_size * chunk_size);
+  }
   return {std::max(map.first, oldest), map.end};
 }
 
@@ -43,7 +46,9 @@ inline int64_t split_keys(int64_t visible, int64_t n_split) {
 // Parts that a cache of this capacity can need.
 inline int64_t max_splits(const AttnDecodeParams& p) {
   if (p.n_split > 0) return p.n_split;
-  const int64_t most = p.window_size > 0 ? std::min(p.window_size, p.capacity) : p.capacity;
+  int64_t most = p.capacity;
+  if (p.window_size > 0) most = std::min(most, p.window_size);
+  if (p.chunk_size > 0) most = std::min(most, p.chunk_size);
   const int64_t of_short = base::ceil_div(std::min(most, kLongContext), kSplitKeys);
   return std::min(kMaxAutoSplits, std::max(of_short, base::ceil_div(most, kLongSplitKeys)));
 }

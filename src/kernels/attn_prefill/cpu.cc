@@ -17,6 +17,10 @@
 #include "backends/cpu/cpu_stream.h"
 #include "base/checked.h"
 #include "kernels/attn_prefill/cpu.h"
+#include "kernels/attn_prefill/mask_row-inl.h"
+#include "kernels/attn_prefill/product-inl.h"
+#include "kernels/attn_prefill/sequence.h"
+#include "kernels/common/attn_mask.h"
 #include "kernels/common/attn_softmax-inl.h"
 #include "kernels/common/float_io.h"
 #include "kernels/common/simd.h"
@@ -33,6 +37,24 @@ inline int64_t positions_per_tile(const AttnPrefillParams& p) {
   return std::max<int64_t>(1, rows * p.num_kv_heads / p.num_heads);
 }
 
+// The index-th tile of packed sequences, counted over all of them. False: there is none.
+struct QueryTile {
+  int64_t b;
+  int64_t tile;
+};
+inline bool find_tile(const AttnPrefillParams& p, int64_t index, QueryTile& found) {
+  const int64_t each = positions_per_tile(p);
+  for (int64_t b = 0; b < p.batch; ++b) {
+    const int64_t tiles = base::ceil_div(packed_rows(p.q_starts, b, p.q_len).count, each);
+    if (index < tiles) {
+      found = {b, index};
+      return true;
+    }
+    index -= tiles;
+  }
+  return false;
+}
+
 }  // namespace mlxn::kernels
 #endif
 
@@ -43,110 +65,15 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Value rows are padded to this many floats with zeros.
 constexpr int64_t kPad = 16;
 
-// Rows and vectors of the micro-kernel: their product of accumulators fills the registers.
-constexpr int kRows = 6;
-constexpr int kVectors = HWY_MAX_BYTES > 32 ? 4 : 2;
-
 // Keys that are transposed together: a cache line of the transposed tile, which is then written
 // once as a whole.
 constexpr int64_t kTransposeKeys = 16;
 
-// What the micro-kernel does with its sums.
-enum class Store { kSet, kScaleAndAdd };
-
-// c[r, n] = sum_k a[r, k] b[k, n], or c[r, n] * factor[r] + that sum, for a block of kR rows and kV
-// vectors of columns.
-template <Store kStore, int kR, int kV>
-HWY_INLINE void MicroKernel(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                            int64_t depth, const float* factors, float* c, int64_t c_stride) {
-  const hn::ScalableTag<float> d;
-  using V = hn::Vec<decltype(d)>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  V acc[kR][kV];
-#pragma GCC unroll 6
-  for (int r = 0; r < kR; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kV; ++i) acc[r][i] = hn::Zero(d);
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    V bv[kV];
-#pragma GCC unroll 4
-    for (int i = 0; i < kV; ++i) bv[i] = hn::Load(d, b + k * b_stride + i * lanes);
-#pragma GCC unroll 6
-    for (int r = 0; r < kR; ++r) {
-      const V av = hn::Set(d, a[r * a_stride + k]);
-#pragma GCC unroll 4
-      for (int i = 0; i < kV; ++i) acc[r][i] = hn::MulAdd(av, bv[i], acc[r][i]);
-    }
-  }
-#pragma GCC unroll 6
-  for (int r = 0; r < kR; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kV; ++i) {
-      float* target = c + r * c_stride + i * lanes;
-      if constexpr (kStore == Store::kScaleAndAdd) {
-        acc[r][i] = hn::MulAdd(hn::Load(d, target), hn::Set(d, factors[r]), acc[r][i]);
-      }
-      hn::Store(acc[r][i], d, target);
-    }
-  }
-}
-
-// Rows of the key tile that comes next. Asking for a few of them beside each block of rows of a
-// product hides the latency of memory, for which loading the tile would otherwise wait.
-struct RowsAhead {
-  const char* k = nullptr;
-  const char* v = nullptr;
-  int64_t k_bytes = 0;  // of a row
-  int64_t v_bytes = 0;
-  int64_t k_stride = 0;  // bytes
-  int64_t v_stride = 0;
-  int64_t left = 0;  // rows
-
-  // Into the second-level cache; the first one holds what the product uses.
-  void ask(int64_t rows) {
-    constexpr int64_t kLine = 64;
-    for (rows = std::min(rows, left); rows > 0; --rows, --left, k += k_stride, v += v_stride) {
-      for (int64_t c = 0; c < k_bytes; c += kLine) __builtin_prefetch(k + c, 0, 1);
-      for (int64_t c = 0; c < v_bytes; c += kLine) __builtin_prefetch(v + c, 0, 1);
-    }
-  }
-};
-
-template <Store kStore, int kR>
-void ColumnsOf(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-               const float* factors, float* c, int64_t c_stride, int64_t columns) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
-  int64_t n = 0;
-  for (; n + kVectors * lanes <= columns; n += kVectors * lanes) {
-    MicroKernel<kStore, kR, kVectors>(a, a_stride, b + n, b_stride, depth, factors, c + n,
-                                      c_stride);
-  }
-  for (; n < columns; n += lanes) {
-    MicroKernel<kStore, kR, 1>(a, a_stride, b + n, b_stride, depth, factors, c + n, c_stride);
-  }
-}
-
-// rows x columns; columns is a multiple of kPad, b and c are aligned.
-template <Store kStore>
-void Product(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-             const float* factors, float* c, int64_t c_stride, int64_t rows, int64_t columns,
-             RowsAhead& ahead) {
-  int64_t r = 0;
-  // Both products of a tile together ask for all of its rows.
-  const int64_t asked = base::ceil_div(kAttnKeyTile, 2 * std::max<int64_t>(1, rows / kRows));
-  const auto at = [&](auto fn) {
-    ahead.ask(asked);
-    fn(a + r * a_stride, a_stride, b, b_stride, depth, factors + r, c + r * c_stride, c_stride,
-       columns);
-  };
-  for (; r + kRows <= rows; r += kRows) at(ColumnsOf<kStore, kRows>);
-  for (; r + 2 <= rows; r += 2) at(ColumnsOf<kStore, 2>);
-  for (; r < rows; ++r) at(ColumnsOf<kStore, 1>);
-}
-
 // One task's position in the problem and its working set in thread scratch.
 struct Tile {
+  PrefillSequence sequence;
+  CacheRows k_rows;
+  CacheRows v_rows;
   int64_t b;
   int64_t kv_head;
   int64_t group;      // query heads per KV head; row = i * group + g for query i, head g
@@ -165,25 +92,38 @@ struct Tile {
   float* v;         // [kAttnKeyTile, out_width]
   float* staging;   // [kTransposeKeys, key_width]
   float* hole;      // [kAttnKeyTile]: 0 where no key is held
+  float* bias;      // [kAttnKeyTile]: what is added to the scores of one row
+  SeenKeys* seen;   // [count]: of each query
 };
+
+// Rows of a KV head; of packed sequences those from position 0 on.
+CacheRows RowsOf(const AttnPrefillParams& p, const AttnStrides& strides, const Tile& t) {
+  CacheRows rows = cache_rows(p.pages, t.b, t.kv_head, strides.batch, strides.head, strides.row);
+  rows.first += t.sequence.k_begin * strides.row;
+  return rows;
+}
 
 Tile MakeTile(const AttnPrefillParams& p, int64_t b, int64_t kv_head, int64_t tile) {
   Tile t;
   const int64_t each = positions_per_tile(p);
+  t.sequence = prefill_sequence(p, b);
   t.b = b;
   t.kv_head = kv_head;
+  t.k_rows = RowsOf(p, p.k_strides, t);
+  t.v_rows = RowsOf(p, p.v_strides, t);
   t.group = p.num_heads / p.num_kv_heads;
   t.first = tile * each;
-  t.count = std::min(each, p.q_len - t.first);
-  t.map = make_key_map(p.kv_len[b], p.ring_start ? p.ring_start[b] : 0, p.ring, p.capacity);
-  t.position = t.first + (p.q_offset ? p.q_offset[b] : t.map.end - p.q_len);
+  t.count = std::min(each, t.sequence.q_len - t.first);
+  t.map = t.sequence.map;
+  t.position = t.first + t.sequence.position;
   t.key_width = base::round_up(p.head_dim, kPad);
   t.out_width = base::round_up(p.v_dim, kPad);
   const int64_t rows = base::round_up(each * t.group, kPad);
-  const int64_t row_floats = p.head_dim + t.out_width + kAttnKeyTile + 1 + 2;
+  const int64_t row_floats = p.head_dim + t.out_width + kAttnKeyTile + 1 + 2 + 4;
   static_assert(sizeof(RowState) == 2 * sizeof(float));
+  static_assert(sizeof(SeenKeys) == 4 * sizeof(float));
   const int64_t key_floats =
-      kAttnKeyTile * (p.head_dim + t.out_width + 1) + kTransposeKeys * t.key_width;
+      kAttnKeyTile * (p.head_dim + t.out_width + 2) + kTransposeKeys * t.key_width;
   t.q = attn_thread_scratch(static_cast<size_t>(rows * row_floats + key_floats));
   t.out = t.q + rows * p.head_dim;
   t.weights = t.out + rows * t.out_width;
@@ -191,8 +131,11 @@ Tile MakeTile(const AttnPrefillParams& p, int64_t b, int64_t kv_head, int64_t ti
   t.v = t.k + kAttnKeyTile * p.head_dim;
   t.staging = t.v + kAttnKeyTile * t.out_width;
   t.hole = t.staging + kTransposeKeys * t.key_width;
-  t.factors = t.hole + kAttnKeyTile;
+  t.bias = t.hole + kAttnKeyTile;
+  t.factors = t.bias + kAttnKeyTile;
   t.state = reinterpret_cast<RowState*>(t.factors + rows);
+  t.seen = reinterpret_cast<SeenKeys*>(t.factors + 3 * rows);
+  for (int64_t i = 0; i < t.count; ++i) t.seen[i] = seen_keys(p, t.sequence, t.position + i);
   std::fill_n(t.out, rows * t.out_width, 0.0f);
   std::fill_n(t.state, rows, RowState{});
   return t;
@@ -202,8 +145,8 @@ void LoadQueries(const AttnPrefillParams& p, const Tile& t) {
   for (int64_t i = 0; i < t.count; ++i) {
     for (int64_t g = 0; g < t.group; ++g) {
       const int64_t head = t.kv_head * t.group + g;
-      const int64_t at =
-          t.b * p.q_strides.batch + head * p.q_strides.head + (t.first + i) * p.q_strides.row;
+      const int64_t at = t.b * p.q_strides.batch + head * p.q_strides.head +
+                         (t.sequence.q_begin + t.first + i) * p.q_strides.row;
       load_f32(p.q_dtype, p.q, at, p.head_dim, t.q + (i * t.group + g) * p.head_dim);
     }
   }
@@ -280,21 +223,20 @@ struct KeyTile {
 
 template <class T>
 void LoadKeyTile(const AttnPrefillParams& p, const Tile& t, KeyTile& tile) {
-  const T* k = static_cast<const T*>(p.k) + t.b * p.k_strides.batch + t.kv_head * p.k_strides.head;
-  const T* v = static_cast<const T*>(p.v) + t.b * p.v_strides.batch + t.kv_head * p.v_strides.head;
+  const T* k = static_cast<const T*>(p.k);
+  const T* v = static_cast<const T*>(p.v);
   tile.has_holes = false;
   int64_t slot = t.map.slot(tile.base);
   for (int64_t j = 0; j < kAttnKeyTile; ++j, slot = t.map.next(slot)) {
     const int64_t position = tile.base + j;
     const bool inside = position >= tile.begin && position < tile.end;
-    const bool held = inside && slot < t.map.num_valid;
+    const int64_t key = inside && slot < t.map.num_valid ? t.k_rows.at(slot) : -1;
+    const bool held = key >= 0;
     tile.has_holes |= inside && !held;
     t.hole[j] = held ? 1.0f : 0.0f;
     const int64_t row = j % kTransposeKeys;
-    WidenRow(held ? k + slot * p.k_strides.row : nullptr, p.head_dim, t.staging + row * t.key_width,
-             t.key_width);
-    WidenRow(held ? v + slot * p.v_strides.row : nullptr, p.v_dim, t.v + j * t.out_width,
-             t.out_width);
+    WidenRow(held ? k + key : nullptr, p.head_dim, t.staging + row * t.key_width, t.key_width);
+    WidenRow(held ? v + t.v_rows.at(slot) : nullptr, p.v_dim, t.v + j * t.out_width, t.out_width);
     if (row == kTransposeKeys - 1) {
       TransposeKeys(t.staging, t.key_width, p.head_dim, t.k + j - row);
     }
@@ -333,24 +275,62 @@ void ProductOfVisible(const Tile& t, int64_t row_begin, int64_t row_end) {
   }
 }
 
-// Folds one key tile into the queries [begin, end) of the tile.
+// The class of a row's tile of the mask.
+uint8_t MaskClass(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, int64_t query,
+                  int64_t head) {
+  if (p.mask.classes == nullptr) return kMaskMixed;
+  const int64_t plane = t.b * p.mask.batch + head * p.mask.head;
+  const int64_t q_tiles = base::ceil_div(p.mask.rows, kMaskQTile);
+  const int64_t k_tiles = base::ceil_div(p.mask.columns, kMaskKTile);
+  return p.mask.classes[(plane * q_tiles + query / kMaskQTile) * k_tiles + tile.base / kMaskKTile];
+}
+
+// What is added to the scores of query i of a head over lanes [lo, hi) of a key tile; null:
+// nothing.
+const float* RowBias(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, int64_t i,
+                     int64_t head, int64_t lo, int64_t hi) {
+  const int64_t query = t.first + i;
+  const bool masked = p.mask.data != nullptr && MaskClass(p, t, tile, query, head) != kMaskFree;
+  if (!masked && p.alibi_slopes == nullptr) return nullptr;
+  if (masked) {
+    const int64_t plane = t.b * p.mask.batch + head * p.mask.head;
+    const int64_t at = (plane * p.mask.rows + query) * p.mask.columns + tile.base;
+    LoadMask(p.mask, at + lo, hi - lo, t.bias + lo);
+  } else {
+    std::fill(t.bias + lo, t.bias + hi, 0.0f);
+  }
+  if (p.alibi_slopes != nullptr) {
+    const float slope = p.alibi_slopes[head];
+    const int64_t distance = tile.base - (t.position + i);
+    for (int64_t j = lo; j < hi; ++j) t.bias[j] += slope * static_cast<float>(distance + j);
+  }
+  return t.bias;
+}
+
+// Whether query i of a head has anything to do in a key tile.
+bool SeesTile(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, int64_t i,
+              int64_t head) {
+  const SeenKeys& seen = t.seen[i];
+  if (std::max(seen.lo, tile.begin) >= std::min(seen.hi, tile.end)) return false;
+  return p.mask.data == nullptr || MaskClass(p, t, tile, t.first + i, head) != kMaskBlocked;
+}
+
+// Folds one key tile into the rows [begin, end) of the tile.
 void FoldTile(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, int64_t begin,
               int64_t end, RowsAhead& ahead) {
-  const int64_t row = begin * t.group, rows = (end - begin) * t.group;
+  const int64_t row = begin, rows = end - begin;
   Product<Store::kSet>(t.q + row * p.head_dim, p.head_dim, t.k, kAttnKeyTile, p.head_dim,
                        t.factors + row, t.weights + row * kAttnKeyTile, kAttnKeyTile, rows,
                        kAttnKeyTile, ahead);
   const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t position = t.position + i;
-    const int64_t oldest = p.window_size > 0 ? position - p.window_size + 1 : tile.begin;
-    const int64_t newest = p.causal ? position : tile.end - 1;
-    const TileVisible visible{std::max(oldest, tile.begin) - tile.base,
-                              std::min(newest + 1, tile.end) - tile.base,
-                              tile.has_holes ? t.hole : nullptr};
-    for (int64_t r = i * t.group; r < (i + 1) * t.group; ++r) {
-      t.factors[r] = SoftmaxTile(t.weights + r * kAttnKeyTile, visible, rule, t.state[r]);
-    }
+  int64_t i = begin / t.group, g = begin % t.group;
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t lo = std::max(t.seen[i].lo, tile.begin) - tile.base;
+    const int64_t hi = std::min(t.seen[i].hi, tile.end) - tile.base;
+    const TileVisible visible{lo, hi, tile.has_holes ? t.hole : nullptr,
+                              RowBias(p, t, tile, i, t.kv_head * t.group + g, lo, hi)};
+    t.factors[r] = SoftmaxTile(t.weights + r * kAttnKeyTile, visible, rule, t.state[r]);
+    if (++g == t.group) g = 0, ++i;
   }
   if (!tile.finite_values) return ProductOfVisible(t, row, row + rows);
   Product<Store::kScaleAndAdd>(t.weights + row * kAttnKeyTile, kAttnKeyTile, t.v, t.out_width,
@@ -358,22 +338,43 @@ void FoldTile(const AttnPrefillParams& p, const Tile& t, const KeyTile& tile, in
                                t.out_width, rows, t.out_width, ahead);
 }
 
-// The key tile from position `base` on, up to where the ring wraps.
+// Folds a key tile into the rows that see it, run by run. It is loaded if there are any.
+void FoldRuns(const AttnPrefillParams& p, const Tile& t, KeyTile& tile, RowsAhead& ahead) {
+  bool loaded = false;
+  int64_t begin = -1;
+  const auto end_run = [&](int64_t row) {
+    if (begin < 0) return;
+    if (!loaded) LoadKeys(p, t, tile);
+    loaded = true;
+    FoldTile(p, t, tile, begin, row, ahead);
+    begin = -1;
+  };
+  for (int64_t i = 0; i < t.count; ++i) {
+    for (int64_t g = 0; g < t.group; ++g) {
+      if (!SeesTile(p, t, tile, i, t.kv_head * t.group + g)) {
+        end_run(i * t.group + g);
+      } else if (begin < 0) {
+        begin = i * t.group + g;
+      }
+    }
+  }
+  end_run(t.count * t.group);
+}
+
+// The key tile from position `base` on, up to where the ring wraps or a page ends.
 RowsAhead AheadOf(const AttnPrefillParams& p, const Tile& t, int64_t base, int64_t end) {
   if (base >= end) return {};
   const int64_t slot = t.map.slot(base), size = static_cast<int64_t>(size_of(p.kv_dtype));
   RowsAhead ahead;
-  ahead.k =
-      static_cast<const char*>(p.k) +
-      size * (t.b * p.k_strides.batch + t.kv_head * p.k_strides.head + slot * p.k_strides.row);
-  ahead.v =
-      static_cast<const char*>(p.v) +
-      size * (t.b * p.v_strides.batch + t.kv_head * p.v_strides.head + slot * p.v_strides.row);
+  ahead.left = std::min({kAttnKeyTile, end - base, t.map.num_valid - slot, t.k_rows.left(slot)});
+  const int64_t key = ahead.left > 0 ? t.k_rows.at(slot) : -1;
+  if (key < 0) return {};
+  ahead.k = static_cast<const char*>(p.k) + size * key;
+  ahead.v = static_cast<const char*>(p.v) + size * t.v_rows.at(slot);
   ahead.k_bytes = size * p.head_dim;
   ahead.v_bytes = size * p.v_dim;
   ahead.k_stride = size * p.k_strides.row;
   ahead.v_stride = size * p.v_strides.row;
-  ahead.left = std::min({kAttnKeyTile, end - base, t.map.num_valid - slot});
   return ahead;
 }
 
@@ -381,12 +382,21 @@ void StoreRows(const AttnPrefillParams& p, const Tile& t) {
   for (int64_t i = 0; i < t.count; ++i) {
     for (int64_t g = 0; g < t.group; ++g) {
       const int64_t row = i * t.group + g, head = t.kv_head * t.group + g;
+      const int64_t query = t.sequence.q_begin + t.first + i;
       float* out = t.out + row * t.out_width;
-      const float sum = t.state[row].sum;
-      for (int64_t c = 0; c < p.v_dim; ++c) out[c] = sum == 0.0f ? 0.0f : out[c] / sum;
+      RowState state = t.state[row];
+      const float factor = p.sinks == nullptr ? 1.0f : JoinSink(p.sinks[head], state);
+      // The last addition makes every zero positive: whether a tile without visible keys was
+      // skipped or folded can only show in that sign.
+      for (int64_t c = 0; c < p.v_dim; ++c) {
+        out[c] = state.sum == 0.0f ? 0.0f : out[c] * factor / state.sum + 0.0f;
+      }
       const int64_t at =
-          t.b * p.out_strides.batch + head * p.out_strides.head + (t.first + i) * p.out_strides.row;
+          t.b * p.out_strides.batch + head * p.out_strides.head + query * p.out_strides.row;
       store_f32(p.q_dtype, out, p.v_dim, p.out, at);
+      if (p.lse == nullptr) continue;
+      const int64_t sequence = p.q_starts != nullptr ? 0 : t.b;
+      p.lse[(sequence * p.num_heads + head) * p.q_len + query] = LogSumExp(state);
     }
   }
 }
@@ -394,23 +404,13 @@ void StoreRows(const AttnPrefillParams& p, const Tile& t) {
 void AttnPrefillTile(const AttnPrefillParams& p, int64_t b, int64_t kv_head, int64_t query_tile) {
   const Tile t = MakeTile(p, b, kv_head, query_tile);
   LoadQueries(p, t);
-  const int64_t last = t.position + t.count - 1;
-  int64_t key_begin = t.map.first, key_end = t.map.end;
-  if (p.window_size > 0) key_begin = std::max(key_begin, t.position - p.window_size + 1);
-  if (p.causal) key_end = std::min(key_end, last + 1);
+  const int64_t key_begin = t.seen[0].lo, key_end = t.seen[t.count - 1].hi;
   for (int64_t base = key_begin / kAttnKeyTile * kAttnKeyTile; base < key_end;
        base += kAttnKeyTile) {
     KeyTile tile{base, std::max(base, t.map.first), std::min(base + kAttnKeyTile, t.map.end), false,
                  true};
-    // Queries that see a key of this tile: causal ones from position tile.begin on, windowed ones
-    // before the tile's last key has left the window.
-    const int64_t begin = p.causal ? std::max<int64_t>(0, tile.begin - t.position) : 0;
-    const int64_t end =
-        p.window_size > 0 ? std::min(t.count, tile.end - 1 + p.window_size - t.position) : t.count;
-    if (begin >= end) continue;
-    LoadKeys(p, t, tile);
     RowsAhead ahead = AheadOf(p, t, base + kAttnKeyTile, key_end);
-    FoldTile(p, t, tile, begin, end, ahead);
+    FoldRuns(p, t, tile, ahead);
   }
   StoreRows(p, t);
 }
@@ -428,14 +428,27 @@ namespace {
 void launch(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access, Isa isa,
             const char* name) {
   const auto tile_fn = variant(HWY_DISPATCH_TABLE(AttnPrefillTile), isa);
-  const int64_t tiles = base::ceil_div(p.q_len, positions_per_tile(p));
-  backends::cpu::cpu_stream(stream).dispatch(
-      "attn_prefill", name, std::move(access),
-      static_cast<uint32_t>(p.batch * p.num_kv_heads * tiles), [p, tiles, tile_fn](uint32_t task) {
-        const int64_t row = task / tiles;
-        // Late tiles see more keys; they go first so that the threads finish together.
-        tile_fn(p, row / p.num_kv_heads, row % p.num_kv_heads, tiles - 1 - task % tiles);
-      });
+  auto& cpu = backends::cpu::cpu_stream(stream);
+  const int64_t each = positions_per_tile(p);
+  if (p.q_starts != nullptr) {
+    // As many tiles as the packed rows can make; where they end is known when the work runs.
+    const int64_t tiles = p.q_len / each + p.batch;
+    return cpu.dispatch("attn_prefill", name, std::move(access),
+                        static_cast<uint32_t>(p.num_kv_heads * tiles),
+                        [p, tiles, tile_fn](uint32_t task) {
+                          QueryTile found;
+                          if (!find_tile(p, task % tiles, found)) return;
+                          tile_fn(p, found.b, task / tiles, found.tile);
+                        });
+  }
+  const int64_t tiles = base::ceil_div(p.q_len, each);
+  cpu.dispatch("attn_prefill", name, std::move(access),
+               static_cast<uint32_t>(p.batch * p.num_kv_heads * tiles),
+               [p, tiles, tile_fn](uint32_t task) {
+                 const int64_t row = task / tiles;
+                 // Late tiles see more keys; they go first so that the threads finish together.
+                 tile_fn(p, row / p.num_kv_heads, row % p.num_kv_heads, tiles - 1 - task % tiles);
+               });
 }
 
 }  // namespace

@@ -4,86 +4,214 @@
 // a running softmax per query. Which set a key falls to follows from its position, and a key that a
 // query does not see leaves its sums alone, so that a row's bits do not depend on the rows beside
 // it.
-//   q, out: rows of head_dim, v_dim   k, v: rows of the cache   kv_len, q_offset, ring_start
-//   [batch]
+//   q, out: rows of head_dim, v_dim   k, v: rows of the cache   kv_len, q_offset, ring_start,
+//   prefix_len [batch]   q_starts, k_starts [batch + 1]   block_table [batch, pages]
+//   mask [planes, rows, columns]   classes [planes, row tiles, column tiles]   sinks, slopes
+//   [heads] lse [batch, heads, q_len]
 #include "kernels/attn_prefill/gpu_args.h"
 #include "kernels/common/gpu_attn.h"
 
 KERNELS_BEGIN(attn_prefill)
 
-// Keys [lo, hi) that the query at `position` sees.
+enum { kRows = 4 };                             // queries of a simdgroup
+enum { kMaskRowTile = 32, kMaskKeyTile = 64 };  // cells of a class
+
+// Rows [begin, begin + count) of a packed sequence, clamped to the rows there are.
+struct PackedRows {
+  uint begin, count;
+};
+
+GPU_FN PackedRows packed_rows(DEVICE const int* starts, uint b, uint rows) {
+  const uint begin = uint(min(max(starts[b], 0), int(rows)));
+  const uint end = uint(min(max(starts[b + 1], int(begin)), int(rows)));
+  PackedRows packed;
+  packed.begin = begin;
+  packed.count = end - begin;
+  return packed;
+}
+
+// What a simdgroup works on; first_row counts in the sequence.
+struct QueryTile {
+  uint b, head, first_row;
+  uint begin, count;  // rows of the sequence
+  bool there;
+};
+
+// Tiles of packed sequences are counted over all of them.
+GPU_FN QueryTile find_tile(uint index, DEVICE const int* q_starts, CONSTANT GpuAttnPrefill& p) {
+  QueryTile tile;
+  uint at = index % p.tiles;
+  tile.b = 0;
+  tile.first_row = 0;
+  tile.begin = 0;
+  tile.count = p.q_len;
+  if (p.q_starts == 0) {
+    tile.head = index / p.tiles % p.num_heads;
+    tile.b = index / p.tiles / p.num_heads;
+    tile.first_row = at * kRows;
+    tile.there = true;
+    return tile;
+  }
+  tile.head = index / p.tiles;
+  tile.there = false;
+  for (uint b = 0; b < p.batch && !tile.there; b++) {
+    const PackedRows rows = packed_rows(q_starts, b, p.q_len);
+    const uint tiles = rows.count / kRows + (rows.count % kRows != 0 ? 1 : 0);
+    if (at < tiles) {
+      tile.b = b;
+      tile.first_row = at * kRows;
+      tile.begin = rows.begin;
+      tile.count = rows.count;
+      tile.there = true;
+    } else {
+      at -= tiles;
+    }
+  }
+  return tile;
+}
+
+// Keys [lo, hi) that the query at `position` sees, mask aside.
 struct SeenKeys {
   uint lo, hi;
 };
 
-GPU_FN SeenKeys seen_keys(long position, THREAD const HeldKeys& held, CONSTANT GpuAttnPrefill& p) {
-  const long first = held.first, end = held.end;
-  const long hi = p.causal != 0 ? min(max(position + 1, first), end) : end;
-  const long oldest = p.window_size > 0 ? position + 1 - long(p.window_size) : first;
+GPU_FN SeenKeys seen_keys(long position, long prefix, THREAD const HeldKeys& held,
+                          CONSTANT GpuAttnPrefill& p) {
+  long lo = held.first, hi = held.end;
+  if (p.causal != 0) hi = min(hi, max(position + 1, prefix));
+  if (p.window_size > 0) lo = max(lo, position + 1 - long(p.window_size));
+  if (p.window_ahead > 0) hi = min(hi, position + long(p.window_ahead));
+  if (p.chunk_size > 0) {
+    // The chunk of a position before 0 holds no keys.
+    const long chunk = position < 0 ? 0 : position / long(p.chunk_size) * long(p.chunk_size);
+    lo = max(lo, chunk);
+    hi = min(hi, position < 0 ? long(0) : chunk + long(p.chunk_size));
+  }
+  if (p.mask.type != kGpuMaskNone) hi = min(hi, long(p.mask.columns));
   SeenKeys seen;
-  seen.lo = uint(min(max(oldest, first), hi));
-  seen.hi = uint(hi);
+  seen.hi = uint(max(hi, long(held.first)));
+  seen.lo = uint(min(max(lo, long(held.first)), long(seen.hi)));
   return seen;
+}
+
+// A cell of the mask as what is added to a score; -infinity at or below the sentinel.
+GPU_FN float mask_cell(DEVICE const uchar* mask, ulong at, uint type) {
+  if (type == kGpuMaskU8) return mask[at] != 0 ? 0.0f : -INFINITY;
+  float cell;
+  if (type == kGpuMaskF32) {
+    cell = ((DEVICE const float*)mask)[at];
+  } else if (type == kGpuMaskF16) {
+    cell = float(((DEVICE const half*)mask)[at]);
+  } else {
+    cell = float(((DEVICE const bfloat*)mask)[at]);
+  }
+  return cell <= (type == kGpuMaskF16 ? -65504.0f : -1e30f) ? -INFINITY : cell;
 }
 
 template <int kLanes, typename T>
 KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, q_offset),
-       IN(int, ring_start), OUT(uchar, out), PARAMS(GpuAttnPrefill, p)) {
-  constexpr int kRows = 4;
+       IN(int, ring_start), IN(int, prefix_len), IN(int, q_starts), IN(int, k_starts),
+       IN(int, block_table), IN(uchar, mask), IN(uchar, classes), IN(float, sinks),
+       IN(float, slopes), OUT(uchar, out), OUT(float, lse), PARAMS(GpuAttnPrefill, p)) {
   constexpr int kSets = 32 / kLanes;  // keys that the simdgroup works on at a time
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.simds) return;
-  const uint first_row = index % p.tiles * kRows, head = index / p.tiles % p.num_heads;
-  const uint b = index / p.tiles / p.num_heads;
-  const HeldKeys held =
-      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const long offset = p.q_offset != 0 ? long(q_offset[b]) : long(held.end) - long(p.q_len);
+  const QueryTile tile = find_tile(index, q_starts, p);
+  if (!tile.there) return;
+  const uint b = tile.b, head = tile.head, first_row = tile.first_row;
+  uint k_begin = 0, capacity = p.capacity;
+  HeldKeys held;
+  if (p.k_starts != 0) {
+    const PackedRows rows = packed_rows(k_starts, b, p.capacity);
+    k_begin = rows.begin;
+    capacity = max(rows.count, 1u);
+    held = held_keys(int(rows.count), 0, false, capacity);
+  } else {
+    held = held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, capacity);
+  }
+  const long offset = p.q_offset != 0 ? long(q_offset[b]) : long(held.end) - long(tile.count);
+  const long prefix = p.prefix_len != 0 ? long(prefix_len[b]) : 0;
   const uint lane = LANE % kLanes, set = LANE / kLanes;
   const bool vectors = p.vectors != 0;
+  const float slope = p.slopes != 0 ? slopes[head] : 0.0f;
+  const ulong plane = ulong(b) * p.mask.batch + ulong(head) * p.mask.head;
+  // A simdgroup's rows share their tiles of the mask.
+  const ulong class_row =
+      (plane * p.mask.tile_rows + first_row / kMaskRowTile) * p.mask.tile_columns;
 
   float query[kRows][kRowElements];
   RowSums sums[kRows];
   SeenKeys seen[kRows];
   uint begin = held.end, end = held.first;  // keys that any of the rows sees
   UNROLL for (int r = 0; r < kRows; r++) {
-    const bool there = first_row + r < p.q_len;
+    const bool there = first_row + r < tile.count;
     const ulong row =
-        ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(first_row + r) * p.q.row;
+        ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + first_row + r) * p.q.row;
     load_query<kLanes>(q, row, p.query_type, there ? p.head_dim : 0, lane, vectors, query[r]);
     clear(sums[r]);
-    seen[r] = seen_keys(offset + first_row + r, held, p);
+    seen[r] = seen_keys(offset + first_row + r, prefix, held, p);
     if (there && seen[r].lo < seen[r].hi) {
       begin = min(begin, seen[r].lo);
       end = max(end, seen[r].hi);
     }
   }
-  const ulong k_head = ulong(b) * p.k.batch + ulong(head / p.group) * p.k.head;
-  const ulong v_head = ulong(b) * p.v.batch + ulong(head / p.group) * p.v.head;
+  const ulong k_head = ulong(head / p.group) * p.k.head + ulong(k_begin) * p.k.row;
+  const ulong v_head = ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row;
   for (uint base = begin / kSets * kSets; base < end; base += kSets) {
+    uint mask_class = 1;
+    if (p.mask.classes != 0) {
+      mask_class = classes[class_row + base / kMaskKeyTile];
+      if (mask_class == 0) {  // nothing to see in this tile: on to the next one
+        base = base / kMaskKeyTile * kMaskKeyTile + kMaskKeyTile - kSets;
+        continue;
+      }
+    }
+    const bool masked = p.mask.type != kGpuMaskNone && mask_class != 2;
     const uint position = base + set;
-    const uint slot = (position + held.shift) % p.capacity;
-    const bool there = position >= begin && position < end && slot < held.num_valid;
+    const uint slot = (position + held.shift) % capacity;
+    const CacheSlot found = find_slot(block_table, p.pages, b, slot,
+                                      position >= begin && position < end && slot < held.num_valid);
+    const bool there = found.held;
+    const ulong k_row = ulong(found.block) * p.k.batch + k_head + ulong(found.slot) * p.k.row;
+    const ulong v_row = ulong(found.block) * p.v.batch + v_head + ulong(found.slot) * p.v.row;
     float key[kRowElements], value[kRowElements];
-    load_elements<kLanes>(k + k_head + ulong(slot) * p.k.row, there ? p.head_dim : 0, lane, vectors,
-                          key);
-    load_elements<kLanes>(v + v_head + ulong(slot) * p.v.row, there ? p.v_dim : 0, lane, vectors,
-                          value);
+    load_elements<kLanes>(k + k_row, there ? p.head_dim : 0, lane, vectors, key);
+    load_elements<kLanes>(v + v_row, there ? p.v_dim : 0, lane, vectors, value);
     UNROLL for (int r = 0; r < kRows; r++) {
       const float z = key_score<kLanes>(query[r], key, p.softmax_scale, p.logits_soft_cap);
-      if (there && position >= seen[r].lo && position < seen[r].hi) fold(sums[r], z, value);
+      bool visible =
+          there && position >= seen[r].lo && position < seen[r].hi && first_row + r < tile.count;
+      float bias = 0.0f;
+      if (masked && visible) {
+        const ulong row = plane * p.mask.rows + first_row + r;
+        bias = mask_cell(mask, row * p.mask.columns + position, p.mask.type);
+        visible = bias != -INFINITY;
+      }
+      if (p.slopes != 0) {
+        bias = bias + slope * float(int(position) - int(offset + first_row + r));
+      }
+      if (visible) fold(sums[r], z + bias, value);
     }
   }
 
   UNROLL for (int r = 0; r < kRows; r++) {
     join_sets<kLanes>(sums[r]);
-    const ulong row =
-        ulong(b) * p.out.batch + ulong(head) * p.out.head + ulong(first_row + r) * p.out.row;
+    const bool stored = first_row + r < tile.count;
+    const ulong query_row = tile.begin + first_row + r;
+    const ulong row = ulong(b) * p.out.batch + ulong(head) * p.out.head + query_row * p.out.row;
+    float keep = 1.0f;
+    if (p.sinks != 0) keep = join_sink(sinks[head], &sums[r].largest, &sums[r].total);
     UNROLL for (int j = 0; j < kRowElements; j++) {
       const uint at = 8 * (j / 8 * kLanes + lane) + j % 8;
-      if (set == 0 && first_row + r < p.q_len && at < p.v_dim) {
+      if (set == 0 && stored && at < p.v_dim) {
         store_output(out, row + at, p.query_type,
-                     sums[r].total == 0.0f ? 0.0f : sums[r].values[j] / sums[r].total);
+                     sums[r].total == 0.0f ? 0.0f : sums[r].values[j] * keep / sums[r].total);
       }
+    }
+    if (p.lse != 0 && stored && LANE == 0) {
+      const ulong sequence = p.q_starts != 0 ? 0 : b;
+      lse[(sequence * p.num_heads + head) * p.q_len + query_row] =
+          log_sum_exp(sums[r].largest, sums[r].total);
     }
   }
 }

@@ -6,16 +6,13 @@
 #include <utility>
 
 #include "kernels/attn_prefill/gpu_args.h"
-#include "kernels/common/gpu_launch.h"
+#include "kernels/attn_prefill/sequence.h"
+#include "kernels/common/gpu_attn_launch.h"
 
 namespace mlxn::kernels {
 namespace {
 
 constexpr int64_t kRows = 4;  // queries of a simdgroup, as in gpu.h
-
-GpuQueryType query_type(DType dtype) {
-  return dtype == DType::kF16 ? kGpuQueryF16 : dtype == DType::kBF16 ? kGpuQueryBF16 : kGpuQueryF32;
-}
 
 GpuStrides strides_of(const AttnStrides& s) {
   return {static_cast<uint32_t>(s.batch), static_cast<uint32_t>(s.head),
@@ -33,15 +30,48 @@ bool has_vectors(const AttnPrefillParams& p) {
          aligned_operand(p.v, p.v_strides, p.kv_dtype);
 }
 
-int64_t simd_count(const AttnPrefillParams& p) {
-  return p.batch * p.num_heads * divide_up(p.q_len, kRows);
+// Simdgroups per head, of one sequence; of packed sequences as many as their rows can need.
+int64_t tile_count(const AttnPrefillParams& p) {
+  return p.q_starts != nullptr ? p.q_len / kRows + p.batch : divide_up(p.q_len, kRows);
 }
+
+int64_t simd_count(const AttnPrefillParams& p) {
+  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * tile_count(p);
+}
+
+GpuMaskType mask_type(const AttnMask& mask) {
+  if (mask.data == nullptr) return kGpuMaskNone;
+  switch (mask.dtype) {
+    case DType::kU8:
+      return kGpuMaskU8;
+    case DType::kF16:
+      return kGpuMaskF16;
+    case DType::kBF16:
+      return kGpuMaskBF16;
+    default:
+      return kGpuMaskF32;
+  }
+}
+
+GpuMask gpu_mask(const AttnMask& mask) {
+  return {.type = static_cast<uint32_t>(mask_type(mask)),
+          .batch = static_cast<uint32_t>(mask.batch),
+          .head = static_cast<uint32_t>(mask.head),
+          .rows = static_cast<uint32_t>(mask.rows),
+          .columns = static_cast<uint32_t>(mask.columns),
+          .tile_rows = divide_up(mask.rows, kMaskQTile),
+          .tile_columns = divide_up(mask.columns, kMaskKTile),
+          .classes = mask.classes != nullptr};
+}
+
+// A reach beyond the counters is none.
+uint32_t reach(int64_t keys) { return keys < kMaxGpuExtent ? static_cast<uint32_t>(keys) : 0; }
 
 }  // namespace
 
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p) {
-  return refuse_large({p.capacity, p.q_len, simd_count(p), p.q_strides.batch, p.k_strides.batch,
-                       p.v_strides.batch, p.out_strides.batch});
+  return refuse_large({p.capacity, p.q_len, simd_count(p), p.pages.count, p.q_strides.batch,
+                       p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
 }
 
 void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access) {
@@ -54,30 +84,41 @@ void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::
       .groups = {divide_up(simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup};
   launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
-  launch.buffer(p.ring_start).buffer(p.out);
-  launch.constants(GpuAttnPrefill{
-      .q = strides_of(p.q_strides),
-      .k = strides_of(p.k_strides),
-      .v = strides_of(p.v_strides),
-      .out = strides_of(p.out_strides),
-      .num_heads = static_cast<uint32_t>(p.num_heads),
-      .group = static_cast<uint32_t>(p.num_heads / p.num_kv_heads),
-      .q_len = static_cast<uint32_t>(p.q_len),
-      .tiles = divide_up(p.q_len, kRows),
-      .simds = simds,
-      .capacity = static_cast<uint32_t>(p.capacity),
-      // A window beyond the counters is none.
-      .window_size = p.window_size < kMaxGpuExtent ? static_cast<uint32_t>(p.window_size) : 0,
-      .head_dim = static_cast<uint32_t>(p.head_dim),
-      .v_dim = static_cast<uint32_t>(p.v_dim),
-      .query_type = query_type(p.q_dtype),
-      .q_offset = p.q_offset != nullptr,
-      .ring_start = p.ring_start != nullptr,
-      .ring = p.ring,
-      .causal = p.causal,
-      .vectors = has_vectors(p),
-      .softmax_scale = p.softmax_scale,
-      .logits_soft_cap = p.logits_soft_cap});
+  launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
+  launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
+  launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
+  launch.constants(GpuAttnPrefill{.q = strides_of(p.q_strides),
+                                  .k = strides_of(p.k_strides),
+                                  .v = strides_of(p.v_strides),
+                                  .out = strides_of(p.out_strides),
+                                  .mask = gpu_mask(p.mask),
+                                  .pages = gpu_pages(p.pages),
+                                  .num_heads = static_cast<uint32_t>(p.num_heads),
+                                  .group = static_cast<uint32_t>(p.num_heads / p.num_kv_heads),
+                                  .q_len = static_cast<uint32_t>(p.q_len),
+                                  .batch = static_cast<uint32_t>(p.batch),
+                                  .tiles = static_cast<uint32_t>(tile_count(p)),
+                                  .simds = simds,
+                                  .capacity = static_cast<uint32_t>(p.capacity),
+                                  .window_size = reach(p.window_size),
+                                  .window_ahead = reach(p.window_ahead),
+                                  .chunk_size = reach(p.chunk_size),
+                                  .head_dim = static_cast<uint32_t>(p.head_dim),
+                                  .v_dim = static_cast<uint32_t>(p.v_dim),
+                                  .query_type = query_type(p.q_dtype),
+                                  .q_offset = p.q_offset != nullptr,
+                                  .ring_start = p.ring_start != nullptr,
+                                  .prefix_len = p.prefix_len != nullptr,
+                                  .q_starts = p.q_starts != nullptr,
+                                  .k_starts = p.k_starts != nullptr,
+                                  .sinks = p.sinks != nullptr,
+                                  .slopes = p.alibi_slopes != nullptr,
+                                  .lse = p.lse != nullptr,
+                                  .ring = p.ring,
+                                  .causal = p.causal,
+                                  .vectors = has_vectors(p),
+                                  .softmax_scale = p.softmax_scale,
+                                  .logits_soft_cap = p.logits_soft_cap});
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

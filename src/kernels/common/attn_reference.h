@@ -16,6 +16,7 @@ struct AttnReference {
   std::vector<double> out;     // rows of v_dim
   std::vector<double> weight;  // like out: sum_j p_j |v_j|, the scale of the error
   std::vector<double> z_max;   // per row: largest |z| over the visible keys
+  std::vector<double> lse;     // per row: log of the sum of exponentials, the sink's included
 };
 
 struct AttnReferenceRule {
@@ -32,10 +33,12 @@ inline std::vector<float> widened(DType dtype, const void* values, int64_t count
   return result;
 }
 
-// Appends one row. keys[j] and values[j] point to the rows of visible key j.
+// Appends one row. keys[j] and values[j] point to the rows of visible key j. bias[j] is added to
+// its score, unless the list is empty; a sink of -infinity is none.
 inline void append_row(AttnReference& r, const AttnReferenceRule& rule, const float* q,
                        const std::vector<const float*>& keys,
-                       const std::vector<const float*>& values) {
+                       const std::vector<const float*>& values,
+                       const std::vector<double>& bias = {}, double sink = -INFINITY) {
   std::vector<double> z(keys.size());
   double max = -INFINITY, z_max = 0.0, sum = 0.0;
   for (size_t j = 0; j < keys.size(); ++j) {
@@ -43,6 +46,7 @@ inline void append_row(AttnReference& r, const AttnReferenceRule& rule, const fl
     for (int64_t c = 0; c < rule.head_dim; ++c) dot += double{q[c]} * double{keys[j][c]};
     z[j] = rule.scale * dot;
     if (rule.cap > 0.0) z[j] = rule.cap * std::tanh(z[j] / rule.cap);
+    if (!bias.empty()) z[j] += bias[j];
     max = std::max(max, z[j]);
     z_max = std::max(z_max, std::abs(z[j]));
   }
@@ -50,7 +54,10 @@ inline void append_row(AttnReference& r, const AttnReferenceRule& rule, const fl
   r.out.resize(at + static_cast<size_t>(rule.v_dim), 0.0);
   r.weight.resize(r.out.size(), 0.0);
   r.z_max.push_back(z_max);
+  max = std::max(max, sink);
   for (double& value : z) sum += value = std::exp(value - max);
+  if (sink > -INFINITY) sum += std::exp(sink - max);
+  r.lse.push_back(sum > 0.0 ? max + std::log(sum) : -INFINITY);
   double* out = r.out.data() + at;
   double* weight = r.weight.data() + at;
   for (size_t j = 0; j < keys.size(); ++j) {

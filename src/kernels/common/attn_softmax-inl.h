@@ -10,6 +10,8 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -31,11 +33,13 @@ struct RowState {
   float sum = 0.0f;
 };
 
-// Lanes [lo, hi) of a tile are visible, less those whose hole[] is 0 if hole is not null.
+// Lanes [lo, hi) of a tile are visible, less those whose hole[] is 0 if hole is not null, and those
+// whose bias is -infinity.
 struct TileVisible {
   int64_t lo;
   int64_t hi;
-  const float* hole;  // [kAttnKeyTile]
+  const float* hole;            // [kAttnKeyTile]
+  const float* bias = nullptr;  // [kAttnKeyTile], added to the scores; null: none
 };
 
 template <class D, class V>
@@ -59,6 +63,10 @@ HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const Sc
   auto max = hn::Set(d, state.max);
   for (int64_t j = 0; j < kAttnKeyTile; j += lanes) {
     auto z = ScaleAndCap(d, hn::Load(d, scores + j), rule);
+    if (visible.bias != nullptr) {
+      const auto bias = hn::LoadU(d, visible.bias + j);
+      z = hn::IfThenElse(hn::Eq(bias, blocked), blocked, hn::Add(z, bias));
+    }
     if (!whole) {
       const auto index = hn::Iota(d, static_cast<float>(j));
       z = hn::IfThenElse(hn::And(hn::Ge(index, lo), hn::Lt(index, hi)), z, blocked);
@@ -84,6 +92,22 @@ HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const Sc
   state.max = new_max;
   state.sum = state.sum * factor + tile_sum;
   return factor;
+}
+
+// A logit without a value joins a finished row. Returns the factor for the row's values.
+HWY_INLINE float JoinSink(float sink, RowState& state) {
+  const hn::CappedTag<float, 1> d;
+  const float max = std::max(state.max, sink);
+  const float factor = hn::GetLane(Exp(d, hn::Set(d, state.max - max)));
+  state.sum = state.sum * factor + hn::GetLane(Exp(d, hn::Set(d, sink - max)));
+  state.max = max;
+  return factor;
+}
+
+// Log of the sum of exponentials of a finished row, -infinity if nothing was visible.
+HWY_INLINE float LogSumExp(const RowState& state) {
+  if (state.sum == 0.0f) return -std::numeric_limits<float>::infinity();
+  return state.max + std::log(state.sum);
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE

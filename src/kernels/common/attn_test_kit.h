@@ -17,7 +17,7 @@ inline void expect_attention(const Buffer& out, const kernels::AttnReference& re
   const auto tolerance = [&](size_t i) {
     const double weight = reference.weight[i], value = std::abs(reference.out[i]);
     if (dtype == f16) return 0x1p-10 * value + 0x1p-11 * weight + 0x1p-25;
-    if (dtype == bf16) return 0x1p-8 * value + 0x1p-9 * weight;
+    if (dtype == bf16) return 0x1p-8 * value + 0x1p-9 * weight + 1e-37;
     return (4e-6 + 1e-6 * reference.z_max[i / width]) * weight + 1e-37;
   };
   expect_close(found, reference.out, tolerance, what);

@@ -51,8 +51,9 @@
 
 #define GPU_CAT2(a, b) a##b
 #define GPU_CAT(a, b) GPU_CAT2(a, b)
-#define GPU_COUNT(...) GPU_COUNT_(__VA_ARGS__, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-#define GPU_COUNT_(a, b, c, d, e, f, g, h, i, j, k, l, n, ...) n
+#define GPU_COUNT(...) \
+  GPU_COUNT_(__VA_ARGS__, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define GPU_COUNT_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, count, ...) count
 // GPU_MAPn(M, a, b, ...): M(0, a), M(1, b), ...
 #define GPU_MAP1(M, a) M(0, a)
 #define GPU_MAP2(M, a, b) GPU_MAP1(M, a), M(1, b)
@@ -68,6 +69,22 @@
   GPU_MAP10(M, a, b, c, d, e, f, g, h, i, j), M(10, k)
 #define GPU_MAP12(M, a, b, c, d, e, f, g, h, i, j, k, l) \
   GPU_MAP11(M, a, b, c, d, e, f, g, h, i, j, k), M(11, l)
+#define GPU_MAP13(M, a, b, c, d, e, f, g, h, i, j, k, l, m) \
+  GPU_MAP12(M, a, b, c, d, e, f, g, h, i, j, k, l), M(12, m)
+#define GPU_MAP14(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n) \
+  GPU_MAP13(M, a, b, c, d, e, f, g, h, i, j, k, l, m), M(13, n)
+#define GPU_MAP15(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o) \
+  GPU_MAP14(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n), M(14, o)
+#define GPU_MAP16(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) \
+  GPU_MAP15(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o), M(15, p)
+#define GPU_MAP17(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) \
+  GPU_MAP16(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p), M(16, q)
+#define GPU_MAP18(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r) \
+  GPU_MAP17(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q), M(17, r)
+#define GPU_MAP19(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s) \
+  GPU_MAP18(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r), M(18, s)
+#define GPU_MAP20(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t) \
+  GPU_MAP19(M, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s), M(19, t)
 #define GPU_MAP(M, ...) GPU_CAT(GPU_MAP, GPU_COUNT(__VA_ARGS__))(M, __VA_ARGS__)
 
 // IN(half, q) at position 2 becomes  GPU_P_IN(half, q) GPU_A_IN(half, q)(2):  a flavour defines the

@@ -30,6 +30,28 @@ GPU_FN HeldKeys held_keys(int kv_len, int ring_start, bool ring, uint capacity) 
   return keys;
 }
 
+// The page and the slot in it of slot `slot` of sequence b; of a cache without pages the sequence
+// itself.
+struct CacheSlot {
+  uint block;
+  uint slot;
+  bool held;
+};
+
+GPU_FN CacheSlot find_slot(DEVICE const int* block_table, CONSTANT GpuPages& pages, uint b,
+                           uint slot, bool held) {
+  CacheSlot found;
+  found.block = b;
+  found.slot = slot;
+  found.held = held;
+  if (pages.size > 0 && held) {
+    found.block = uint(block_table[ulong(b) * pages.per_sequence + (slot >> pages.shift)]);
+    found.slot = slot & (pages.size - 1);
+    found.held = found.block < pages.count;  // a negative entry is a large one here
+  }
+  return found;
+}
+
 // A row is spread over kLanes lanes: a lane holds elements 8 (run kLanes + lane) .. + 7, run 0
 // and 1.
 enum { kRowElements = 16 };
@@ -98,6 +120,19 @@ GPU_FN void fold(THREAD RowSums& sums, float z, THREAD const float* value) {
   UNROLL for (int j = 0; j < kRowElements; j++) {
     sums.values[j] = fma(weight, value[j], sums.values[j] * keep);
   }
+}
+// A logit without a value joins a finished row's maximum and sum. Returns the factor for its
+// values.
+GPU_FN float join_sink(float sink, THREAD float* largest, THREAD float* total) {
+  const float most = max(*largest, sink);
+  const float keep = exp(*largest - most);
+  *total = fma(*total, keep, exp(sink - most));
+  *largest = most;
+  return keep;
+}
+// Log of the sum of exponentials of a finished row.
+GPU_FN float log_sum_exp(float largest, float total) {
+  return total == 0.0f ? -INFINITY : largest + log(total);
 }
 // Joins the sets of kLanes lanes of a simdgroup; every set then holds the whole.
 template <int kLanes>

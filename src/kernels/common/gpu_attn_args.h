@@ -4,3 +4,11 @@
 
 // The type of queries and outputs.
 enum GpuQueryType { kGpuQueryF32, kGpuQueryF16, kGpuQueryBF16 };
+
+// A cache that is cut into pages.
+struct GpuPages {
+  unsigned int size;          // slots of a page; 0: the cache is not paged
+  unsigned int shift;         // log2 of size
+  unsigned int per_sequence;  // entries of a sequence in the block table
+  unsigned int count;         // pages of the cache; entries beyond hold no keys
+};

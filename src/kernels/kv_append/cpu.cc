@@ -71,9 +71,23 @@ void ConvertRow(const From* from, To* to, int64_t count) {
   }
 }
 
-// Tokens [begin, end) of sequence b, one stream.
+// Rows of one stream: new tokens, and the cache they go to.
+struct AppendStream {
+  const void* src;
+  void* cache;
+  int64_t dim;
+};
+
+CacheRows RowsOf(const KvAppendParams& p, const AppendStream& s, int64_t b, int64_t head) {
+  const int64_t width = p.num_kv_heads * s.dim;
+  if (p.token_major) return cache_rows({}, b, head, p.capacity * width, s.dim, width);
+  const int64_t slots = p.pages.table != nullptr ? p.pages.page_size : p.capacity;
+  return cache_rows(p.pages, b, head, slots * width, slots * s.dim, s.dim);
+}
+
+// Tokens [begin, end) of sequence b.
 template <class From, class To>
-void AppendTokens(const KvAppendParams& p, const void* src, void* cache, int64_t b, int64_t begin,
+void AppendTokens(const KvAppendParams& p, const AppendStream& s, int64_t b, int64_t begin,
                   int64_t end) {
   const int64_t first = int64_t{p.pos[b]} + p.pos_skip;
   for (int64_t t = begin; t < end; ++t) {
@@ -82,42 +96,47 @@ void AppendTokens(const KvAppendParams& p, const void* src, void* cache, int64_t
     const int64_t slot = p.ring && position >= 0 ? position % p.capacity : position;
     if (slot < 0 || slot >= p.capacity) continue;
     for (int64_t h = 0; h < p.num_kv_heads; ++h) {
-      const int64_t from = ((b * p.n_src + p.src_offset + t) * p.num_kv_heads + h) * p.dim;
-      const int64_t to = p.token_major ? ((b * p.capacity + slot) * p.num_kv_heads + h) * p.dim
-                                       : ((b * p.num_kv_heads + h) * p.capacity + slot) * p.dim;
+      const int64_t to = RowsOf(p, s, b, h).at(slot);
+      if (to < 0) continue;
+      const int64_t from = ((b * p.n_src + p.src_offset + t) * p.num_kv_heads + h) * s.dim;
       if constexpr (std::is_same_v<From, To>) {
-        std::memcpy(static_cast<To*>(cache) + to, static_cast<const From*>(src) + from,
-                    static_cast<size_t>(p.dim) * sizeof(To));
+        std::memcpy(static_cast<To*>(s.cache) + to, static_cast<const From*>(s.src) + from,
+                    static_cast<size_t>(s.dim) * sizeof(To));
       } else {
-        ConvertRow(static_cast<const From*>(src) + from, static_cast<To*>(cache) + to, p.dim);
+        ConvertRow(static_cast<const From*>(s.src) + from, static_cast<To*>(s.cache) + to, s.dim);
       }
     }
   }
 }
 
 template <class From>
-void AppendFrom(const KvAppendParams& p, const void* src, void* cache, int64_t b, int64_t begin,
+void AppendFrom(const KvAppendParams& p, const AppendStream& s, int64_t b, int64_t begin,
                 int64_t end) {
   switch (p.cache_dtype) {
     case DType::kF16:
-      return AppendTokens<From, F16>(p, src, cache, b, begin, end);
+      return AppendTokens<From, F16>(p, s, b, begin, end);
     case DType::kBF16:
-      return AppendTokens<From, BF16>(p, src, cache, b, begin, end);
+      return AppendTokens<From, BF16>(p, s, b, begin, end);
     default:
-      return AppendTokens<From, float>(p, src, cache, b, begin, end);
+      return AppendTokens<From, float>(p, s, b, begin, end);
   }
 }
 
-void KvAppendTokens(const KvAppendParams& p, const void* src, void* cache, int64_t b, int64_t begin,
-                    int64_t end) {
+void AppendStreamTokens(const KvAppendParams& p, const AppendStream& s, int64_t b, int64_t begin,
+                        int64_t end) {
   switch (p.src_dtype) {
     case DType::kF16:
-      return AppendFrom<F16>(p, src, cache, b, begin, end);
+      return AppendFrom<F16>(p, s, b, begin, end);
     case DType::kBF16:
-      return AppendFrom<BF16>(p, src, cache, b, begin, end);
+      return AppendFrom<BF16>(p, s, b, begin, end);
     default:
-      return AppendFrom<float>(p, src, cache, b, begin, end);
+      return AppendFrom<float>(p, s, b, begin, end);
   }
+}
+
+void KvAppendTokens(const KvAppendParams& p, int64_t b, int64_t begin, int64_t end) {
+  AppendStreamTokens(p, {p.k, p.k_cache, p.dim}, b, begin, end);
+  if (p.v != nullptr) AppendStreamTokens(p, {p.v, p.v_cache, p.v_dim}, b, begin, end);
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
@@ -145,8 +164,7 @@ void launch(StreamImpl& stream, const KvAppendParams& p, backends::Access access
       [p, step, steps, append](uint32_t task) {
         const int64_t b = task / steps, begin = task % steps * step;
         const int64_t end = std::min(p.n, begin + step);
-        append(p, p.k, p.k_cache, b, begin, end);
-        if (p.v != nullptr) append(p, p.v, p.v_cache, b, begin, end);
+        append(p, b, begin, end);
       });
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // kv_append: a thread moves V elements of one row of K and of V into their slot, rounded to the
 // cache's type; rows of the same type are copied bit for bit.
-//   k, v [batch, n_src, heads, dim]   caches [batch, heads, capacity, dim] or
-//   [batch, capacity, heads, dim]     pos [batch]
+//   k, v [batch, n_src, heads, dim]   caches [batch, heads, capacity, dim], [batch, capacity,
+//   heads, dim] or [pages, heads, size, dim]   pos [batch]   block_table [batch, pages]
+#include "kernels/common/gpu_attn.h"
 #include "kernels/common/gpu_rows.h"
 #include "kernels/kv_append/gpu_args.h"
 
@@ -30,7 +31,7 @@ struct Copy {
 
 template <typename Move, typename From, typename To>
 KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), IN(int, pos),
-       PARAMS(GpuKvAppend, p)) {
+       IN(int, block_table), PARAMS(GpuKvAppend, p)) {
   constexpr int V = 8;
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;
@@ -43,13 +44,21 @@ KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), 
   if (position < 0) return;
   const uint slot = p.ring != 0 ? uint(position) % p.capacity : uint(position);
   if (slot >= p.capacity) return;
-  const ulong from =
-      ((ulong(b) * p.n_src + p.src_offset + token) * p.num_kv_heads + head) * p.dim + at;
-  const ulong slots = p.token_major != 0 ? (ulong(b) * p.capacity + slot) * p.num_kv_heads + head
-                                         : (ulong(b) * p.num_kv_heads + head) * p.capacity + slot;
-  const ulong to = slots * p.dim + at;
-  Move::template move<V>(k + from, k_cache + to, p.dim - at, p.vectors != 0);
-  if (p.has_v != 0) Move::template move<V>(v + from, v_cache + to, p.dim - at, p.vectors != 0);
+  const CacheSlot found = find_slot(block_table, p.pages, b, slot, true);
+  if (!found.held) return;
+  const uint slots = p.pages.size > 0 ? p.pages.size : p.capacity;  // of a sequence or a page
+  const ulong from = (ulong(b) * p.n_src + p.src_offset + token) * p.num_kv_heads + head;
+  const ulong to = p.token_major != 0
+                       ? (ulong(b) * p.capacity + slot) * p.num_kv_heads + head
+                       : (ulong(found.block) * p.num_kv_heads + head) * slots + found.slot;
+  if (at < p.dim) {
+    Move::template move<V>(k + from * p.dim + at, k_cache + to * p.dim + at, p.dim - at,
+                           p.vectors != 0);
+  }
+  if (p.has_v != 0 && at < p.v_dim) {
+    Move::template move<V>(v + from * p.v_dim + at, v_cache + to * p.v_dim + at, p.v_dim - at,
+                           p.vectors != 0);
+  }
 }
 
 INSTANTIATE(kv_append_copy16, kv_append, Copy, ushort, ushort)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The oracle of kv_append: element by element, in the order of the tokens.
+// The oracle of kv_append: element by element, in the order of the tokens. One stream of p.dim.
 #pragma once
 
 #include <cstring>
@@ -17,9 +17,14 @@ inline void kv_append_reference(const KvAppendParams& p, const void* src, void* 
       for (int64_t h = 0; h < p.num_kv_heads; ++h) {
         for (int64_t i = 0; i < p.dim; ++i) {
           const int64_t from = ((b * p.n_src + p.src_offset + t) * p.num_kv_heads + h) * p.dim + i;
-          const int64_t to = p.token_major
-                                 ? ((b * p.capacity + slot) * p.num_kv_heads + h) * p.dim + i
-                                 : ((b * p.num_kv_heads + h) * p.capacity + slot) * p.dim + i;
+          int64_t to = p.token_major ? ((b * p.capacity + slot) * p.num_kv_heads + h) * p.dim + i
+                                     : ((b * p.num_kv_heads + h) * p.capacity + slot) * p.dim + i;
+          if (p.pages.table != nullptr) {
+            const int64_t size = p.pages.page_size;
+            const int64_t page = p.pages.table[b * p.pages.per_sequence + slot / size];
+            if (page < 0 || page >= p.pages.count) continue;
+            to = ((page * p.num_kv_heads + h) * size + slot % size) * p.dim + i;
+          }
           const size_t size = size_of(p.src_dtype);
           if (p.src_dtype == p.cache_dtype) {
             std::memcpy(static_cast<char*>(cache) + static_cast<size_t>(to) * size,

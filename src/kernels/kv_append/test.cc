@@ -168,6 +168,82 @@ TEST_P(KvAppendTest, DualEqualsTwoCalls) {  // K6
   EXPECT_NE(bytes_of(caches[0]), bytes_of(caches[1]));
 }
 
+// Values of another width than keys go in the same launch.
+TEST_P(KvAppendTest, ValuesOfTheirOwnWidth) {
+  Random random(7);
+  for (const auto& [dim, v_dim] : std::vector<std::pair<int64_t, int64_t>>{{24, 40}, {40, 8}}) {
+    for (CacheLayout layout : {CacheLayout::kHeadMajor, CacheLayout::kTokenMajor}) {
+      const auto shape = [&](int64_t width) {
+        return layout == CacheLayout::kHeadMajor ? Shape{2, 3, 4, width} : Shape{2, 4, 3 * width};
+      };
+      const Buffer k = testing::random_buffer(device_, f32, {2, 5, 3, dim}, random);
+      const Buffer v = testing::random_buffer(device_, f32, {2, 5, 3, v_dim}, random);
+      const GuardedBuffer k_cache(device_, bf16, shape(dim)), v_cache(device_, bf16, shape(v_dim));
+      const Buffer k_alone = device_.alloc(bf16, shape(dim));
+      const Buffer v_alone = device_.alloc(bf16, shape(v_dim));
+      ops::KvAppendArgs args{.k = k, .k_cache = k_cache.view(), .pos = {3, 9}, .ring = true};
+      args.layout = layout;
+      args.v = v;
+      args.v_cache = v_cache.view();
+      append(args);
+      k_cache.check();
+      v_cache.check();
+      args.v = args.v_cache = Buffer();
+      args.k_cache = k_alone;
+      append(args);
+      args.k = v;
+      args.k_cache = v_alone;
+      append(args);
+      EXPECT_EQ(bytes_of(k_cache.view()), bytes_of(k_alone));
+      EXPECT_EQ(bytes_of(v_cache.view()), bytes_of(v_alone));
+    }
+  }
+}
+
+// Tokens go to the page that the table names for their slot, those of a page that is not in the
+// cache nowhere.
+TEST_P(KvAppendTest, Pages) {
+  Random random(8);
+  const int64_t heads = 2, dim = 24, page_size = 16;
+  const std::vector<int32_t> table = {5, 1, 3, 0, 4, 77};
+  for (bool ring : {false, true}) {
+    for (DType dtype : {f32, f16}) {
+      const Buffer k = testing::random_buffer(device_, f32, {2, 30, heads, dim}, random);
+      const GuardedBuffer cache(device_, dtype, {6, heads, page_size, dim});
+      auto expected = bytes_of(cache.view());
+      const std::vector<int32_t> pos =
+          ring ? std::vector<int32_t>{40, 100} : std::vector<int32_t>{11, 18};
+      append({.k = k,
+              .k_cache = cache.view(),
+              .pos = testing::make_i32(device_, pos),
+              .ring = ring,
+              .block_table = device_.upload(table.data(), DType::kI32, {2, 3})});
+      cache.check();
+      kernels::kv_append_reference({.k = nullptr,
+                                    .v = nullptr,
+                                    .k_cache = nullptr,
+                                    .v_cache = nullptr,
+                                    .pos = pos.data(),
+                                    .batch = 2,
+                                    .n_src = 30,
+                                    .src_offset = 0,
+                                    .n = 30,
+                                    .pos_skip = 0,
+                                    .num_kv_heads = heads,
+                                    .capacity = 48,
+                                    .dim = dim,
+                                    .src_dtype = f32,
+                                    .cache_dtype = dtype,
+                                    .ring = ring,
+                                    .token_major = false,
+                                    .v_dim = 0,
+                                    .pages = {table.data(), 3, page_size, 6}},
+                                   k.data(), expected.data());
+      EXPECT_EQ(bytes_of(cache.view()), expected);
+    }
+  }
+}
+
 TEST_P(KvAppendTest, DevicePositionsStayInside) {
   const Buffer k = numbered(device_, 3, 2, 8);
   const Buffer pos = testing::make_i32(device_, {0});
@@ -315,6 +391,27 @@ TEST(KvAppendErrors, EachRuleNamesItsParameter) {  // K7
   expect({"v", "f16"}, [&](Args& a) { a.v = device.alloc(f16, {1, 3, 2, 8}); });
   expect({"v_cache", "f32"}, [&](Args& a) { a.v_cache = device.alloc(f32, {1, 2, 16, 8}); });
   expect({"v_cache", "overlap"}, [](Args& a) { a.v_cache = a.k_cache; });
+  expect({"v", "[1, 2, 2, 8]"}, [&](Args& a) { a.v = device.alloc(f32, {1, 2, 2, 8}); });
+  expect({"v_cache", "[1, 2, 15, 8]"}, [&](Args& a) {
+    a.v_cache = device.alloc(f16, {1, 2, 15, 8});
+  });
+  const auto paged = [&](Args& a) {
+    a.v = a.v_cache = Buffer();
+    a.k_cache = device.alloc(f16, {4, 2, 16, 8});
+    a.block_table = device.alloc(DType::kI32, {1, 2});
+  };
+  expect({"pos", "30", "29"}, [&](Args& a) { paged(a), a.pos = 30; });
+  expect({"k_cache", "pages of 8 slots"}, [&](Args& a) {
+    paged(a), a.k_cache = device.alloc(f16, {4, 2, 8, 8});
+  });
+  expect({"block_table", "[2, 2]"}, [&](Args& a) {
+    paged(a), a.block_table = device.alloc(DType::kI32, {2, 2});
+  });
+  expect({"layout", "block_table"}, [&](Args& a) {
+    paged(a);
+    a.layout = CacheLayout::kTokenMajor;
+    a.k_cache = device.alloc(f16, {4, 16, 16});
+  });
   expect({"layout", "5"}, [](Args& a) { a.layout = static_cast<CacheLayout>(5); });
   EXPECT_EQ(stream.counters().dispatches, 0u);
   // No tokens or no heads: nothing happens.
