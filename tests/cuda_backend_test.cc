@@ -155,8 +155,11 @@ TEST_F(Cuda, ProfileHasTheGpusTimes) {
   const std::vector<ProfileEvent> all = stream.take_profile();
   std::vector<ProfileEvent> events;
   for (const ProfileEvent& event : all) {
-    if (event.on_gpu) events.push_back(event);
-    if (!event.on_gpu) EXPECT_EQ(event.entry, "host") << event.name;
+    if (event.on_gpu) {
+      events.push_back(event);
+    } else {
+      EXPECT_EQ(event.entry, "host") << event.name;
+    }
   }
   ASSERT_EQ(events.size(), 3u);
   ASSERT_EQ(all.size(), 5u);  // "commit" and "wait" besides
