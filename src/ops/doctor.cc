@@ -7,6 +7,7 @@
 
 #include "kernels/argmax/params.h"
 #include "kernels/attn_decode/params.h"
+#include "kernels/attn_decode_tq/params.h"
 #include "kernels/attn_prefill/params.h"
 #include "kernels/common/entry.h"
 #include "kernels/dequantize/params.h"
@@ -23,6 +24,7 @@
 #include "kernels/skeleton/params.h"
 #include "kernels/softmax/params.h"
 #include "kernels/top_k/params.h"
+#include "kernels/turboquant/params.h"
 
 namespace mlxn {
 namespace {
@@ -51,12 +53,14 @@ std::vector<KernelReport> doctor(const Device& device) {
   return {
       report_of("argmax", argmax_entries(), device),
       report_of("attn_decode", attn_decode_entries(), device),
+      report_of("attn_decode_tq", attn_decode_tq_entries(), device),
       report_of("attn_prefill", attn_prefill_entries(), device),
       report_of("axpy", axpy_entries(), device),
       report_of("dequantize", dequantize_entries(), device),
       report_of("elementwise", elementwise_entries(), device),
       report_of("embed", embed_entries(), device),
       report_of("expert_matmul", expert_matmul_entries(), device),
+      report_of("fwht", fwht_entries(), device),
       report_of("glu", glu_entries(), device),
       report_of("kv_append", kv_append_entries(), device),
       report_of("matmul", matmul_entries(), device),
@@ -67,6 +71,8 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("sample", sample_entries(), device),
       report_of("softmax", softmax_entries(), device),
       report_of("top_k", top_k_entries(), device),
+      report_of("tq_decode", tq_decode_entries(), device),
+      report_of("tq_encode", tq_encode_entries(), device),
   };
 }
 
