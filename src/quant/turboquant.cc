@@ -124,6 +124,11 @@ TqTable make_tq_table(const ops::TqFormat& format) {
     t.half[i] = half.bits;
     t.has_half = t.has_half && to_float(half) * t.half_unit == t.levels[i];
   }
+  t.half_mirrors = true;
+  for (size_t i = 128; i < 256; ++i) {
+    t.half_mirrors =
+        t.half_mirrors && t.half[i] < 0x8000 && t.half[255 - i] == (t.half[i] | 0x8000);
+  }
   t.bounds.fill(std::numeric_limits<float>::infinity());
   for (uint32_t i = 0; i + 1 < levels.size(); ++i) {
     const double a = t.levels[t.code_of(i)], b = t.levels[t.code_of(i + 1)];

@@ -28,8 +28,8 @@ namespace mlxn::kernels {
 // Rows of f32 are padded to this many with zeros.
 inline constexpr int64_t kTqPad = 16;
 
-// Rows that become levels at a time: 16 rows of 512 f16 are 16 KiB.
-inline constexpr int64_t kTqRows = 16;
+// Rows that become levels at a time: 32 rows of 256 f16 are 16 KiB.
+inline constexpr int64_t kTqRows = 32;
 
 // What a part leaves for the merge: its values, padded, then its maximum and its sum.
 struct TqPartials {
@@ -55,6 +55,12 @@ struct TqBlock {
   int64_t count;
 };
 
+// What a norm is multiplied by to give the factor of its levels; these may be f16, in units.
+inline float tq_factor_of_norm(const TqCache& cache, bool half) {
+  return quant::tq_norm_factor(half ? cache.table.half_unit : 1.0f, cache.dim,
+                               cache.table.scale_factor);
+}
+
 // Walks the slots of the positions [position, end) of one KV head, whose rows start at row0.
 struct TqKeyWalk {
   const AttnDecodeTqParams& p;
@@ -63,28 +69,23 @@ struct TqKeyWalk {
   int64_t position;
   int64_t end;
   int64_t slot;
-  bool half;  // levels are f16, in units
+  float of_key_norm;
+  float of_value_norm;
 
   // The next keys, at most kAttnKeyTile; none at the end.
   void next(TqBlock& block) {
     block.count = 0;
     for (; position < end && block.count < kAttnKeyTile; ++position, slot = map.next(slot)) {
       if (slot >= map.num_valid) continue;
-      const int64_t j = block.count++;
-      block.keys[j] = p.k.codes + (row0 + slot) * p.k.row_bytes;
-      block.values[j] = p.v.codes + (row0 + slot) * p.v.row_bytes;
-      set_factors(p.k, half, row0 + slot, j, block.key_factors);
-      set_factors(p.v, half, row0 + slot, j, block.value_factors);
-    }
-  }
-
- private:
-  static void set_factors(const TqCache& cache, bool half, int64_t row, int64_t j,
-                          float (&factors)[2][kAttnKeyTile]) {
-    for (int64_t b = 0; b < cache.norm_count; ++b) {
-      const float factor = quant::tq_norm_factor(cache.norms[row * cache.norm_count + b], cache.dim,
-                                                 cache.table.scale_factor);
-      factors[b][j] = half ? factor * cache.table.half_unit : factor;
+      const int64_t j = block.count++, row = row0 + slot;
+      block.keys[j] = p.k.codes + row * p.k.row_bytes;
+      block.values[j] = p.v.codes + row * p.v.row_bytes;
+      for (int64_t b = 0; b < p.k.norm_count; ++b) {
+        block.key_factors[b][j] = p.k.norms[row * p.k.norm_count + b] * of_key_norm;
+      }
+      for (int64_t b = 0; b < p.v.norm_count; ++b) {
+        block.value_factors[b][j] = p.v.norms[row * p.v.norm_count + b] * of_value_norm;
+      }
     }
   }
 };
@@ -272,7 +273,14 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, 
   LoadTqQueries(p, b, first_head, w);
   const bool half = p.k.table.has_half && p.v.table.has_half;
   const int64_t row0 = (b * a.num_kv_heads + kv_head) * a.capacity;
-  TqKeyWalk walk{p, map, row0, begin, end, map.slot(begin), half};
+  TqKeyWalk walk{p,
+                 map,
+                 row0,
+                 begin,
+                 end,
+                 map.slot(begin),
+                 tq_factor_of_norm(p.k, half),
+                 tq_factor_of_norm(p.v, half)};
   // Factors of lanes without a key are multiplied too, and their products dropped.
   TqBlock blocks[2] = {};
   const auto fold = half ? FoldTqBlock<F16> : FoldTqBlock<float>;

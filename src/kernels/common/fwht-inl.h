@@ -77,9 +77,19 @@ HWY_INLINE void FwhtRow(float* x, int64_t dim) {
 
 // x_j *= s_j; bit j of `signs` set: s_j = -1.
 HWY_INLINE void ApplySigns(const uint32_t* signs, float* x, int64_t dim) {
-  for (int64_t j = 0; j < dim; ++j) {
-    const uint32_t bit = signs[j / 32] >> (j % 32) & 1;
-    x[j] = std::bit_cast<float>(std::bit_cast<uint32_t>(x[j]) ^ bit << 31);
+  const hn::CappedTag<float, 16> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto high = hn::Set(du, 0x80000000u);
+  const auto up = hn::Sub(hn::Set(du, 31u), hn::Iota(du, 0u));
+  int64_t j = 0;
+  for (; j + lanes <= dim; j += lanes) {
+    const auto bits = hn::Shl(hn::Set(du, signs[j / 32] >> (j % 32)), up);
+    const auto flip = hn::BitCast(d, hn::And(bits, high));
+    hn::StoreU(hn::Xor(hn::LoadU(d, x + j), flip), d, x + j);
+  }
+  for (; j < dim; ++j) {
+    if (signs[j / 32] >> (j % 32) & 1) x[j] = -x[j];
   }
 }
 

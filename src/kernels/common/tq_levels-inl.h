@@ -49,32 +49,42 @@ HWY_INLINE void LevelsOf(const quant::TqTable& t, const uint8_t* codes, int64_t 
 }
 
 #if HWY_TARGET == HWY_AVX3
-// Tables of f16 in registers. 64 entries suffice up to 6 bits, since levels repeat beyond 2^bits.
+// Tables of f16 in registers, 64 entries each. One suffices up to 6 bits, since levels repeat
+// beyond 2^bits. 256 entries take four, or two if the upper half mirrors the lower one.
 template <int kTables>
 struct HalfTable {
   __m512i low[kTables], high[kTables];  // 32 entries each
 
   explicit HalfTable(const quant::TqTable& t) {
+    const uint16_t* const from = t.half.data() + (kTables == 2 ? 128 : 0);
 #pragma GCC unroll 4
     for (int i = 0; i < kTables; ++i) {
-      low[i] = _mm512_loadu_si512(t.half.data() + 64 * i);
-      high[i] = _mm512_loadu_si512(t.half.data() + 64 * i + 32);
+      low[i] = _mm512_loadu_si512(from + 64 * i);
+      high[i] = _mm512_loadu_si512(from + 64 * i + 32);
     }
   }
 
-  // Entries by the lowest 6 bits of 16-bit lanes, or by 8 bits with four tables.
+  HWY_INLINE __m512i entry(int table, __m512i index) const {
+    return _mm512_permutex2var_epi16(low[table], index, high[table]);
+  }
+  static HWY_INLINE __m512i choose(__m512i index, short bit, __m512i clear, __m512i set) {
+    return _mm512_mask_blend_epi16(_mm512_test_epi16_mask(index, _mm512_set1_epi16(bit)), clear,
+                                   set);
+  }
+
+  // Entries by 16-bit lanes, of which one table takes the lowest 6 bits.
   HWY_INLINE __m512i at(__m512i index) const {
-    const __m512i first = _mm512_permutex2var_epi16(low[0], index, high[0]);
-    if constexpr (kTables == 1) {
-      return first;
-    } else {
-      const __mmask32 bit6 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(64));
-      const __mmask32 bit7 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(128));
-      const __m512i second = _mm512_permutex2var_epi16(low[1], index, high[1]);
-      const __m512i third = _mm512_permutex2var_epi16(low[2], index, high[2]);
-      const __m512i fourth = _mm512_permutex2var_epi16(low[3], index, high[3]);
-      return _mm512_mask_blend_epi16(bit7, _mm512_mask_blend_epi16(bit6, first, second),
-                                     _mm512_mask_blend_epi16(bit6, third, fourth));
+    if constexpr (kTables == 1) return entry(0, index);
+    if constexpr (kTables == 2) {
+      const __m512i from_middle = _mm512_sub_epi16(index, _mm512_set1_epi16(128));
+      const __m512i sign = _mm512_srai_epi16(from_middle, 15);
+      const __m512i mirrored = _mm512_xor_si512(from_middle, sign);  // -1 to 0, -2 to 1
+      const __m512i magnitude = choose(mirrored, 64, entry(0, mirrored), entry(1, mirrored));
+      return _mm512_or_si512(magnitude, _mm512_slli_epi16(sign, 15));
+    }
+    if constexpr (kTables == 4) {
+      return choose(index, 128, choose(index, 64, entry(0, index), entry(1, index)),
+                    choose(index, 64, entry(2, index), entry(3, index)));
     }
   }
 };
@@ -116,12 +126,15 @@ template <int kTables, class Codes>
 HWY_INLINE void HalfRows(const quant::TqTable& t, const uint8_t* const* rows, int64_t count,
                          int64_t dim, F16* out, int64_t stride, Codes codes) {
   const HalfTable<kTables> table(t);
+  const int64_t step = 4 * t.code_bits;  // bytes of 32 codes
   for (int64_t r = 0; r < count; ++r) {
+    const uint8_t* from = rows[r];
+    F16* const to = out + r * stride;
     int64_t c = 0;
-    for (; c + 32 <= dim; c += 32) {
-      _mm512_storeu_si512(out + r * stride + c, table.at(codes(rows[r] + c * t.code_bits / 8)));
+    for (; c + 32 <= dim; c += 32, from += step) {
+      _mm512_storeu_si512(to + c, table.at(codes(from)));
     }
-    if (c < dim) LevelsOf(t, rows[r], c, dim, out + r * stride);
+    if (c < dim) LevelsOf(t, rows[r], c, dim, to);
   }
 }
 #endif  // HWY_AVX3
@@ -143,8 +156,9 @@ HWY_INLINE void TqLevels(const quant::TqTable& t, const uint8_t* const* rows, in
       const auto bytes = [](const uint8_t* from) {
         return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
       };
-      return t.bits == 8 ? HalfRows<4>(t, rows, count, dim, out, stride, bytes)
-                         : HalfRows<1>(t, rows, count, dim, out, stride, bytes);
+      if (t.bits < 8) return HalfRows<1>(t, rows, count, dim, out, stride, bytes);
+      return t.half_mirrors ? HalfRows<2>(t, rows, count, dim, out, stride, bytes)
+                            : HalfRows<4>(t, rows, count, dim, out, stride, bytes);
     }
     const DenseSpread spread(t.code_bits);
     return HalfRows<1>(t, rows, count, dim, out, stride,
