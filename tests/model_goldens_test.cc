@@ -232,6 +232,7 @@ TEST(ModelTest, ChunksOf64EqualTheWholePromptBitForBit) {
   for (int32_t i = 0; i < 200; ++i) ids.push_back((i * 53 + i * i) % 256);
   for (const char* model : {"gemma4_e", "gemma4_moe", "gemma3"}) {
     for (const KvType type : {KvType(f16), KvType::tq(4)}) {
+      if (type.is_coded() && model != std::string("gemma4_e")) continue;
       std::vector<float> first;
       for (int64_t chunk : {256, 64, 128}) {
         ModelOptions options{.max_context = 256, .batch = 1, .kv_type = type};
