@@ -55,6 +55,32 @@ void check(const Device& device, const AttnDecodeTqArgs& args) {
   check_overlap(op, "out", args.out, "ring_start", args.ring_start.device);
 }
 
+// What can be known before anything is recorded; attn_prefill checks shapes and positions again.
+void check(const char* op, const Device& device, const AttnPrefillTqArgs& args, int64_t capacity) {
+  const bool head_major = args.q_layout == SeqLayout::kHeadMajor;
+  if (!head_major && args.q_layout != SeqLayout::kSeqMajor) {
+    fail(op, "q_layout", std::to_string(static_cast<int>(args.q_layout)),
+         "kHeadMajor or kSeqMajor");
+  }
+  const int64_t batch = args.q.dim(0), q_len = args.q.dim(head_major ? 2 : 1);
+  check_shape(op, "out", args.out, {batch, args.q.dim(1), args.q.dim(2), args.out.dim(3)});
+  check_head_counts(op, batch, args.q.dim(head_major ? 1 : 2), args.k.codes.dim(1));
+  check_score_rule(op, args.softmax_scale, args.logits_soft_cap);
+  check_range(op, "window_size", args.window_size, 0, kIntMax);
+  check_lengths(op, "kv_len", device, args.kv_len, batch, 1, args.ring ? kIntMax : capacity);
+  if (!args.q_offset.empty()) {
+    check_lengths(op, "q_offset", device, args.q_offset, batch, 0, kIntMax);
+  }
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto kv_len = host_value(args.kv_len, b), offset = host_value(args.q_offset, b);
+    if (!kv_len || !offset || *offset == 0) continue;
+    check_range(op, "q_offset", *offset, 0, std::max<int64_t>(0, *kv_len - q_len));
+  }
+  if (args.ring_start.empty()) return;
+  if (args.ring) fail(op, "ring_start", "given together with ring", "one of the two");
+  check_lengths(op, "ring_start", device, args.ring_start, batch, 0, capacity - 1);
+}
+
 // Slots of the cache that prefill may read: those in use, or all if that is not known.
 int64_t slots_in_use(const AttnPrefillTqArgs& args, int64_t batch, int64_t capacity) {
   if (!args.ring_start.empty()) return capacity;
@@ -127,8 +153,7 @@ void attn_prefill_tq(Stream& stream, const AttnPrefillTqArgs& args) try {
   const char* op = "attn_prefill_tq";
   const int64_t capacity = check_operands(op, stream.device(), args.q, args.k, args.v, args.out, 4);
   const int64_t batch = args.q.dim(0);
-  check_lengths(op, "kv_len", stream.device(), args.kv_len, batch, 1,
-                args.ring ? kIntMax : capacity);
+  check(op, stream.device(), args, capacity);
   // With fewer tokens than slots a ring has not wrapped.
   const int64_t slots = slots_in_use(args, batch, capacity);
   const int64_t dim = args.q.dim(3), v_dim = args.out.dim(3);

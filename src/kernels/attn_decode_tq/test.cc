@@ -464,9 +464,21 @@ TEST(AttnTqErrors, EachRuleNamesItsParameter) {
   prefill.out = device.alloc(f32, {1, 4, 3, 64});
   prefill.k = good.k;
   prefill.v = good.v;
-  prefill.kv_len = 9;
-  expect_error(ErrorKind::kInvalidArgument, {"attn_prefill_tq", "kv_len", "9"},
-               [&] { ops::attn_prefill_tq(stream, prefill); });
+  prefill.kv_len = 8;
+  const auto refuse = [&](std::vector<std::string> fragments, const auto& change) {
+    ops::AttnPrefillTqArgs args = prefill;
+    change(args);
+    fragments.push_back("attn_prefill_tq");
+    expect_error(ErrorKind::kInvalidArgument, fragments,
+                 [&] { ops::attn_prefill_tq(stream, args); });
+  };
+  using Chunk = ops::AttnPrefillTqArgs;
+  refuse({"kv_len", "9", "8"}, [](Chunk& a) { a.kv_len = 9; });
+  refuse({"q_offset", "6", "5"}, [](Chunk& a) { a.q_offset = 6; });
+  refuse({"softmax_scale"}, [](Chunk& a) { a.softmax_scale = NAN; });
+  refuse({"window_size", "-1"}, [](Chunk& a) { a.window_size = -1; });
+  refuse({"ring_start", "8"}, [](Chunk& a) { a.ring_start = 8; });
+  refuse({"out", "[1, 4, 2, 64]"}, [&](Chunk& a) { a.out = device.alloc(f32, {1, 4, 2, 64}); });
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::attn_decode_tq(stream, good);
   stream.commit().wait();
