@@ -197,7 +197,7 @@ std::optional<Row> measure(Subject& subject, const BenchFlags& flags, bool is_pr
   row["model_n_params_text"] = human_count(static_cast<double>(count_parameters(config).total));
   row["backend"] = std::string(name(subject.model.device().kind()));
   row["n_threads"] = subject.model.device().num_threads();
-  row["kv_type"] = flags.model.kv_type;
+  row["kv_type"] = flags.model.kv_types();
   row["batch_size"] = flags.batch;
   row["n_prompt"] = is_prompt ? count : 0;
   row["n_gen"] = is_prompt ? 0 : count;

@@ -55,12 +55,6 @@ CLI::Option* with_environment(CLI::Option* option, const std::string& name) {
   return option->envname("MLXN_" + name);
 }
 
-DType parse_kv_type(const std::string& text) {
-  if (text == "f32") return f32;
-  if (text == "bf16") return bf16;
-  return f16;
-}
-
 void CommonFlags::add_to(CLI::App& app) {
   with_environment(app.add_flag("-q,--quiet", quiet, "Print nothing but the result and errors"),
                    "QUIET");
@@ -94,9 +88,18 @@ void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
                      "cache"),
       "MODEL");
   if (model_required) option->required();
-  with_environment(app.add_option("--kv-type", kv_type, "KV cache element: f32, f16 or bf16"),
+  const std::vector<std::string> types(std::begin(kKvTypeNames), std::end(kKvTypeNames));
+  with_environment(app.add_option("--kv-type", kv_type,
+                                  "KV cache: f32, f16, bf16, or tq2, tq3, tq4, tq5, tq6, tq8 for "
+                                  "codes of that many bits"),
                    "KV_TYPE")
-      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+      ->check(CLI::IsMember(types));
+  with_environment(app.add_option("--kv-type-k", kv_type_k, "Keys alone: codes of another width"),
+                   "KV_TYPE_K")
+      ->check(CLI::IsMember(types));
+  with_environment(app.add_option("--kv-type-v", kv_type_v, "Values alone: codes of another width"),
+                   "KV_TYPE_V")
+      ->check(CLI::IsMember(types));
 }
 
 void ModelFlags::add_to(CLI::App& app, bool model_required) {
@@ -112,6 +115,12 @@ void ModelFlags::add_to(CLI::App& app, bool model_required) {
                    "NO_REPACK");
 }
 
+std::string ModelFlags::kv_types() const {
+  const std::string& k = kv_type_k.empty() ? kv_type : kv_type_k;
+  const std::string& v = kv_type_v.empty() ? kv_type : kv_type_v;
+  return k == v ? k : k + "/" + v;
+}
+
 std::string ModelFlags::path() const { return resolve_model_path(model, hugging_face_cache()); }
 
 ModelOptions ModelFlags::options(const ModelConfig& config) const {
@@ -122,7 +131,15 @@ ModelOptions ModelFlags::options(const ModelConfig& config) const {
                     max_kv_size, config.max_position_embeddings));
   }
   ModelOptions options;
-  options.kv_type = parse_kv_type(kv_type);
+  options.kv_type = *parse_kv_type(kv_type_k.empty() ? kv_type : kv_type_k);
+  options.kv_type_v = parse_kv_type(kv_type_v.empty() ? kv_type : kv_type_v);
+  if (!(options.kv_type == *options.kv_type_v) &&
+      !(options.kv_type.is_coded() && options.kv_type_v->is_coded())) {
+    throw UsageError(
+        fmt::format("--kv-type-v: found {} beside keys of {}, required the same type, "
+                    "or tq2 .. tq8 for both",
+                    name(*options.kv_type_v), name(options.kv_type)));
+  }
   options.max_context = max_kv_size;
   options.prepare = !no_repack;
   return options;

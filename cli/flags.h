@@ -43,14 +43,17 @@ struct DeviceFlags {
 struct ModelFlags {
   std::string model;
   std::string kv_type = "f16";
+  std::string kv_type_k, kv_type_v;  // empty: kv_type
   int64_t max_kv_size = 0;
   bool no_repack = false;
 
   void add_to(CLI::App& app, bool model_required = true);
   void add_file_to(CLI::App& app, bool model_required);  // all but --max-kv-size
   std::string path() const;                              // resolved
-  // Throws UsageError if --max-kv-size is more than the model was made for.
+  // Throws UsageError if --max-kv-size is more than the model was made for, and for types of K and
+  // V that do not go together.
   ModelOptions options(const ModelConfig& config) const;
+  std::string kv_types() const;  // "f16", "tq8/tq4"
 };
 
 struct SamplingFlags {
@@ -75,7 +78,5 @@ CLI::Validator number_between(double low, double high);
 // Above `low`, at most `high`.
 CLI::Validator number_above(double low, double high);
 CLI::Validator not_empty();
-
-DType parse_kv_type(const std::string& text);
 
 }  // namespace mlxn::cli

@@ -135,7 +135,7 @@ int run(const InfoFlags& flags) {
                             {"total", "total", true},
                             {"fits", "fits"}},
                            fit));
-    print("\nKV cache {}, batch {}; {} of memory available\n", flags.model.kv_type, flags.batch,
+    print("\nKV cache {}, batch {}; {} of memory available\n", flags.model.kv_types(), flags.batch,
           human_bytes(static_cast<double>(available)));
   }
   if (flags.tensors) {

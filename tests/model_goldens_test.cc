@@ -230,14 +230,18 @@ INSTANTIATE_TEST_SUITE_P(Quantised, QuantisedTest, testing::ValuesIn(quantised_c
 TEST(ModelTest, ChunksOf64EqualTheWholePromptBitForBit) {
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 200; ++i) ids.push_back((i * 53 + i * i) % 256);
-  for (const char* name : {"gemma4_e", "gemma4_moe", "gemma3"}) {
-    std::vector<float> first;
-    for (int64_t chunk : {256, 64, 128}) {
-      ModelOptions options{.max_context = 256, .batch = 1, .kv_type = f16, .prefill_chunk = chunk};
-      const auto m = build(name, options);
-      const auto logits = all_logits(*m, ids);
-      if (first.empty()) first = logits;
-      EXPECT_EQ(logits, first) << name << " " << chunk;
+  for (const char* model : {"gemma4_e", "gemma4_moe", "gemma3"}) {
+    for (const KvType type : {KvType(f16), KvType::tq(4)}) {
+      if (type.is_coded() && model != std::string("gemma4_e")) continue;
+      std::vector<float> first;
+      for (int64_t chunk : {256, 64, 128}) {
+        ModelOptions options{.max_context = 256, .batch = 1, .kv_type = type};
+        options.prefill_chunk = chunk;
+        const auto m = build(model, options);
+        const auto logits = all_logits(*m, ids);
+        if (first.empty()) first = logits;
+        EXPECT_EQ(logits, first) << model << " " << name(type) << " " << chunk;
+      }
     }
   }
 }
@@ -253,6 +257,26 @@ TEST(ModelTest, SixteenBitCachesStayClose) {
     EXPECT_LT(error, type == f16 ? 5e-3 : 4e-2) << name(type);
     EXPECT_GT(error, 0.0) << name(type);
   }
+}
+
+// Errors shrink with the width of the codes, in prefill and in decode.
+TEST(ModelTest, CodedCachesFollow) {
+  const Golden golden("gemma3");
+  const auto prompt = golden.prompt(0);
+  const auto error_of = [&](KvType k, KvType v) {
+    ModelOptions options = exact_options();
+    options.kv_type = k;
+    options.kv_type_v = v;
+    return relative_error(all_logits(*build("gemma3", options), prompt), golden.floats("logits_0"));
+  };
+  double last = 1.0;
+  for (int bits : {3, 4, 6, 8}) {
+    const double error = error_of(KvType::tq(bits), KvType::tq(bits));
+    EXPECT_LT(error, 0.9 * last) << bits;
+    last = error;
+  }
+  EXPECT_LT(last, 0.05);
+  EXPECT_GT(error_of(KvType::tq(8), KvType::tq(4)), last);
 }
 
 }  // namespace

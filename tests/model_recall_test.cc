@@ -58,6 +58,7 @@ struct File {
   const char* label;
   const char* path;
   size_t first_item;
+  KvType kv_type = f16;
 };
 
 void PrintTo(const File& file, std::ostream* out) { *out << file.label; }
@@ -68,8 +69,9 @@ TEST_P(RecallTest, FindsTheNumber) {
   const Device device = Device::open("cpu", {.num_threads = 2});
   const Checkpoint checkpoint =
       Checkpoint::open(std::string(MLXN_SOURCE_DIR) + "/" + GetParam().path);
-  Generator generator(Model::load(device, checkpoint, {.max_context = 4096, .kv_type = f16}),
-                      load_tokenizer(checkpoint));
+  Generator generator(
+      Model::load(device, checkpoint, {.max_context = 4096, .kv_type = GetParam().kv_type}),
+      load_tokenizer(checkpoint));
   const auto items = read_items(GetParam().first_item);
   size_t right = 0;
   std::string wrong;
@@ -92,7 +94,8 @@ TEST_P(RecallTest, FindsTheNumber) {
 
 INSTANTIATE_TEST_SUITE_P(Files, RecallTest,
                          testing::Values(File{"mlx", "demo/model-mlx-4bit", 0},
-                                         File{"q4_0", "demo/model-q4_0.gguf", 20}),
+                                         File{"q4_0", "demo/model-q4_0.gguf", 20},
+                                         File{"tq4", "demo/model-q4_0.gguf", 20, KvType::tq(4)}),
                          [](const testing::TestParamInfo<File>& info) {
                            return std::string(info.param.label);
                          });

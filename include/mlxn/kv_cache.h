@@ -6,33 +6,49 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "mlxn/buffer.h"
 #include "mlxn/device.h"
+#include "mlxn/kv_type.h"
 #include "mlxn/lengths.h"
 #include "mlxn/ops/attention.h"
+#include "mlxn/ops/turboquant.h"
 #include "mlxn/stream.h"
 
 namespace mlxn {
 
 struct KvCacheShape {
-  int64_t batch = 1;          // sequences
-  int64_t num_kv_heads = 1;   // Hkv
-  int64_t head_dim = 0;       // elements of a key row, a multiple of 8 up to 512
-  int64_t v_dim = 0;          // elements of a value row; 0: head_dim
-  DType dtype = DType::kF32;  // f32, f16, bf16
-  int64_t max_context = 0;    // positions that a sequence may reach
-  int64_t window_size = 0;    // keys a query sees, itself included; 0: all, and the cache is linear
-  int64_t max_chunk = 1;      // ring: most tokens of one append
+  int64_t batch = 1;                  // sequences
+  int64_t num_kv_heads = 1;           // Hkv
+  int64_t head_dim = 0;               // elements of a key row, a multiple of 8 up to 512
+  int64_t v_dim = 0;                  // elements of a value row; 0: head_dim
+  KvType dtype = DType::kF32;         // f32, f16, bf16, or codes
+  std::optional<KvType> v_type = {};  // of values: codes of another width; empty: dtype
+  int64_t max_context = 0;            // positions that a sequence may reach
+  int64_t window_size = 0;  // keys a query sees, itself included; 0: all, and the cache is linear
+  int64_t max_chunk = 1;    // ring: most tokens of one append
+};
+
+// Queries over a cache that holds their keys already.
+struct KvAttention {
+  Buffer q;        // decode: [B, H, D]; prefill: [B, H, qL, D] or [B, qL, H, D]
+  Buffer out;      // like q with v_dim
+  Lengths kv_len;  // tokens so far
+  float softmax_scale = 1.0f;
+  float logits_soft_cap = 0.0f;
+  ops::SeqLayout q_layout = ops::SeqLayout::kHeadMajor;  // prefill
+  Lengths q_offset = {};                                 // prefill: position of the first query
 };
 
 class MLXN_API KvCache {
  public:
   // Slots per KV head. Linear: max_context. Ring: window_size + max_chunk - 1 rounded up to 64, so
   // that a chunk can be appended before its first query attends; never more than max_context.
-  // These and the constructor throw kInvalidArgument naming the field, also when a size overflows.
+  // Codes: that rounded up to 16, the unit in which devices order them. These and the constructor
+  // throw kInvalidArgument naming the field, also when a size overflows.
   static int64_t capacity_of(const KvCacheShape& shape);
-  // Bytes that a cache of this shape allocates: keys plus values, nothing else.
+  // Bytes that a cache of this shape allocates: keys and values, norms of codes included.
   static int64_t cache_bytes(const KvCacheShape& shape);
 
   KvCache() = default;  // empty: valid() is false
@@ -43,30 +59,42 @@ class MLXN_API KvCache {
   const KvCacheShape& shape() const { return shape_; }
   bool is_ring() const { return shape_.window_size > 0; }
   int64_t capacity() const { return capacity_; }
-  int64_t bytes() const;                  // of this view
-  const Buffer& k() const { return k_; }  // [batch, Hkv, capacity, head_dim]
-  const Buffer& v() const { return v_; }  // [batch, Hkv, capacity, v_dim]
+  int64_t bytes() const;  // of this view
+  bool is_coded() const { return shape_.dtype.is_coded(); }
+  const Buffer& k() const { return k_; }  // [batch, Hkv, capacity, head_dim], or the codes
+  const Buffer& v() const { return v_; }  // [batch, Hkv, capacity, v_dim], or the codes
+  ops::TqRows k_rows() const { return {k_, k_norms_, {.bits = shape_.dtype.bits()}}; }  // is_coded
+  ops::TqRows v_rows() const { return {v_, v_norms_, {.bits = v_type().bits()}}; }
 
   // Sequences [begin, begin + count) as a cache of their own, on the same memory.
   KvCache sequences(int64_t begin, int64_t count) const;
   KvCache sequence(int64_t b) const { return sequences(b, 1); }
 
-  // Writes new tokens k [batch, n, Hkv, head_dim] and v [batch, n, Hkv, v_dim] (f32, f16, bf16) at
-  // positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a device-resident
-  // pos is trusted), kInvalidArgument for n > max_chunk on a ring and as ops::kv_append.
+  // Writes new tokens k [batch, n, Hkv, head_dim] and v [batch, n, Hkv, v_dim] (f32, f16, bf16; f32
+  // for codes) at positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a
+  // device-resident pos is trusted), kInvalidArgument for n > max_chunk on a ring and as
+  // ops::kv_append.
   void append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const;
 
+  // One query per sequence, or a chunk of them, over a cache of any type, window included.
+  void decode(Stream& stream, const KvAttention& args) const;
+  void prefill(Stream& stream, const KvAttention& args) const;
+
   // Arguments of attention over this cache, window included; kv_len is the number of tokens so far.
-  // The caller sets scale, soft cap and layouts.
+  // The caller sets scale, soft cap and layouts. Throw kInvalidArgument for codes.
   ops::AttnDecodeArgs decode_args(const Buffer& q, const Buffer& out, const Lengths& kv_len) const;
   ops::AttnPrefillArgs prefill_args(const Buffer& q, const Buffer& out,
                                     const Lengths& kv_len) const;
 
  private:
+  KvType v_type() const { return shape_.v_type.value_or(shape_.dtype); }
+
   KvCacheShape shape_;
   int64_t capacity_ = 0;
   Buffer k_;
   Buffer v_;
+  Buffer k_norms_;  // codes only
+  Buffer v_norms_;
 };
 
 }  // namespace mlxn

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "mlxn/checkpoint.h"
 #include "mlxn/device.h"
 #include "mlxn/export.h"
+#include "mlxn/kv_type.h"
 #include "mlxn/model_config.h"
 #include "mlxn/stream.h"
 
@@ -21,8 +23,9 @@ struct ModelOptions {
   // Tokens a sequence may hold, prompt and reply together. 0: what the model was trained for, at
   // most 8192.
   int64_t max_context = 0;
-  int batch = 1;                // sequences that are decoded together
-  DType kv_type = DType::kF16;  // f32, f16 or bf16
+  int batch = 1;                         // sequences that are decoded together
+  KvType kv_type = DType::kF16;          // f32, f16, bf16, or codes of 2 to 8 bits
+  std::optional<KvType> kv_type_v = {};  // of values: codes of another width; empty: kv_type
   // Tokens of a prompt that go through the layers at once. Multiples of 64 give the bits of an
   // uncut prompt; sliding layers keep a ring of window + prefill_chunk - 1 slots, rounded up.
   int64_t prefill_chunk = 512;

@@ -14,6 +14,8 @@ namespace {
 
 // Ring capacities are multiples of the key tile of prefill, so that no tile wraps.
 constexpr int64_t kSlotMultiple = 64;
+// Codes of this many slots are one unit of a device's own order.
+constexpr int64_t kCodedSlotMultiple = 16;
 
 [[noreturn]] void fail(const char* field, const std::string& found, const std::string& required) {
   throw Error(ErrorKind::kInvalidArgument, ErrorDetail{"KvCache", field, found, required});
@@ -31,30 +33,67 @@ void check_dim(const char* field, int64_t dim) {
 
 int64_t v_dim_of(const KvCacheShape& s) { return s.v_dim == 0 ? s.head_dim : s.v_dim; }
 
+KvType v_type_of(const KvCacheShape& s) { return s.v_type.value_or(s.dtype); }
+
+void check_type(const char* field, KvType type) {
+  if (type.is_coded() ? parse_kv_type(name(type)).has_value() : is_float(type.dtype())) return;
+  fail(field, name(type), "f32, f16, bf16 or tq2, tq3, tq4, tq5, tq6, tq8");
+}
+
+// Bytes of one row, its norms included.
+int64_t row_bytes(KvType type, int64_t dim) {
+  if (!type.is_coded()) return dim * static_cast<int64_t>(size_of(type.dtype()));
+  return ops::tq_row_bytes({.bits = type.bits()}, dim) +
+         ops::tq_norm_count(dim) * static_cast<int64_t>(sizeof(float));
+}
+
 void check(const KvCacheShape& s) {
   constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
   check_range("batch", s.batch, 1, kMax);
   check_range("num_kv_heads", s.num_kv_heads, 1, kMax);
   check_dim("head_dim", s.head_dim);
   check_dim("v_dim", v_dim_of(s));
-  if (!is_float(s.dtype)) fail("dtype", std::string(name(s.dtype)), "f32, f16 or bf16");
-  check_range("max_context", s.max_context, 1, kMax);
+  check_type("dtype", s.dtype);
+  const KvType v_type = v_type_of(s);
+  check_type("v_type", v_type);
+  const bool coded = s.dtype.is_coded();
+  if (coded != v_type.is_coded() || (!coded && !(v_type == s.dtype))) {
+    fail("v_type", name(v_type), coded ? "codes, as keys are" : name(s.dtype) + ", as keys are");
+  }
+  check_range("max_context", s.max_context, 1, kMax - (coded ? kCodedSlotMultiple : 0));
   check_range("window_size", s.window_size, 0, kMax);
   check_range("max_chunk", s.max_chunk, 1, kMax);
 }
 
 }  // namespace
 
+std::string name(KvType type) {
+  return type.is_coded() ? "tq" + std::to_string(type.bits()) : std::string(name(type.dtype()));
+}
+
+std::optional<KvType> parse_kv_type(std::string_view text) {
+  for (const DType dtype : {f32, f16, bf16}) {
+    if (text == name(dtype)) return dtype;
+  }
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    if (text == name(KvType::tq(bits))) return KvType::tq(bits);
+  }
+  return std::nullopt;
+}
+
 int64_t KvCache::capacity_of(const KvCacheShape& s) {
   check(s);
-  if (s.window_size == 0) return s.max_context;
-  return std::min(s.max_context, base::round_up(s.window_size + s.max_chunk - 1, kSlotMultiple));
+  int64_t slots = s.max_context;
+  if (s.window_size > 0) {
+    slots = std::min(slots, base::round_up(s.window_size + s.max_chunk - 1, kSlotMultiple));
+  }
+  return s.dtype.is_coded() ? base::round_up(slots, kCodedSlotMultiple) : slots;
 }
 
 int64_t KvCache::cache_bytes(const KvCacheShape& s) {
-  const std::array<int64_t, 5> extents = {s.batch, s.num_kv_heads, capacity_of(s),
-                                          s.head_dim + v_dim_of(s),
-                                          static_cast<int64_t>(size_of(s.dtype))};
+  const std::array<int64_t, 4> extents = {
+      s.batch, s.num_kv_heads, capacity_of(s),
+      row_bytes(s.dtype, s.head_dim) + row_bytes(v_type_of(s), v_dim_of(s))};
   const auto bytes = base::checked_product(extents);
   if (!bytes) {
     fail("batch",
@@ -69,13 +108,24 @@ KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
     : shape_(shape), capacity_(capacity_of(shape)) {
   cache_bytes(shape);  // reports an overflow
   shape_.v_dim = v_dim_of(shape);
-  k_ = device.alloc(shape.dtype, {shape.batch, shape.num_kv_heads, capacity_, shape.head_dim});
-  v_ = device.alloc(shape.dtype, {shape.batch, shape.num_kv_heads, capacity_, shape_.v_dim});
+  const auto alloc = [&](KvType type, int64_t dim, Buffer& rows, Buffer& norms) {
+    const int64_t width = type.is_coded() ? ops::tq_row_bytes({.bits = type.bits()}, dim) : dim;
+    rows = device.alloc(type.dtype(), {shape.batch, shape.num_kv_heads, capacity_, width});
+    if (!type.is_coded()) return;
+    norms =
+        device.alloc(f32, {shape.batch, shape.num_kv_heads, capacity_, ops::tq_norm_count(dim)});
+  };
+  alloc(shape.dtype, shape.head_dim, k_, k_norms_);
+  alloc(v_type(), shape_.v_dim, v_, v_norms_);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
 
-int64_t KvCache::bytes() const { return static_cast<int64_t>(k_.byte_len() + v_.byte_len()); }
+int64_t KvCache::bytes() const {
+  size_t total = k_.byte_len() + v_.byte_len();
+  if (is_coded()) total += k_norms_.byte_len() + v_norms_.byte_len();
+  return static_cast<int64_t>(total);
+}
 
 KvCache KvCache::sequences(int64_t begin, int64_t count) const try {
   check_range("begin", begin, 0, shape_.batch - 1);
@@ -84,6 +134,10 @@ KvCache KvCache::sequences(int64_t begin, int64_t count) const try {
   view.shape_.batch = count;
   view.k_ = k_.rows(begin, count);
   view.v_ = v_.rows(begin, count);
+  if (is_coded()) {
+    view.k_norms_ = k_norms_.rows(begin, count);
+    view.v_norms_ = v_norms_.rows(begin, count);
+  }
   return view;
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -103,6 +157,10 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
                             std::to_string(first) + " with " + std::to_string(n) + " new tokens",
                             "at most max_context " + std::to_string(shape_.max_context)});
   }
+  if (is_coded()) {
+    ops::tq_encode(stream, {.src = k, .to = k_rows(), .pos = pos, .ring = is_ring()});
+    return ops::tq_encode(stream, {.src = v, .to = v_rows(), .pos = pos, .ring = is_ring()});
+  }
   ops::KvAppendArgs args{.k = k, .k_cache = k_, .pos = pos, .ring = is_ring()};
   if (shape_.v_dim == shape_.head_dim) {
     args.v = v;
@@ -117,8 +175,53 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
   base::throw_no_memory();
 }
 
+void KvCache::decode(Stream& stream, const KvAttention& a) const try {
+  if (!is_coded()) {
+    ops::AttnDecodeArgs args = decode_args(a.q, a.out, a.kv_len);
+    args.softmax_scale = a.softmax_scale;
+    args.logits_soft_cap = a.logits_soft_cap;
+    return ops::attn_decode(stream, args);
+  }
+  ops::AttnDecodeTqArgs args{
+      .q = a.q, .k = k_rows(), .v = v_rows(), .out = a.out, .kv_len = a.kv_len};
+  args.ring = is_ring();
+  args.mask = is_ring() ? ops::MaskKind::kWindow : ops::MaskKind::kCausal;
+  args.window_size = shape_.window_size;
+  args.softmax_scale = a.softmax_scale;
+  args.logits_soft_cap = a.logits_soft_cap;
+  ops::attn_decode_tq(stream, args);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+void KvCache::prefill(Stream& stream, const KvAttention& a) const try {
+  if (!is_coded()) {
+    ops::AttnPrefillArgs args = prefill_args(a.q, a.out, a.kv_len);
+    args.q_layout = a.q_layout;
+    args.q_offset = a.q_offset;
+    args.softmax_scale = a.softmax_scale;
+    args.logits_soft_cap = a.logits_soft_cap;
+    return ops::attn_prefill(stream, args);
+  }
+  ops::AttnPrefillTqArgs args{.q = a.q,
+                              .k = k_rows(),
+                              .v = v_rows(),
+                              .out = a.out,
+                              .q_layout = a.q_layout,
+                              .kv_len = a.kv_len,
+                              .q_offset = a.q_offset};
+  args.ring = is_ring();
+  args.window_size = shape_.window_size;
+  args.softmax_scale = a.softmax_scale;
+  args.logits_soft_cap = a.logits_soft_cap;
+  ops::attn_prefill_tq(stream, args);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
 ops::AttnDecodeArgs KvCache::decode_args(const Buffer& q, const Buffer& out,
                                          const Lengths& kv_len) const try {
+  if (is_coded()) fail("dtype", name(shape_.dtype), "floats for attn_decode");
   ops::AttnDecodeArgs args{.q = q, .k = k_, .v = v_, .out = out, .kv_len = kv_len};
   args.ring = is_ring();
   args.mask = is_ring() ? ops::MaskKind::kWindow : ops::MaskKind::kCausal;
@@ -130,6 +233,7 @@ ops::AttnDecodeArgs KvCache::decode_args(const Buffer& q, const Buffer& out,
 
 ops::AttnPrefillArgs KvCache::prefill_args(const Buffer& q, const Buffer& out,
                                            const Lengths& kv_len) const try {
+  if (is_coded()) fail("dtype", name(shape_.dtype), "floats for attn_prefill");
   ops::AttnPrefillArgs args{.q = q, .k = k_, .v = v_, .out = out, .kv_len = kv_len};
   args.ring = is_ring();
   args.window_size = shape_.window_size;

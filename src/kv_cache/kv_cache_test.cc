@@ -120,6 +120,73 @@ TEST(KvCacheAttention, ValuesOfAnotherWidth) {
   EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(v));
 }
 
+// Codes of 8 bits beside f32 rows, token by token and in a chunk: the same attention but for the
+// error of the codes, and bit for bit the same in a batch and alone.
+TEST(KvCacheAttention, CodesFollowFloats) {
+  const Device device = cpu_device();
+  Stream stream(device);
+  for (KvCacheShape shape : {sliding(), full()}) {
+    Random random(3);
+    shape.dtype = f32;
+    const KvCache floats(device, shape);
+    shape.dtype = KvType::tq(8);
+    shape.v_type = KvType::tq(6);
+    const KvCache codes(device, shape);
+    EXPECT_EQ(codes.bytes(), KvCache::cache_bytes(shape));
+    EXPECT_EQ(codes.capacity() % 16, 0);
+    const Buffer q = random_buffer(device, f32, {2, 3, 4, 32}, random);
+    for (int64_t start = 0; start + 63 <= 500; start += 63) {
+      const Buffer k = random_buffer(device, f32, {2, 63, 2, 32}, random);
+      const Buffer v = random_buffer(device, f32, {2, 63, 2, 32}, random);
+      for (const KvCache* cache : {&floats, &codes}) cache->append(stream, k, v, start);
+      const Buffer expected = device.alloc(f32, {2, 3, 4, 32}),
+                   found = device.alloc(f32, {2, 3, 4, 32});
+      const Buffer alone = device.alloc(f32, {1, 4, 32});
+      KvAttention args{.q = q, .out = expected, .kv_len = start + 63, .softmax_scale = 0.2f};
+      args.q_layout = ops::SeqLayout::kSeqMajor;
+      floats.prefill(stream, args);
+      args.out = found;
+      codes.prefill(stream, args);
+      stream.commit().wait();
+      testing::expect_close(
+          testing::to_floats(found),
+          std::vector<double>(expected.span<float>().begin(), expected.span<float>().end()),
+          [](size_t) { return 0.12; }, "prefill");
+      // The last row of the chunk is what decode gives for the same query.
+      const Buffer last = device.alloc(f32, {2, 4, 32}), out = device.alloc(f32, {2, 4, 32});
+      for (int64_t b = 0; b < 2; ++b) {
+        std::memcpy(last.rows(b, 1).data(), q.rows(b, 1).reshape({3, 4, 32}).rows(2, 1).data(),
+                    512);
+      }
+      args.q = last;
+      args.out = out;
+      codes.decode(stream, args);
+      args.q = last.rows(1, 1);
+      args.out = alone;
+      codes.sequence(1).decode(stream, args);
+      stream.commit().wait();
+      EXPECT_EQ(testing::bytes_of(alone), testing::bytes_of(out.rows(1, 1)));
+      for (size_t i = 0; i < 128; ++i) {
+        EXPECT_NEAR(out.span<float>()[i], found.span<float>()[256 + i], 2e-5);
+      }
+    }
+  }
+}
+
+TEST(KvCacheSize, CodesAndTheirNorms) {
+  KvCacheShape shape{.num_kv_heads = 2, .head_dim = 512, .max_context = 1000};
+  const int64_t rows = 2 * 1008;
+  for (int bits : {2, 3, 4, 5, 6, 8}) {
+    shape.dtype = KvType::tq(bits);
+    EXPECT_EQ(KvCache::cache_bytes(shape), rows * 2 * (64 * bits + 8)) << bits;
+  }
+  shape.v_type = KvType::tq(4);
+  EXPECT_EQ(KvCache::cache_bytes(shape), rows * (512 + 8 + 256 + 8));
+  EXPECT_EQ(name(shape.dtype), "tq8");
+  for (const std::string_view text : kKvTypeNames) EXPECT_EQ(name(*parse_kv_type(text)), text);
+  EXPECT_FALSE(parse_kv_type("tq7"));
+}
+
 TEST(KvCacheErrors, EachRuleNamesItsField) {
   const Device device = cpu_device();
   Stream stream(device);
@@ -136,6 +203,10 @@ TEST(KvCacheErrors, EachRuleNamesItsField) {
   expect("head_dim", [](KvCacheShape& s) { s.head_dim = 12; });
   expect("v_dim", [](KvCacheShape& s) { s.v_dim = 520; });
   expect("dtype", [](KvCacheShape& s) { s.dtype = u8; });
+  expect("dtype", [](KvCacheShape& s) { s.dtype = KvType::tq(7); });
+  expect("v_type", [](KvCacheShape& s) { s.v_type = KvType::tq(4); });
+  expect("v_type", [](KvCacheShape& s) { s.dtype = KvType::tq(4), s.v_type = f16; });
+  expect("v_type", [](KvCacheShape& s) { s.v_type = bf16; });
   expect("max_context", [](KvCacheShape& s) { s.max_context = 0; });
   expect("max_context", [](KvCacheShape& s) { s.max_context = int64_t{1} << 40; });
   expect("window_size", [](KvCacheShape& s) { s.window_size = -1; });

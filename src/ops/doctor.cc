@@ -7,6 +7,7 @@
 
 #include "kernels/argmax/params.h"
 #include "kernels/attn_decode/params.h"
+#include "kernels/attn_decode_tq/params.h"
 #include "kernels/attn_mask_build/params.h"
 #include "kernels/attn_mask_classify/params.h"
 #include "kernels/attn_merge/params.h"
@@ -26,6 +27,7 @@
 #include "kernels/skeleton/params.h"
 #include "kernels/softmax/params.h"
 #include "kernels/top_k/params.h"
+#include "kernels/turboquant/params.h"
 
 namespace mlxn {
 namespace {
@@ -54,6 +56,7 @@ std::vector<KernelReport> doctor(const Device& device) {
   return {
       report_of("argmax", argmax_entries(), device),
       report_of("attn_decode", attn_decode_entries(), device),
+      report_of("attn_decode_tq", attn_decode_tq_entries(), device),
       report_of("attn_mask_build", attn_mask_build_entries(), device),
       report_of("attn_mask_classify", attn_mask_classify_entries(), device),
       report_of("attn_merge", attn_merge_entries(), device),
@@ -63,6 +66,7 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("elementwise", elementwise_entries(), device),
       report_of("embed", embed_entries(), device),
       report_of("expert_matmul", expert_matmul_entries(), device),
+      report_of("fwht", fwht_entries(), device),
       report_of("glu", glu_entries(), device),
       report_of("kv_append", kv_append_entries(), device),
       report_of("matmul", matmul_entries(), device),
@@ -73,6 +77,8 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("sample", sample_entries(), device),
       report_of("softmax", softmax_entries(), device),
       report_of("top_k", top_k_entries(), device),
+      report_of("tq_decode", tq_decode_entries(), device),
+      report_of("tq_encode", tq_encode_entries(), device),
   };
 }
 

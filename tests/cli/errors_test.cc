@@ -155,7 +155,8 @@ TEST_F(Errors, BadFlags) {
   generate({"-n", "0"}, {"--max-tokens", "0"});
   generate({"-n"}, {"--max-tokens"});
   generate({"-t", "2000"}, {"--threads", "2000", "1024"});
-  generate({"--kv-type", "f64"}, {"--kv-type", "f64", "f16"});
+  generate({"--kv-type", "f64"}, {"--kv-type", "f64", "f16", "tq8"});
+  generate({"--kv-type", "tq4", "--kv-type-v", "f16"}, {"--kv-type-v", "f16", "tq4"});
 #ifdef MLXN_HAS_CUDA
   generate({"--device", "cuda:99"}, {"Device::open: id: found cuda:99, required "});
   generate({"--device", "cuda:x"}, {"Device::open: id: found cuda:x, required "});

@@ -12,25 +12,29 @@ KvCache part_of(const KvCache& cache, const TokenSpan& span) {
   return span.decode ? cache.sequences(0, span.count) : cache.sequence(span.sequence);
 }
 
+KvAttention attention_of(const AttentionShape& shape, const TokenSpan& span,
+                         const AttentionScratch& scratch) {
+  return {.q = scratch.q,
+          .out = scratch.out,
+          .kv_len = span.kv_len,
+          .softmax_scale = shape.softmax_scale,
+          .logits_soft_cap = shape.logits_soft_cap};
+}
+
 void attend_decode(Stream& stream, const AttentionShape& shape, const TokenSpan& span,
                    const AttentionScratch& scratch, const KvCache& cache) {
-  ops::AttnDecodeArgs args = part_of(cache, span).decode_args(scratch.q, scratch.out, span.kv_len);
-  args.softmax_scale = shape.softmax_scale;
-  args.logits_soft_cap = shape.logits_soft_cap;
-  ops::attn_decode(stream, args);
+  part_of(cache, span).decode(stream, attention_of(shape, span, scratch));
 }
 
 void attend_prefill(Stream& stream, const AttentionShape& shape, const TokenSpan& span,
                     const AttentionScratch& scratch, const KvCache& cache) {
   const Shape seq_major = {1, span.count, shape.num_heads, shape.head_dim};
-  ops::AttnPrefillArgs args =
-      part_of(cache, span)
-          .prefill_args(scratch.q.reshape(seq_major), scratch.out.reshape(seq_major), span.kv_len);
+  KvAttention args = attention_of(shape, span, scratch);
+  args.q = scratch.q.reshape(seq_major);
+  args.out = scratch.out.reshape(seq_major);
   args.q_layout = ops::SeqLayout::kSeqMajor;
   args.q_offset = span.start;
-  args.softmax_scale = shape.softmax_scale;
-  args.logits_soft_cap = shape.logits_soft_cap;
-  ops::attn_prefill(stream, args);
+  part_of(cache, span).prefill(stream, args);
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ std::optional<KvCacheShape> plan_cache(const ModelConfig& config, const LayerCon
                       .head_dim = layer.head_dim,
                       .v_dim = layer.head_dim,
                       .dtype = plan.kv_type,
+                      .v_type = plan.kv_type_v,
                       .max_context = plan.max_context,
                       .window_size = layer.type == LayerType::kSliding ? config.window_size : 0,
                       .max_chunk = plan.chunk};
@@ -97,11 +98,18 @@ Plan make_plan(const ModelConfig& config, const ModelOptions& options) {
           "1 .. " + std::to_string(kMaxBatch));
   require(options.prefill_chunk >= 1 && options.prefill_chunk < kMaxContext, "prefill_chunk",
           std::to_string(options.prefill_chunk), "at least 1");
-  require(is_float(options.kv_type), "kv_type", std::string(name(options.kv_type)),
-          "f32, f16 or bf16");
+  const KvType v_type = options.kv_type_v.value_or(options.kv_type);
+  for (const auto& [field, type] :
+       {std::pair{"kv_type", options.kv_type}, std::pair{"kv_type_v", v_type}}) {
+    require(parse_kv_type(name(type)).has_value(), field, name(type),
+            "f32, f16, bf16 or tq2, tq3, tq4, tq5, tq6, tq8");
+  }
+  require(v_type == options.kv_type || (v_type.is_coded() && options.kv_type.is_coded()),
+          "kv_type_v", name(v_type), "kv_type, or codes beside codes");
   plan.batch = options.batch;
   plan.chunk = std::min(options.prefill_chunk, plan.max_context);
   plan.kv_type = options.kv_type;
+  plan.kv_type_v = v_type;
   for (size_t i = 0; i < config.layers.size(); ++i) {
     plan.caches.push_back(plan_cache(config, config.layers[i], plan));
     if (plan.caches[i]) plan.first_reader_layer = static_cast<int64_t>(i) + 1;

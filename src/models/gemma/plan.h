@@ -33,7 +33,8 @@ struct Plan {
   int64_t max_context = 0;
   int64_t batch = 0;
   int64_t chunk = 0;
-  DType kv_type = DType::kF16;
+  KvType kv_type = DType::kF16;
+  KvType kv_type_v = DType::kF16;
   // One per layer; empty where another layer's cache is used.
   std::vector<std::optional<KvCacheShape>> caches;
   ScratchPlan scratch;

@@ -150,7 +150,7 @@ def variants():
 def main():
     spec = gemma_form()
     markers = [t["content"] for t in spec["added_tokens"] if t["content"].strip()]
-    dump = lambda name, value: (HERE / name).write_text(json.dumps(value, ensure_ascii=True, separators=(",", ":")) + "\n")
+    dump = lambda name, value: (HERE / name).write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
     dump("gemma_tokenizer.json", spec)
     cases = cases_of(spec, nasty_strings.nasty_strings(markers))
     dump("gemma_cases.json", cases)

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// attn_decode_tq: attn_decode over codes. A threadgroup of four simdgroups takes one part of the
+// keys of one KV head for up to kHeads of its query heads, rotated as they are loaded; kLanes lanes
+// share a key. The merge joins the parts of a head and rotates back.
+//   q, out [batch, heads, dim]   k, v [batch, kv heads, capacity, row_bytes], their norms
+//   [batch, kv heads, capacity, norm_count]   kv_len, ring_start [batch]
+//   part_values [batch, heads, splits, v_dim]   part_states [batch, heads, splits]: maximum and sum
+#include "kernels/attn_decode_tq/gpu_args.h"
+#include "kernels/common/gpu_tq.h"
+
+KERNELS_BEGIN(attn_decode_tq)
+
+enum { kSimds = 4, kMaxDim = 512 };
+
+// Visible positions [first, end), and how many of them make a part (attn_decode/splits.h).
+struct TqVisibleKeys {
+  uint first, end;
+  uint keys_each;
+};
+
+GPU_FN uint divided_up(uint a, uint b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+GPU_FN TqVisibleKeys tq_visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDecodeTq& p) {
+  TqVisibleKeys keys;
+  keys.end = held.end;
+  keys.first = held.first;
+  if (p.window_size > 0) keys.first = max(keys.first, keys.end - min(p.window_size, keys.end));
+  const uint visible = keys.end - keys.first;
+  if (p.n_split > 0) {
+    keys.keys_each = max(1u, divided_up(visible, p.n_split));
+  } else {
+    const uint even = divided_up(divided_up(visible, 64), 64) * 64;
+    keys.keys_each = max(visible > 2048 ? 512u : 256u, even);
+  }
+  return keys;
+}
+
+// The score of a key from its levels: per run a dot product and what the levels stand for.
+template <int kLanes>
+GPU_FN float coded_score(THREAD const float* query, THREAD const float* key, float2 factors,
+                         float scale, float cap) {
+  float first = 0.0f, second = 0.0f;
+  UNROLL for (int j = 0; j < 8; j++) {
+    first = fma(query[j], key[j], first);
+    second = fma(query[j + 8], key[j + 8], second);
+  }
+  float dot = first * factors.x + second * factors.y;
+  UNROLL for (int o = kLanes / 2; o > 0; o /= 2) dot = dot + simd_shuffle_xor(dot, o);
+  const float z = scale * dot;
+  return cap > 0.0f ? cap * tanh(z / cap) : z;
+}
+
+GPU_FN void fold_coded(THREAD RowSums& sums, float z, THREAD const float* value, float2 factors) {
+  const float next = max(sums.largest, z);
+  const float keep = exp(sums.largest - next), weight = exp(z - next);
+  sums.largest = next;
+  sums.total = fma(sums.total, keep, weight);
+  UNROLL for (int j = 0; j < kRowElements; j++) {
+    sums.values[j] = fma(weight * (j < 8 ? factors.x : factors.y), value[j], sums.values[j] * keep);
+  }
+}
+
+template <int kLanes, int kHeads>
+KERNEL(attn_decode_tq, IN(float, q), IN(uchar, k), IN(float, k_norms), IN(uchar, v),
+       IN(float, v_norms), IN(int, kv_len), IN(int, ring_start), OUT(float, part_values),
+       OUT(float2, part_states), PARAMS(GpuAttnDecodeTq, p)) {
+  constexpr int kSets = 32 / kLanes;  // keys that a simdgroup works on at a time
+  SHARED(float, values, kSimds* kMaxDim);
+  SHARED(float2, states, kSimds);
+  SHARED(float, k_levels, 256);
+  SHARED(float, v_levels, 256);
+  const uint split = GROUP_ID.x % p.splits, tile = GROUP_ID.x / p.splits % p.tiles;
+  const uint kv_row = GROUP_ID.x / p.splits / p.tiles;  // sequence and KV head
+  const uint b = kv_row / p.num_kv_heads, kv_head = kv_row % p.num_kv_heads;
+  const uint group = p.num_heads / p.num_kv_heads;
+  const uint first_head = b * p.num_heads + kv_head * group + tile * kHeads;  // over the batch
+  const HeldKeys held =
+      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  const TqVisibleKeys keys = tq_visible_keys(held, p);
+  const uint begin = keys.first + split * keys.keys_each;
+  const uint end = min(begin + keys.keys_each, keys.end);
+  if (begin >= end) return;
+  stage_levels(p.k, k_levels, THREAD_ID, GROUP_SIZE);
+  stage_levels(p.v, v_levels, THREAD_ID, GROUP_SIZE);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint lane = LANE % kLanes, set = SIMD_ID * kSets + LANE / kLanes;
+
+  float query[kHeads][kRowElements];
+  RowSums sums[kHeads];
+  UNROLL for (int h = 0; h < kHeads; h++) {
+    const bool there = tile * kHeads + h < group;
+    load_elements<kLanes>(q + ulong(first_head + h) * p.k.dim, there ? p.k.dim : 0, lane,
+                          p.vectors != 0, query[h]);
+    if (p.rotated == 0) rotate_elements<kLanes>(query[h], p.k, lane);
+    clear(sums[h]);
+  }
+  for (uint base = begin; base < end; base += kSimds * kSets) {
+    const uint position = base + set;
+    const uint slot = (position + held.shift) % p.capacity;
+    const bool there = position < end && slot < held.num_valid;
+    const ulong row = ulong(kv_row) * p.capacity + slot;
+    float key[kRowElements], value[kRowElements];
+    load_levels<kLanes>(k + row * p.k.row_bytes, p.k, there ? p.k.dim : 0, lane, k_levels, key);
+    load_levels<kLanes>(v + row * p.v.row_bytes, p.v, there ? p.v.dim : 0, lane, v_levels, value);
+    const float2 k_factors = norm_factors(k_norms + row * p.k.norm_count, p.k, there);
+    const float2 v_factors = norm_factors(v_norms + row * p.v.norm_count, p.v, there);
+    UNROLL for (int h = 0; h < kHeads; h++) {
+      const float z =
+          coded_score<kLanes>(query[h], key, k_factors, p.softmax_scale, p.logits_soft_cap);
+      fold_coded(sums[h], there ? z : -INFINITY, value, v_factors);
+    }
+  }
+
+  UNROLL for (int h = 0; h < kHeads; h++) {
+    join_sets<kLanes>(sums[h]);
+    UNROLL for (int j = 0; j < kRowElements; j++) {
+      const uint at = 8 * (j / 8 * kLanes + lane) + j % 8;
+      if (LANE < uint(kLanes) && at < p.v.dim) values[SIMD_ID * kMaxDim + at] = sums[h].values[j];
+    }
+    if (LANE == 0) states[SIMD_ID] = make_float2(sums[h].largest, sums[h].total);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // Joins the simdgroups.
+    float most = ATTN_FLOOR;
+    for (uint s = 0; s < kSimds; s++) most = max(most, states[s].x);
+    float factors[kSimds], denominator = 0.0f;
+    UNROLL for (int s = 0; s < kSimds; s++) {
+      factors[s] = exp(states[s].x - most);
+      denominator = fma(states[s].y, factors[s], denominator);
+    }
+    const ulong part = ulong(first_head + h) * p.splits + split;
+    if (tile * kHeads + h < group) {
+      for (uint at = THREAD_ID; at < p.v.dim; at += GROUP_SIZE) {
+        float element = 0.0f;
+        UNROLL for (int s = 0; s < kSimds; s++) {
+          element = fma(values[s * kMaxDim + at], factors[s], element);
+        }
+        part_values[part * p.v.dim + at] = element;
+      }
+      if (THREAD_ID == 0) part_states[part] = make_float2(most, denominator);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}
+
+// One simdgroup per head joins the parts that hold keys.
+KERNEL(attn_decode_tq_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
+       IN(int, ring_start), OUT(float, out), PARAMS(GpuAttnDecodeTq, p)) {
+  const ulong head = GROUP_ID.x;
+  const uint b = GROUP_ID.x / p.num_heads;
+  const HeldKeys held =
+      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  const TqVisibleKeys keys = tq_visible_keys(held, p);
+  const uint live = min(divided_up(keys.end - keys.first, keys.keys_each), p.splits);
+  const ulong part = head * p.splits;
+  float most = ATTN_FLOOR;
+  for (uint s = 0; s < live; s++) most = max(most, part_states[part + s].x);
+  float sums[kRowElements], denominator = 0.0f;
+  UNROLL for (int j = 0; j < kRowElements; j++) sums[j] = 0.0f;
+  for (uint s = 0; s < live; s++) {
+    const float2 state = part_states[part + s];
+    const float factor = exp(state.x - most);
+    denominator = fma(factor, state.y, denominator);
+    float values[kRowElements];
+    load_elements<32>(part_values + (part + s) * p.v.dim, p.v.dim, LANE, true, values);
+    UNROLL for (int j = 0; j < kRowElements; j++) sums[j] = fma(factor, values[j], sums[j]);
+  }
+  UNROLL for (int j = 0; j < kRowElements; j++) {
+    sums[j] = denominator == 0.0f ? 0.0f : sums[j] / denominator;
+  }
+  if (p.rotated == 0) rotate_elements_back<32>(sums, p.v, LANE);
+  UNROLL for (int run = 0; run < 2; run++) {
+    const uint at = 8 * (run * 32 + LANE);
+    if (at < p.v.dim) store_row<8>(out + head * p.v.dim + at, 8, p.vectors != 0, sums + 8 * run);
+  }
+}
+
+EXPORT(attn_decode_tq_merge)
+INSTANTIATE(attn_decode_tq_128_1, attn_decode_tq, 8, 1)
+INSTANTIATE(attn_decode_tq_128_2, attn_decode_tq, 8, 2)
+INSTANTIATE(attn_decode_tq_128_4, attn_decode_tq, 8, 4)
+INSTANTIATE(attn_decode_tq_512_1, attn_decode_tq, 32, 1)
+INSTANTIATE(attn_decode_tq_512_2, attn_decode_tq, 32, 2)
+INSTANTIATE(attn_decode_tq_512_4, attn_decode_tq, 32, 4)
+
+KERNELS_END

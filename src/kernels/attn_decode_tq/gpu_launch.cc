@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches the kernels of gpu.h on any GPU backend.
+#include "kernels/attn_decode_tq/gpu_launch.h"
+
+#include <utility>
+
+#include "kernels/attn_decode/splits.h"
+#include "kernels/attn_decode_tq/gpu_args.h"
+#include "kernels/common/gpu_tq_launch.h"
+
+namespace mlxn::kernels {
+namespace {
+
+// Query heads that one threadgroup takes.
+int64_t heads_per_tile(const AttnDecodeParams& p) {
+  const int64_t group = p.num_heads / p.num_kv_heads;
+  return group >= 4 ? 4 : group >= 2 ? 2 : 1;
+}
+
+GpuAttnDecodeTq args_of(const AttnDecodeTqParams& p) {
+  const AttnDecodeParams& a = p.attn;
+  return {.k = gpu_tq_table(p.k),
+          .v = gpu_tq_table(p.v),
+          .num_heads = static_cast<uint32_t>(a.num_heads),
+          .num_kv_heads = static_cast<uint32_t>(a.num_kv_heads),
+          .capacity = static_cast<uint32_t>(a.capacity),
+          // A window beyond the counters is none.
+          .window_size = a.window_size < kMaxGpuExtent ? static_cast<uint32_t>(a.window_size) : 0,
+          .n_split = static_cast<uint32_t>(a.n_split),
+          .splits = static_cast<uint32_t>(max_splits(a)),
+          .tiles = divide_up(a.num_heads / a.num_kv_heads, heads_per_tile(a)),
+          .ring_start = a.ring_start != nullptr,
+          .ring = a.ring,
+          .rotated = p.rotated,
+          .vectors = aligned({a.q, a.out}),
+          .softmax_scale = a.softmax_scale,
+          .logits_soft_cap = a.logits_soft_cap};
+}
+
+}  // namespace
+
+std::optional<std::string_view> attn_decode_tq_gpu_refuses(const AttnDecodeTqParams& p) {
+  return refuse_large({p.attn.capacity, p.attn.batch * p.attn.num_heads * max_splits(p.attn)});
+}
+
+void attn_decode_tq_gpu(StreamImpl& stream, const AttnDecodeTqParams& p, backends::Access access) {
+  const AttnDecodeParams& a = p.attn;
+  const GpuAttnDecodeTq args = args_of(p);
+  const size_t heads = static_cast<size_t>(a.batch * a.num_heads), parts = heads * args.splits;
+  const uint32_t groups =
+      static_cast<uint32_t>(a.batch * a.num_kv_heads) * args.tiles * args.splits;
+  backends::GpuStream& gpu = backends::gpu_stream(stream);
+  const Buffer values = stream.scratch(parts * static_cast<size_t>(a.v_dim) * sizeof(float));
+  const Buffer states = stream.scratch(parts * 2 * sizeof(float));
+  backends::GpuLaunch launch{
+      .op = "attn_decode_tq",
+      .kernel =
+          (a.head_dim <= 128 && a.v_dim <= 128 ? "attn_decode_tq_128_" : "attn_decode_tq_512_") +
+          std::to_string(heads_per_tile(a)),
+      .groups = {groups, 1, 1},
+      .threads = 128};  // four simdgroups, as in gpu.h
+  launch.buffer(a.q).buffer(p.k.codes).buffer(p.k.norms).buffer(p.v.codes).buffer(p.v.norms);
+  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(values.data()).buffer(states.data());
+  launch.constants(args);
+  backends::Access split = access.inputs();
+  split.write(values);
+  split.write(states);
+  gpu.launch(std::move(launch), std::move(split));
+
+  access.read(values);
+  access.read(states);
+  launch = {.op = "attn_decode_tq_merge",
+            .kernel = "attn_decode_tq_merge",
+            .groups = {static_cast<uint32_t>(heads), 1, 1},
+            .threads = 32};
+  launch.buffer(values.data()).buffer(states.data()).buffer(a.kv_len).buffer(a.ring_start);
+  launch.buffer(a.out).constants(args);
+  gpu.launch(std::move(launch), std::move(access));
+}
+
+}  // namespace mlxn::kernels

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the GPU kernels of TurboQuant get besides their buffers. Read by C++, CUDA and Metal.
+#pragma once
+#include "kernels/common/gpu_tq_args.h"
+
+struct GpuFwht {
+  unsigned int dim;
+  unsigned int before;     // 1: signs before the transform
+  unsigned int after;      // 1: signs after it
+  unsigned int signs[16];  // bit j: element j is negated
+};
+static_assert(sizeof(GpuFwht) == 76, "4-byte scalars only");
+
+struct GpuTqEncode {
+  GpuTqTable table;
+  float bounds[256];  // between ascending levels
+  unsigned int bits;
+  unsigned int sign_magnitude;  // the order of codes
+  unsigned int rows;            // batch * n * num_kv_heads
+  unsigned int num_kv_heads;
+  unsigned int n;  // tokens written
+  unsigned int n_src;
+  unsigned int src_offset;
+  unsigned int pos_skip;  // added to pos
+  unsigned int capacity;  // slots
+  unsigned int ring;
+  unsigned int norm_correction;
+  unsigned int vectors;  // 1: src is aligned to 16 bytes
+};
+static_assert(sizeof(GpuTqEncode) == 2184, "4-byte scalars only");
+
+struct GpuTqDecode {
+  GpuTqTable table;
+  unsigned int rows;  // heads * n
+  unsigned int n;     // slots
+  unsigned int first_slot;
+  unsigned int capacity;
+  unsigned int rotate_back;
+  unsigned int vectors;  // 1: out is aligned to 16 bytes
+};
+static_assert(sizeof(GpuTqDecode) == 1136, "4-byte scalars only");

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernels of fwht, tq_encode and tq_decode get. Pointers address element 0 of dense views.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include "kernels/common/entry.h"
+#include "quant/turboquant.h"
+
+namespace mlxn::kernels {
+
+struct FwhtParams {
+  const float* x;  // [rows, dim]
+  float* out;      // like x; may be x
+  int64_t rows;
+  int64_t dim;  // cut into powers of two
+  ops::FwhtMode mode;
+  std::array<uint32_t, quant::kTqSignWords> signs;
+};
+
+// A coded cache.
+struct TqCache {
+  uint8_t* codes;  // [batch, num_kv_heads, capacity, row_bytes]
+  float* norms;    // [batch, num_kv_heads, capacity, norm_count]
+  int64_t capacity;
+  int64_t row_bytes;
+  int32_t dim;  // elements of a row, a multiple of 8 up to 512
+  int32_t norm_count;
+  quant::TqTable table;
+};
+
+struct TqEncodeParams {
+  const float* src;  // [batch, n_src, num_kv_heads, dim]
+  TqCache to;
+  const int32_t* pos;  // [batch]: position of token src_offset; read when the work runs
+  int64_t batch;
+  int64_t num_kv_heads;
+  int64_t n_src;
+  int64_t src_offset;  // first token written
+  int64_t n;           // tokens written; with ring at most capacity
+  int64_t pos_skip;    // added to pos: tokens in front of src_offset that a ring would lose
+  bool ring;
+  bool norm_correction;
+};
+
+struct TqDecodeParams {
+  TqCache from;
+  float* out;         // [head_rows, n, dim]
+  int64_t head_rows;  // batch * num_kv_heads
+  int64_t first_slot;
+  int64_t n;  // slots
+  bool rotate_back;
+};
+
+std::span<const Entry<FwhtParams>> fwht_entries();
+std::span<const Entry<TqEncodeParams>> tq_encode_entries();
+std::span<const Entry<TqDecodeParams>> tq_decode_entries();
+
+}  // namespace mlxn::kernels

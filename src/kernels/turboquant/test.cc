@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/test_kit.h"
+#include "kernels/turboquant/reference.h"
+#include "mlxn/ops/turboquant.h"
+
+namespace mlxn {
+namespace {
+
+using kernels::TqCache;
+using testing::bytes_of;
+using testing::expect_error;
+using testing::GuardedBuffer;
+using testing::Random;
+using testing::test_device;
+
+constexpr int kWidths[] = {2, 3, 4, 5, 6, 8};
+
+double norm_of(const std::vector<double>& x) {
+  double sum = 0.0;
+  for (const double v : x) sum += v * v;
+  return std::sqrt(sum);
+}
+
+std::vector<double> widened(const float* x, int64_t count) { return {x, x + count}; }
+
+class TqTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  Device device_ = test_device(GetParam());
+  Stream stream_{device_};
+
+  ops::TqRows make_cache(const ops::TqFormat& format, const Shape& bhc, int64_t dim) {
+    ops::TqRows rows{
+        .codes = device_.alloc(u8, {bhc[0], bhc[1], bhc[2], ops::tq_row_bytes(format, dim)}),
+        .norms = device_.alloc(f32, {bhc[0], bhc[1], bhc[2], ops::tq_norm_count(dim)}),
+        .format = format};
+    std::memset(rows.codes.data(), 0xff, rows.codes.byte_len());
+    std::memset(rows.norms.data(), 0xff, rows.norms.byte_len());
+    return rows;
+  }
+
+  void encode(const ops::TqEncodeArgs& args) {
+    ops::tq_encode(stream_, args);
+    stream_.commit().wait();
+  }
+
+  Buffer decode(const ops::TqRows& rows, int64_t dim, bool rotate_back, int64_t first = 0,
+                int64_t n = 0) {
+    if (n == 0) n = rows.codes.dim(2);
+    const GuardedBuffer out(device_, f32, {rows.codes.dim(0), rows.codes.dim(1), n, dim});
+    ops::tq_decode(
+        stream_,
+        {.from = rows, .out = out.view(), .first_slot = first, .rotate_back = rotate_back});
+    stream_.commit().wait();
+    out.check();
+    return out.view();
+  }
+
+  static TqCache view_of(const ops::TqRows& rows, int64_t dim) {
+    return {.codes = reinterpret_cast<uint8_t*>(rows.codes.data()),
+            .norms = reinterpret_cast<float*>(rows.norms.data()),
+            .capacity = rows.codes.dim(2),
+            .row_bytes = ops::tq_row_bytes(rows.format, dim),
+            .dim = static_cast<int32_t>(dim),
+            .norm_count = static_cast<int32_t>(ops::tq_norm_count(dim)),
+            .table = quant::make_tq_table(rows.format)};
+  }
+
+  // The index rule of attention.md 3.6, and the norm.
+  static void expect_row(const TqCache& c, int64_t row, const float* src, bool correction = false) {
+    const auto expected = kernels::tq_encode_reference(c, src, correction);
+    for (int64_t b = 0; b < c.norm_count; ++b) {
+      const double norm = expected.norms[static_cast<size_t>(b)];
+      EXPECT_NEAR(c.norms[row * c.norm_count + b], norm, (correction ? 2e-5 : 2e-6) * norm);
+    }
+    for (int64_t j = 0; j < c.dim; ++j) {
+      const double z = expected.z[static_cast<size_t>(j)];
+      const uint32_t index = expected.index[static_cast<size_t>(j)];
+      const uint32_t found = kernels::tq_code_reference(c, row, j);
+      if (found == c.table.code_of(index)) continue;
+      // A neighbour, if z is as good as on the boundary between the two.
+      const bool up = index + 1 < 1u << c.table.bits && found == c.table.code_of(index + 1);
+      const bool down = index > 0 && found == c.table.code_of(index - 1);
+      ASSERT_TRUE(up || down) << "row " << row << " element " << j;
+      const double bound = c.table.bounds[up ? index : index - 1];
+      ASSERT_LE(std::abs(z - bound), 1e-5 * std::max(1.0, std::abs(z))) << row << " " << j;
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Entries, TqTest,
+                         ::testing::ValuesIn(testing::runnable(kernels::tq_encode_entries())));
+
+TEST_P(TqTest, FwhtMatchesTheDefinition) {  // R1, R2, R3
+  Random random(1);
+  const auto dims = testing::unless_emulated<int64_t>(
+      {1, 2, 4, 8, 16, 64, 128, 256, 512, 1024, 4096, 8192}, {1, 4, 32, 256, 2048});
+  for (int64_t dim : dims) {
+    for (int64_t rows : {1, 3}) {
+      const Buffer x = testing::random_buffer(device_, f32, {rows, dim}, random);
+      const GuardedBuffer out(device_, f32, {rows, dim});
+      ops::fwht(stream_, {.x = x, .out = out.view()});
+      ops::fwht(stream_, {.x = out.view(), .out = out.view()});
+      const GuardedBuffer once(device_, f32, {rows, dim});
+      ops::fwht(stream_, {.x = x, .out = once.view()});
+      stream_.commit().wait();
+      out.check();
+      for (int64_t r = 0; r < rows; ++r) {
+        const auto in = widened(x.span<float>().data() + r * dim, dim);
+        const auto expected = kernels::fwht_reference(in);
+        const double norm = norm_of(in);
+        for (int64_t j = 0; j < dim; ++j) {
+          const auto i = static_cast<size_t>(r * dim + j);
+          ASSERT_NEAR(once.view().span<float>()[i], expected[static_cast<size_t>(j)], 1e-6 * norm);
+          ASSERT_NEAR(out.view().span<float>()[i], in[static_cast<size_t>(j)], 2e-6 * norm);
+        }
+      }
+    }
+  }
+}
+
+TEST(TqReference, FollowsTheDefinition) {
+  Random random(3);
+  std::vector<double> x(64 + 16);
+  for (double& v : x) v = random.normal();
+  const auto found = kernels::fwht_reference(x);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t begin = i < 64 ? 0 : 64, size = i < 64 ? 64 : 16;
+    double sum = 0.0;
+    for (size_t j = 0; j < size; ++j) {
+      sum += (std::popcount((i - begin) & j) % 2 ? -1.0 : 1.0) * x[begin + j];
+    }
+    EXPECT_NEAR(found[i], sum / std::sqrt(static_cast<double>(size)), 1e-12);
+  }
+}
+
+TEST_P(TqTest, SignsAndBlocks) {
+  Random random(2);
+  const quant::TqTable t = quant::make_tq_table({});
+  for (int64_t dim : {8, 16, 24, 64, 72, 80, 96, 128, 192, 200, 256, 320, 504, 512}) {
+    const Buffer x = testing::random_buffer(device_, f32, {2, dim}, random);
+    const GuardedBuffer y(device_, f32, {2, dim}), back(device_, f32, {2, dim});
+    ops::fwht(
+        stream_,
+        {.x = x, .out = y.view(), .mode = ops::FwhtMode::kForward, .signs = {}, .blocks = true});
+    ops::fwht(stream_, {.x = y.view(),
+                        .out = back.view(),
+                        .mode = ops::FwhtMode::kInverse,
+                        .signs = {},
+                        .blocks = true});
+    stream_.commit().wait();
+    y.check();
+    const auto in = widened(x.span<float>().data() + dim, dim);
+    const auto expected = kernels::rotate_reference(t, in);
+    for (size_t j = 0; j < in.size(); ++j) {
+      ASSERT_NEAR(y.view().span<float>()[in.size() + j], expected[j], 1e-6 * norm_of(in)) << dim;
+      ASSERT_NEAR(back.view().span<float>()[in.size() + j], in[j], 2e-6 * norm_of(in)) << dim;
+    }
+  }
+}
+
+TEST_P(TqTest, EncodeAndDecodeMatchTheOracle) {  // Q3, Q8, Q11
+  Random random(3);
+  const auto dims = testing::unless_emulated<int64_t>(
+      {8, 24, 64, 80, 96, 104, 128, 192, 256, 320, 504, 512}, {24, 80, 256, 512});
+  for (int64_t dim : dims) {
+    for (int bits : kWidths) {
+      for (ops::TqPacking packing : {ops::TqPacking::kDense, ops::TqPacking::kBytes}) {
+        if (packing == ops::TqPacking::kBytes && (bits < 5 || bits == 8)) continue;
+        const ops::TqFormat format{.bits = bits, .packing = packing};
+        const int64_t heads = 2, capacity = 8;
+        const auto cache = make_cache(format, {1, heads, capacity}, dim);
+        const Buffer src = testing::random_buffer(device_, f32, {1, 3, heads, dim}, random);
+        encode({.src = src, .to = cache, .pos = 10, .ring = true});  // slots 2, 3, 4
+        const TqCache c = view_of(cache, dim);
+        for (int64_t h = 0; h < heads; ++h) {
+          for (int64_t slot = 0; slot < capacity; ++slot) {
+            const int64_t row = h * capacity + slot, t = slot - 2;
+            if (t >= 0 && t < 3) {
+              expect_row(c, row, src.span<float>().data() + (t * heads + h) * dim);
+              continue;
+            }
+            for (int64_t i = 0; i < c.row_bytes; ++i)
+              ASSERT_EQ(c.codes[row * c.row_bytes + i], 0xff);
+            ASSERT_TRUE(std::isnan(c.norms[row * c.norm_count]));
+          }
+        }
+        for (bool rotate_back : {false, true}) {
+          const Buffer out = decode(cache, dim, rotate_back, 2, 3);
+          for (int64_t i = 0; i < heads * 3; ++i) {
+            const auto expected =
+                kernels::tq_decode_reference(c, i / 3 * capacity + 2 + i % 3, rotate_back);
+            const double norm = norm_of(expected);
+            for (int64_t j = 0; j < dim; ++j) {
+              const double e = expected[static_cast<size_t>(j)];
+              const double tolerance = rotate_back ? 2e-6 * norm : 2.0 * 0x1p-23 * std::abs(e);
+              ASSERT_NEAR(out.span<float>()[static_cast<size_t>(i * dim + j)], e, tolerance)
+                  << dim << " " << bits;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(TqTest, TiesTakeTheLowerLevelAndEndsSaturate) {  // Q4
+  // One norm-preserving trick: with D = 8, z = y sqrt(8) / |y|; y is chosen, x = R^-1 y.
+  const quant::TqTable t = quant::make_tq_table({});
+  const float levels[8] = {1, 1, 1, 1, -1, -1, -1, -1};  // z = +-1 up to rounding
+  const auto cache = make_cache({}, {1, 1, 1}, 8);
+  std::vector<double> y(levels, levels + 8);
+  y[0] = 1e4;  // dominates: z_0 = sqrt 8, beyond the last level, the others 0 or so
+  const auto x = kernels::rotate_back_reference(t, y);
+  std::vector<float> row(x.begin(), x.end());
+  encode({.src = testing::make_buffer(device_, f32, {1, 1, 1, 8}, row), .to = cache, .pos = 0});
+  const TqCache c = view_of(cache, 8);
+  EXPECT_EQ(kernels::tq_code_reference(c, 0, 0), t.code_of(15));
+  EXPECT_EQ(kernels::tq_code_reference(c, 0, 1), t.code_of(8));
+  // A zero row lies on the middle boundary everywhere: the lower level, 2^(b-1) - 1.
+  for (int bits : kWidths) {
+    const auto zeros = make_cache({.bits = bits}, {1, 1, 1}, 64);
+    encode({.src = device_.alloc(f32, {1, 1, 1, 64}), .to = zeros, .pos = 0});
+    const TqCache z = view_of(zeros, 64);
+    EXPECT_EQ(z.norms[0], 0.0f);
+    for (int64_t j = 0; j < 64; ++j) {
+      ASSERT_EQ(kernels::tq_code_reference(z, 0, j), z.table.code_of((1u << (bits - 1)) - 1));
+    }
+    for (float v : decode(zeros, 64, true).span<float>()) ASSERT_EQ(v, 0.0f);
+  }
+}
+
+TEST_P(TqTest, ExtremeRowsStayAlone) {  // Q5
+  Random random(5);
+  for (int64_t dim : {128, 512}) {
+    std::vector<float> rows = random.normals(5 * dim);
+    for (int64_t j = 0; j < dim; ++j) {
+      rows[static_cast<size_t>(dim + j)] *= 1e-13f;
+      rows[static_cast<size_t>(2 * dim + j)] *= 1e30f;
+      rows[static_cast<size_t>(3 * dim + j)] = NAN;
+    }
+    const Buffer src = testing::make_buffer(device_, f32, {1, 5, 1, dim}, rows);
+    const auto cache = make_cache({}, {1, 1, 5}, dim);
+    encode({.src = src, .to = cache, .pos = 0});
+    const TqCache c = view_of(cache, dim);
+    for (int64_t row : {0, 2, 4}) expect_row(c, row, rows.data() + row * dim);
+    const Buffer out = decode(cache, dim, true);
+    for (int64_t i = 0; i < 5 * dim; ++i) {
+      const float v = out.span<float>()[static_cast<size_t>(i)];
+      if (i / dim == 3) continue;
+      ASSERT_TRUE(std::isfinite(v));
+      if (i / dim == 1) {
+        ASSERT_LE(std::abs(v), 1e-10f);
+      }
+    }
+    EXPECT_TRUE(std::isnan(c.norms[3 * c.norm_count]));
+  }
+}
+
+double nmse(const Buffer& src, const Buffer& out) {
+  double error = 0.0, power = 0.0;
+  for (size_t i = 0; i < src.span<float>().size(); ++i) {
+    const double x = src.span<float>()[i], e = x - out.span<float>()[i];
+    error += e * e;
+    power += x * x;
+  }
+  return error / power;
+}
+
+TEST_P(TqTest, ErrorIsThatOfTheSphere) {  // Q6
+  if (on_emulator()) GTEST_SKIP() << "needs 10000 rows";
+  Random random(6);
+  // attention.md 3.4 by width, at D 64, 128, 256, 512.
+  const std::vector<std::pair<int, std::vector<double>>> expected = {
+      {2, {0.1142, 0.1162, 0.1166, 0.1168}},     {3, {0.03345, 0.03400, 0.03436, 0.03429}},
+      {4, {0.00920, 0.00934, 0.00940, 0.00939}}, {5, {0, 0, 0.0498 * 0.0498, 0}},
+      {6, {0, 0, 0.0253 * 0.0253, 0}},           {8, {0, 0, 0.00637 * 0.00637, 0}}};
+  const int64_t dims[] = {64, 128, 256, 512};
+  for (size_t i = 0; i < 4; ++i) {
+    const Buffer src = testing::random_buffer(device_, f32, {1, 10000, 1, dims[i]}, random);
+    for (const auto& [bits, values] : expected) {
+      const auto cache = make_cache({.bits = bits}, {1, 1, 10000}, dims[i]);
+      encode({.src = src, .to = cache, .pos = 0});
+      const double found = nmse(src, decode(cache, dims[i], true));
+      if (values[i] > 0) {
+        EXPECT_NEAR(found / values[i], 1.0, 0.01) << bits << " " << dims[i];
+      }
+      EXPECT_LT(found, 1.05 * 2.7207 * std::pow(4.0, -bits)) << bits << " " << dims[i];
+    }
+  }
+}
+
+TEST_P(TqTest, AwkwardVectorsAreCodedWell) {  // Q7
+  for (int64_t dim : {64, 128, 256, 512}) {
+    std::vector<float> rows(static_cast<size_t>(4 * dim), 0.0f);
+    for (int64_t j = 0; j < dim; ++j) {
+      rows[static_cast<size_t>(j)] = 3.0f;
+      rows[static_cast<size_t>(dim + j)] = j % 2 ? -1.0f : 1.0f;
+      rows[static_cast<size_t>(3 * dim + j)] = j == 7 ? 200.0f : 0.3f;
+    }
+    rows[static_cast<size_t>(2 * dim + 5)] = 1.0f;
+    for (int64_t r = 0; r < 4; ++r) {
+      const Buffer src = testing::make_buffer(
+          device_, f32, {1, 1, 1, dim}, std::span(rows).subspan(static_cast<size_t>(r * dim)));
+      const auto cache = make_cache({}, {1, 1, 1}, dim);
+      encode({.src = src, .to = cache, .pos = 0});
+      EXPECT_LT(nmse(src, decode(cache, dim, true)), 0.015) << dim << " row " << r;
+    }
+  }
+}
+
+TEST_P(TqTest, TwoNormsAndScaleFactor) {  // Q9, Q10
+  Random random(9);
+  const int64_t dim = 512;
+  const quant::TqTable t = quant::make_tq_table({});
+  std::vector<double> y(512);
+  for (size_t j = 0; j < 512; ++j) y[j] = random.normal() * (j < 256 ? 1.0 : 100.0);
+  const auto x = kernels::rotate_back_reference(t, y);
+  const Buffer src =
+      testing::make_buffer(device_, f32, {1, 1, 1, dim}, std::vector<float>(x.begin(), x.end()));
+  const auto cache = make_cache({}, {1, 1, 1}, dim);
+  encode({.src = src, .to = cache, .pos = 0});
+  const TqCache c = view_of(cache, dim);
+  EXPECT_NEAR(c.norms[1] / c.norms[0], 100.0, 20.0);
+  const Buffer out = decode(cache, dim, false);
+  for (size_t b = 0; b < 2; ++b) {
+    double error = 0.0, power = 0.0;
+    for (size_t j = 256 * b; j < 256 * (b + 1); ++j) {
+      error += std::pow(y[j] - out.span<float>()[j], 2);
+      power += y[j] * y[j];
+    }
+    EXPECT_LT(error / power, 0.02) << b;
+  }
+  auto zero = make_cache({.scale_factor = 0.0f}, {1, 1, 1}, dim);
+  encode({.src = src, .to = zero, .pos = 0});
+  EXPECT_EQ(bytes_of(zero.codes), bytes_of(cache.codes));
+  auto scaled = cache;
+  scaled.norms = testing::make_buffer(device_, f32, {1, 1, 1, 2},
+                                      std::vector<float>{16 * c.norms[0], 16 * c.norms[1]});
+  scaled.format.scale_factor = 16.0f;
+  EXPECT_EQ(bytes_of(decode(scaled, dim, false)), bytes_of(out));
+}
+
+TEST_P(TqTest, ManyTokensEqualSingleOnes) {  // Q16
+  Random random(16);
+  const Buffer src = testing::random_buffer(device_, f32, {2, 40, 3, 80}, random);
+  const auto all = make_cache({.bits = 3}, {2, 3, 16}, 80),
+             one = make_cache({.bits = 3}, {2, 3, 16}, 80);
+  encode({.src = src, .to = all, .pos = {5, 9}, .ring = true});
+  for (int64_t t = 0; t < 40; ++t) {
+    encode({.src = src, .to = one, .src_offset = t, .n = 1, .pos = {5 + t, 9 + t}, .ring = true});
+  }
+  EXPECT_EQ(bytes_of(all.codes), bytes_of(one.codes));
+  EXPECT_EQ(bytes_of(all.norms), bytes_of(one.norms));
+  for (int threads : {1, 3}) {
+    const Device device = test_device(GetParam(), threads);
+    Stream stream(device);
+    const auto copy = [&](const Buffer& b) {
+      return device.upload(b.data(), b.dtype(), b.shape());
+    };
+    const ops::TqRows again{copy(one.codes), copy(one.norms), one.format};
+    std::memset(again.codes.data(), 0, again.codes.byte_len());
+    ops::tq_encode(stream, {.src = copy(src), .to = again, .pos = {5, 9}, .ring = true});
+    stream.commit().wait();
+    EXPECT_EQ(bytes_of(again.codes), bytes_of(all.codes));
+  }
+}
+
+TEST_P(TqTest, ForeignCodebooksAndSigns) {  // Q18
+  Random random(18);
+  for (int bits : {4, 6, 8}) {
+    ops::TqFormat format{.bits = bits, .packing = ops::TqPacking::kBytes};
+    for (int i = 0; i < 1 << bits; ++i) {
+      format.codebook.push_back(std::sinh(6.0f * (static_cast<float>(i) + 0.4f) / (1 << bits) - 3) /
+                                3);
+    }
+    for (int i = 0; i < 16; ++i)
+      format.signs.push_back(static_cast<uint8_t>(random.integer(0, 255)));
+    const auto cache = make_cache(format, {1, 1, 4}, 128);
+    const Buffer src = testing::random_buffer(device_, f32, {1, 4, 1, 128}, random);
+    encode({.src = src, .to = cache, .pos = 0});
+    const TqCache c = view_of(cache, 128);
+    EXPECT_FALSE(c.table.has_half);
+    const Buffer out = decode(cache, 128, false);
+    for (int64_t r = 0; r < 4; ++r) {
+      expect_row(c, r, src.span<float>().data() + r * 128);
+      const auto expected = kernels::tq_decode_reference(c, r, false);
+      for (size_t j = 0; j < 128; ++j) {
+        ASSERT_NEAR(out.span<float>()[static_cast<size_t>(r) * 128 + j], expected[j],
+                    2.0 * 0x1p-23 * std::abs(expected[j]));
+      }
+    }
+  }
+}
+
+TEST_P(TqTest, NormCorrectionRemovesTheBias) {  // Q20
+  Random random(20);
+  const int64_t rows = on_emulator() ? 60 : 3000;
+  const Buffer src = testing::random_buffer(device_, f32, {1, rows, 1, 256}, random);
+  for (int bits : kWidths) {
+    for (bool correction : {false, true}) {
+      const auto cache = make_cache({.bits = bits}, {1, 1, rows}, 256);
+      encode({.src = src, .to = cache, .pos = 0, .norm_correction = correction});
+      expect_row(view_of(cache, 256), 1, src.span<float>().data() + 256, correction);
+      const Buffer out = decode(cache, 256, true);
+      double with_code = 0.0, with_itself = 0.0;
+      for (size_t i = 0; i < src.span<float>().size(); ++i) {
+        const double x = src.span<float>()[i];
+        with_code += x * out.span<float>()[i];
+        with_itself += x * x;
+      }
+      const double found = with_code / with_itself;
+      if (correction) {
+        EXPECT_NEAR(found, 1.0, 1e-3) << bits;
+      } else if (bits >= 3 && !on_emulator()) {
+        const double error[] = {0, 0, 0, 0.0345478, 0.0095010, 0.0025047, 6.4424e-4, 0, 4.1185e-5};
+        EXPECT_NEAR(found, 1.0 - error[bits], 2e-3) << bits;
+      }
+    }
+  }
+}
+
+TEST_P(TqTest, DevicePositionsStayInside) {
+  const Buffer src = device_.alloc(f32, {1, 2, 1, 64});
+  const auto cache = make_cache({}, {1, 1, 4}, 64);
+  const auto before = bytes_of(cache.codes);
+  for (int32_t pos : {-3, 4, 1000}) {
+    encode({.src = src, .to = cache, .pos = testing::make_i32(device_, {pos})});
+    EXPECT_EQ(bytes_of(cache.codes), before);
+  }
+}
+
+TEST(TqErrors, EachRuleNamesItsParameter) {  // Q17, R4
+  const Device device = test_device();
+  Stream stream(device);
+  const auto alloc = [&](const Shape& shape, DType dtype = f32) {
+    return device.alloc(dtype, shape);
+  };
+  const ops::TqEncodeArgs good{
+      .src = alloc({1, 2, 1, 64}), .to = {alloc({1, 1, 4, 32}, u8), alloc({1, 1, 4, 1})}, .pos = 0};
+  const auto expect = [&](std::vector<std::string> fragments, const auto& change) {
+    ops::TqEncodeArgs args = good;
+    change(args);
+    fragments.push_back("tq_encode");
+    expect_error(ErrorKind::kInvalidArgument, fragments, [&] { ops::tq_encode(stream, args); });
+  };
+  using Args = ops::TqEncodeArgs;
+  expect({"to.format.bits", "7"}, [](Args& a) { a.to.format.bits = 7; });
+  expect({"to.format.codebook", "15", "16"}, [](Args& a) { a.to.format.codebook.resize(15); });
+  expect({"to.format.codebook", "ascending"}, [](Args& a) { a.to.format.codebook.resize(16); });
+  expect({"to.format.scale_factor", "-1"}, [](Args& a) { a.to.format.scale_factor = -1.0f; });
+  expect({"to.format.signs", "7", "8"}, [](Args& a) { a.to.format.signs.resize(7); });
+  expect({"to.codes", "[1, 1, 4, 24]"}, [](Args& a) { a.to.format.bits = 3; });
+  expect({"to.norms", "[1, 1, 4, 1]"}, [&](Args& a) { a.to.norms = alloc({1, 1, 3, 1}); });
+  expect({"head dim 520"}, [&](Args& a) { a.src = alloc({1, 2, 1, 520}); });
+  expect({"pos", "3"}, [](Args& a) { a.pos = 3; });
+  expect({"n", "3"}, [](Args& a) { a.n = 3; });
+  expect({"src", "f16"}, [&](Args& a) { a.src = alloc({1, 2, 1, 64}, f16); });
+  expect({"to.codes", "empty"}, [](Args& a) { a.to.codes = {}; });
+  const auto decode = [&](const std::vector<std::string>& fragments,
+                          const ops::TqDecodeArgs& args) {
+    expect_error(ErrorKind::kInvalidArgument, fragments, [&] { ops::tq_decode(stream, args); });
+  };
+  decode({"tq_decode", "first_slot", "3"},
+         {.from = good.to, .out = alloc({1, 1, 2, 64}), .first_slot = 3});
+  decode({"tq_decode", "out: slots", "5"}, {.from = good.to, .out = alloc({1, 1, 5, 64})});
+  const auto rotate = [&](const std::vector<std::string>& fragments, const ops::FwhtArgs& args) {
+    expect_error(ErrorKind::kInvalidArgument, fragments, [&] { ops::fwht(stream, args); });
+  };
+  const Buffer hundred = alloc({1, 100}), wide = alloc({1, 1024});
+  rotate({"fwht", "100", "power of two"}, {.x = hundred, .out = hundred});
+  rotate({"fwht", "1024", "512"}, {.x = wide, .out = wide, .mode = ops::FwhtMode::kForward});
+  rotate({"fwht", "signs"}, {.x = wide, .out = wide, .signs = {1}});
+  rotate({"fwht", "out", "empty"}, {.x = wide, .out = {}});
+  EXPECT_EQ(stream.counters().dispatches, 0u);
+  ops::TqEncodeArgs none = good;
+  none.n = 0;
+  ops::tq_encode(stream, none);
+  EXPECT_EQ(stream.counters().dispatches, 0u);
+  ops::tq_encode(stream, good);
+  stream.commit().wait();
+}
+
+}  // namespace
+}  // namespace mlxn
