@@ -150,10 +150,11 @@ def variants():
 def main():
     spec = gemma_form()
     markers = [t["content"] for t in spec["added_tokens"] if t["content"].strip()]
-    dump = lambda name, value: (HERE / name).write_text(json.dumps(value, ensure_ascii=True, separators=(",", ":")) + "\n")
+    dump = lambda name, value, ascii=True: (HERE / name).write_text(
+        json.dumps(value, ensure_ascii=ascii, separators=(",", ":")) + "\n", encoding="utf-8")
     dump("gemma_tokenizer.json", spec)
     cases = cases_of(spec, nasty_strings.nasty_strings(markers))
-    dump("gemma_cases.json", cases)
+    dump("gemma_cases.json", cases, ascii=False)
     dump("variants.json", variants())
     print(len(spec["model"]["vocab"]), "pieces,", len(cases), "cases,", sum(len(c) > 3 for c in cases), "not exact")
 

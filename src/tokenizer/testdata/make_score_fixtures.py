@@ -51,7 +51,7 @@ def main():
     model.normalizer_spec.add_dummy_prefix = True
     prefixed = cases_of(model.SerializeToString(), texts[::10])
     result = {"vocab": vocab_of(serialized), "cases": cases, "prefixed": prefixed}
-    (HERE / "score_vocab.json").write_text(json.dumps(result, ensure_ascii=True, separators=(",", ":")) + "\n")
+    (HERE / "score_vocab.json").write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
     print(len(cases), "cases,", sum(len(c) > 2 for c in cases), "not exact")
 
 
