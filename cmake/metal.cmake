@@ -37,6 +37,7 @@ function(mlxn_run_on_metal program test)
   else()
     return()
   endif()
+  add_dependencies(mlxn_metal_tests ${program})
   add_test(NAME ${test} COMMAND ${program})
   set_tests_properties(${test} PROPERTIES LABELS metal TIMEOUT 600 SKIP_RETURN_CODE 77
                        ENVIRONMENT "${environment}")
@@ -63,11 +64,14 @@ elseif(missing)
   message(FATAL_ERROR "MLXN_METAL: ${missing}")
 elseif(APPLE)
   set(MLXN_METAL_ON TRUE)
+  set(MLXN_PC_FRAMEWORKS " -framework Foundation -framework Metal")
   message(STATUS "Metal backend: ${MLXN_METAL_CPP}")
 else()
   set(MLXN_METAL_STAND_IN TRUE)
   message(STATUS "Metal backend: in tests, over the stand-in, by ${MLXN_METAL_CLANG}")
 endif()
+
+add_custom_target(mlxn_metal_tests)  # builds the programs that the ctest label `metal` runs
 
 # A source file that holds the kernels of one header as Metal text.
 file(WRITE ${PROJECT_BINARY_DIR}/metal/include/metal_stdlib "")
@@ -162,6 +166,7 @@ function(mlxn_add_metal_backend_test name source)
     target_link_libraries(${name} PRIVATE mlxn_emulator mlxn_emulated_kernels
                           $<LINK_LIBRARY:WHOLE_ARCHIVE,mlxn_metal_stand_in>)
   endif()
+  add_dependencies(mlxn_metal_tests ${name})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77
                        ENVIRONMENT "MLXN_TEST_DEVICE=metal;MTL_CAPTURE_ENABLED=1")
 endfunction()

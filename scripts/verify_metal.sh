@@ -17,13 +17,13 @@ fail() { echo "verify_metal: $1" >&2; exit 1; }
 scripts/fetch_metal_cpp || fail "metal-cpp could not be fetched"
 if [ "$(uname -s)" = Darwin ]; then
   command -v ninja >/dev/null && command -v cmake >/dev/null || fail "found no cmake or ninja, required: brew install cmake ninja"
-  only=()
+  target=all only=()
 else
   scripts/setup.sh clang-19 || exit 1
-  only=(--label-regex metal)
+  target=mlxn_metal_tests only=(--label-regex metal)
 fi
 cmake --preset release -DMLXN_METAL=ON >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "cmake failed"; }
-cmake --build --preset release -- -k 0 >>"$log" 2>&1
+cmake --build --preset release --target $target -- -k 0 >>"$log" 2>&1
 built=$?
 ctest --preset release --parallel "$jobs" ${only[@]+"${only[@]}"} >"$results" 2>&1
 tested=$?

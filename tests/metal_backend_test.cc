@@ -11,6 +11,7 @@
 
 #include "backends/metal/metal_device.h"
 #include "base/mapped_file.h"
+#include "golden_kit.h"
 #include "kernels/common/test_kit.h"
 #include "mlxn/device.h"
 #include "mlxn/ops/elementwise.h"
@@ -99,6 +100,16 @@ TEST_F(Metal, MappedFilesAreReadWithoutACopy) {
     for (size_t i = 0; i < 100; ++i) ASSERT_EQ(out.span<float>()[i], values[i] + values[4900 + i]);
   }
   std::filesystem::remove(path);
+}
+
+TEST_F(Metal, WeightsOfAModelStayInTheirFile) {
+  const Checkpoint checkpoint = Checkpoint::open(golden::path_of("demo/model-q4_0.gguf"));
+  const auto source = models::checkpoint_source(device, checkpoint);
+  const models::GemmaWeights weights =
+      models::load_weights(device, checkpoint.config(), *source, {false, {}});
+  EXPECT_FALSE(weights.layers[0].mlp.gate.data.allocation()->writable);
+  EXPECT_GT(checkpoint.total_bytes(), 10'000'000u);
+  EXPECT_LT(device.allocated_bytes(), 100'000u);
 }
 
 TEST_F(Metal, CopiesAreInOrderWithTheWorkAndExact) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// metal-cpp's definitions stand in one file of a program: here.
+// metal-cpp's definitions stand in one file of a program: here, and hidden, since a program that
+// links the library may have its own.
+#define METALCPP_SYMBOL_VISIBILITY_HIDDEN
 #define NS_PRIVATE_IMPLEMENTATION
 #define MTL_PRIVATE_IMPLEMENTATION
 #include "backends/metal/metal_cpp.h"
