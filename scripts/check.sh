@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh clang-format python3 clang-19
+scripts/setup.sh clang-format python3 python3-pip clang-19
 scripts/check_layers
 scripts/check_sources
 git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
@@ -13,6 +13,9 @@ git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
 # GPU kernels as Metal would take them, and that the check refuses what it should.
 scripts/check_metal_source
 scripts/metal_check/cases
+
+# The Metal backend against Apple's headers, over its stand-in.
+scripts/verify_metal.sh
 
 # Address and undefined behaviour: the whole suite.
 cmake --preset asan

@@ -32,6 +32,11 @@ struct DeviceOptions {
   // CUDA: buffers live in managed memory, which the host may touch while no work is in flight.
   // Slower, and nothing is cached: for tests.
   bool unified_memory = false;
+  // Metal: one commit of the device, counted from 0 over all streams, is written to this document
+  // for Xcode. The name ends in .gputrace, nothing may be there yet, and the process needs
+  // MTL_CAPTURE_ENABLED=1.
+  std::string gpu_trace = {};
+  int gpu_trace_commit = 0;
 };
 
 struct DeviceMemory {

@@ -12,6 +12,9 @@
 #ifdef MLXN_HAS_CUDA
 #include "backends/cuda/cuda_devices.h"
 #endif
+#ifdef MLXN_HAS_METAL
+#include "backends/metal/metal_devices.h"
+#endif
 
 namespace mlxn {
 
@@ -141,6 +144,11 @@ Device Device::open(std::string_view id, DeviceOptions options) try {
     return Device(backends::cuda::open_device(id, std::move(options)));
   }
 #endif
+#ifdef MLXN_HAS_METAL
+  if (id == "metal" || id.starts_with("metal:")) {
+    return Device(backends::metal::open_device(id, std::move(options)));
+  }
+#endif
   for (const DeviceInfo& info : list()) {
     const std::string_view kind = mlxn::name(info.kind);
     if (id == kind || (id.starts_with(kind) && id.substr(kind.size()).starts_with(':'))) {
@@ -165,8 +173,12 @@ std::vector<DeviceInfo> Device::list() {
   devices.push_back({"cuda", "NVIDIA GPU", DeviceKind::kCuda, false,
                      "this build has no CUDA backend (it was configured without nvcc)"});
 #endif
+#ifdef MLXN_HAS_METAL
+  for (DeviceInfo& info : backends::metal::list_devices()) devices.push_back(std::move(info));
+#else
   devices.push_back(
       {"metal", "Apple GPU", DeviceKind::kMetal, false, "this build has no Metal backend"});
+#endif
   return devices;
 }
 

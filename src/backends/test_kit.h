@@ -12,12 +12,16 @@
 namespace mlxn {
 
 // The device that this run of a test program is about: "cpu", or what MLXN_TEST_DEVICE names. ctest
-// runs the programs of ops with GPU kernels once more with "emulator", and with "cuda".
+// runs the programs of ops with GPU kernels once more with "emulator", with "metal" and with
+// "cuda".
 inline std::string test_device_id() {
   const char* id = std::getenv("MLXN_TEST_DEVICE");
   return id != nullptr ? id : "cpu";
 }
 inline bool on_emulator() { return test_device_id() == "emulator"; }
+// Whether GPU threads are fibres on the host, a thousand times slower than a CPU: on the emulator,
+// and on Metal's stand-in, which ctest tells by MLXN_TEST_EMULATED.
+inline bool is_emulated() { return on_emulator() || std::getenv("MLXN_TEST_EMULATED") != nullptr; }
 
 // What a test program returns that found no device to test; ctest then says "skipped".
 inline constexpr int kSkipped = 77;

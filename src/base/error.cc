@@ -97,6 +97,8 @@ std::string_view name(ErrorKind kind) {
       return "chat template error";
     case ErrorKind::kContextFull:
       return "context full";
+    case ErrorKind::kKernelCompilation:
+      return "kernel compilation failed";
   }
   return "error";
 }

@@ -253,7 +253,7 @@ TEST_P(AttnPrefillTest, ResumeEqualsWhole) {  // P11, P12
         << q_len;
   };
   for (int64_t q_len : {1, 7, 32, 63}) resume(q_len);
-  if (testing::on_emulator()) return;
+  if (testing::is_emulated()) return;
   whole.q_len = whole.kv_len = 1024;
   whole.capacity = 1280;
   args = make_args(device_, whole);
@@ -323,7 +323,7 @@ TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   }
   // Every offset and query count. A row sees the same keys whatever follows it, so each shorter
   // run must give the bits of the longest one; the cache beyond kv_len is NaN.
-  for (int64_t offset = 0; offset <= 64; offset += testing::on_emulator() ? 21 : 1) {
+  for (int64_t offset = 0; offset <= 64; offset += testing::is_emulated() ? 21 : 1) {
     Case c{.q_len = 96, .kv_len = offset + 96, .q_offset = offset};
     const auto whole = make_args(device_, c);
     const Buffer expected = run(stream_, whole);

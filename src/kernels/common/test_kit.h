@@ -31,6 +31,7 @@ inline Device cpu_device(const std::string& kernel = "", int num_threads = 2) {
   return Device::open("cpu", options);
 }
 
+using mlxn::is_emulated;
 using mlxn::kSkipped;
 using mlxn::on_emulator;
 using mlxn::test_device;
@@ -39,7 +40,7 @@ using mlxn::test_device_id;
 // Cases that the emulator, which is a thousand times slower than the CPU, leaves out.
 template <typename T>
 std::vector<T> unless_emulated(std::vector<T> all, std::vector<T> emulated) {
-  return on_emulator() ? emulated : all;
+  return is_emulated() ? emulated : all;
 }
 
 // Names of the table's entries that the device under test can run.

@@ -163,7 +163,7 @@ TEST_P(SampleTest, FrequenciesFollowTheDistribution) {
     params.temperature = 0.8f;
     params.top_k = top_k;
     params.seed = 42;
-    const int64_t draws = testing::on_emulator() ? 2000 : 20000;
+    const int64_t draws = testing::is_emulated() ? 2000 : 20000;
     std::vector<double> counts(row.size());
     for (int32_t token : draw_many(stream, row, draws, params)) {
       ++counts[static_cast<size_t>(token)];

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
+// What metal-cpp uses of Apple's header of this name.
+#pragma once
+typedef struct __IOSurface* IOSurfaceRef;
