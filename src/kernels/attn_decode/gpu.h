@@ -12,9 +12,10 @@
 
 KERNELS_BEGIN(attn_decode)
 
-enum { kSimds = 4, kMaxDim = 512 };
+enum { kSimds = 4, kMaxDim = 512, kFactors = 64 };
 
-// Visible positions [first, end), and how many of them make a part (splits.h).
+// Visible positions [first, end), and how many of them make a part: 64, so that a short context has
+// work for many threadgroups, or what makes 64 parts. gpu_launch.cc counts the parts.
 struct VisibleKeys {
   uint first, end;
   uint keys_each;
@@ -34,8 +35,7 @@ GPU_FN VisibleKeys visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDec
   if (p.n_split > 0) {
     keys.keys_each = max(1u, ceil_div(visible, p.n_split));
   } else {
-    const uint even = ceil_div(ceil_div(visible, 64), 64) * 64;
-    keys.keys_each = max(visible > 2048 ? 512u : 256u, even);
+    keys.keys_each = max(64u, ceil_div(ceil_div(visible, 64), 64) * 64);
   }
   return keys;
 }
@@ -44,7 +44,8 @@ template <int kLanes, int kHeads, typename T>
 KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, ring_start),
        IN(int, block_table), IN(float, sinks), IN(float, slopes), OUT(uchar, out), OUT(float, lse),
        OUT(float, part_values), OUT(float2, part_states), PARAMS(GpuAttnDecode, p)) {
-  constexpr int kSets = 32 / kLanes;  // keys that a simdgroup works on at a time
+  constexpr int kSets = 32 / kLanes;            // keys that a simdgroup works on at a time,
+  constexpr int kAtOnce = kHeads == 4 ? 2 : 4;  // as often as registers allow
   SHARED(float, values, kSimds* kMaxDim);
   SHARED(float2, states, kSimds);
   const uint split = GROUP_ID.x % p.splits, tile = GROUP_ID.x / p.splits % p.tiles;
@@ -70,23 +71,30 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
     slope[h] = there && p.slopes != 0 ? slopes[kv_head * group + tile * kHeads + h] : 0.0f;
     clear(sums[h]);
   }
-  for (uint base = begin; base < end; base += kSimds * kSets) {
-    const uint position = base + set;
-    const uint slot = (position + held.shift) % p.capacity;
-    const CacheSlot found =
-        find_slot(block_table, p.pages, b, slot, position < end && slot < held.num_valid);
-    const bool there = found.held;
-    const ulong row = (ulong(found.block) * p.num_kv_heads + kv_head) *
-                          (p.pages.size > 0 ? p.pages.size : p.capacity) +
-                      found.slot;
-    const float distance = float(int(position - (held.end - 1)));
-    float key[kRowElements], value[kRowElements];
-    load_elements<kLanes>(k + row * p.head_dim, there ? p.head_dim : 0, lane, vectors, key);
-    load_elements<kLanes>(v + row * p.v_dim, there ? p.v_dim : 0, lane, vectors, value);
-    UNROLL for (int h = 0; h < kHeads; h++) {
-      float z = key_score<kLanes>(query[h], key, p.softmax_scale, p.logits_soft_cap);
-      if (p.slopes != 0) z = z + slope[h] * distance;
-      fold(sums[h], there ? z : -INFINITY, value);
+  for (uint base = begin; base < end; base += kSimds * kSets * kAtOnce) {
+    // All rows are asked for before the first is used.
+    float key[kAtOnce][kRowElements], value[kAtOnce][kRowElements];
+    bool there[kAtOnce];
+    UNROLL for (int u = 0; u < kAtOnce; u++) {
+      const uint position = base + u * kSimds * kSets + set;
+      const uint slot = (position + held.shift) % p.capacity;
+      const CacheSlot found =
+          find_slot(block_table, p.pages, b, slot, position < end && slot < held.num_valid);
+      there[u] = found.held;
+      const ulong row = (ulong(found.block) * p.num_kv_heads + kv_head) *
+                            (p.pages.size > 0 ? p.pages.size : p.capacity) +
+                        found.slot;
+      load_elements<kLanes>(k + row * p.head_dim, there[u] ? p.head_dim : 0, lane, vectors, key[u]);
+      load_elements<kLanes>(v + row * p.v_dim, there[u] ? p.v_dim : 0, lane, vectors, value[u]);
+    }
+    UNROLL for (int u = 0; u < kAtOnce; u++) {
+      const uint position = base + u * kSimds * kSets + set;
+      const float distance = float(int(position - (held.end - 1)));
+      UNROLL for (int h = 0; h < kHeads; h++) {
+        float z = key_score<kLanes>(query[h], key[u], p.softmax_scale, p.logits_soft_cap);
+        if (p.slopes != 0) z = z + slope[h] * distance;
+        fold(sums[h], there[u] ? z : -INFINITY, value[u]);
+      }
     }
   }
 
@@ -133,10 +141,11 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
   }
 }
 
-// One threadgroup per head joins the parts that hold keys.
+// One threadgroup per head joins the parts that hold keys; a thread has one element of the row.
 KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
        IN(int, ring_start), IN(float, sinks), OUT(uchar, out), OUT(float, lse),
        PARAMS(GpuAttnDecode, p)) {
+  SHARED(float, factors, kFactors);
   const ulong head = GROUP_ID.x;
   const uint b = GROUP_ID.x / p.num_heads;
   const HeldKeys held =
@@ -145,21 +154,30 @@ KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(in
   const uint live = min(ceil_div(keys.end - keys.first, keys.keys_each), p.splits);
   const ulong part = head * p.splits;
   float most = ATTN_FLOOR;
-  for (uint s = 0; s < live; s++) most = max(most, part_states[part + s].x);
-  float denominator = 0.0f;
-  for (uint s = 0; s < live; s++) {
-    const float2 state = part_states[part + s];
-    denominator = fma(exp(state.x - most), state.y, denominator);
-  }
+  for (uint s = LANE; s < live; s += SIMD_WIDTH) most = max(most, part_states[part + s].x);
+  most = simd_max(most);
   const float parts_most = most;
+  const uint at = THREAD_ID;
+  float element = 0.0f, denominator = 0.0f;
+  for (uint first = 0; first < live; first += kFactors) {
+    const uint count = min(live - first, uint(kFactors));
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (uint s = THREAD_ID; s < count; s += GROUP_SIZE) {
+      factors[s] = exp(part_states[part + first + s].x - parts_most);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (uint s = 0; s < count; s++) {
+      denominator = fma(factors[s], part_states[part + first + s].y, denominator);
+    }
+    if (at < p.v_dim) {
+      for (uint s = 0; s < count; s++) {
+        element = fma(factors[s], part_values[(part + first + s) * p.v_dim + at], element);
+      }
+    }
+  }
   float keep = 1.0f;
   if (p.sinks != 0) keep = join_sink(sinks[GROUP_ID.x % p.num_heads], &most, &denominator);
-  for (uint at = THREAD_ID; at < p.v_dim; at += GROUP_SIZE) {
-    float element = 0.0f;
-    for (uint s = 0; s < live; s++) {
-      const float factor = exp(part_states[part + s].x - parts_most);
-      element = fma(factor, part_values[(part + s) * p.v_dim + at], element);
-    }
+  if (at < p.v_dim) {
     store_output(out, head * p.v_dim + at, p.query_type,
                  denominator == 0.0f ? 0.0f : element * keep / denominator);
   }

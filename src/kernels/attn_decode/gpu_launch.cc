@@ -20,6 +20,12 @@ int64_t heads_per_tile(const AttnDecodeParams& p) {
   return group >= 4 ? 4 : group >= 2 ? 2 : 1;
 }
 
+// Parts of at least 64 keys, at most 64 of them; visible_keys() in gpu.h cuts them.
+int64_t gpu_splits(const AttnDecodeParams& p) {
+  if (p.n_split > 0) return p.n_split;
+  return std::clamp<int64_t>(divide_up(most_visible(p), 64), 1, kMaxAutoSplits);
+}
+
 std::string kernel_of(const AttnDecodeParams& p) {
   const std::string base =
       std::max(p.head_dim, p.v_dim) <= 128 ? "attn_decode_128_" : "attn_decode_512_";
@@ -39,7 +45,7 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
           .head_dim = static_cast<uint32_t>(p.head_dim),
           .v_dim = static_cast<uint32_t>(p.v_dim),
           .n_split = static_cast<uint32_t>(p.n_split),
-          .splits = static_cast<uint32_t>(max_splits(p)),
+          .splits = static_cast<uint32_t>(gpu_splits(p)),
           .tiles = divide_up(p.num_heads / p.num_kv_heads, heads_per_tile(p)),
           .query_type = query_type(p.q_dtype),
           .ring_start = p.ring_start != nullptr,
@@ -58,7 +64,7 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
 }  // namespace
 
 std::optional<std::string_view> attn_decode_gpu_refuses(const AttnDecodeParams& p) {
-  return refuse_large({p.capacity, p.pages.count, p.batch * p.num_heads * max_splits(p)});
+  return refuse_large({p.capacity, p.pages.count, p.batch * p.num_heads * gpu_splits(p)});
 }
 
 void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Access access) {
@@ -89,7 +95,7 @@ void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Ac
   launch = {.op = "attn_decode_merge",
             .kernel = "attn_decode_merge",
             .groups = {static_cast<uint32_t>(heads), 1, 1},
-            .threads = group_threads(p.v_dim, kThreads)};
+            .threads = group_threads(p.v_dim)};
   launch.buffer(values.data()).buffer(states.data()).buffer(p.kv_len).buffer(p.ring_start);
   launch.buffer(p.sinks).buffer(p.out).buffer(p.lse).constants(args);
   gpu.launch(std::move(launch), std::move(access));

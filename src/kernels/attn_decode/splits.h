@@ -43,12 +43,18 @@ inline int64_t split_keys(int64_t visible, int64_t n_split) {
   return std::max(least, base::round_up(even, kAttnKeyTile));
 }
 
-// Parts that a cache of this capacity can need.
-inline int64_t max_splits(const AttnDecodeParams& p) {
-  if (p.n_split > 0) return p.n_split;
+// Keys that one query can see of a cache of this capacity.
+inline int64_t most_visible(const AttnDecodeParams& p) {
   int64_t most = p.capacity;
   if (p.window_size > 0) most = std::min(most, p.window_size);
   if (p.chunk_size > 0) most = std::min(most, p.chunk_size);
+  return most;
+}
+
+// Parts that a cache of this capacity can need.
+inline int64_t max_splits(const AttnDecodeParams& p) {
+  if (p.n_split > 0) return p.n_split;
+  const int64_t most = most_visible(p);
   const int64_t of_short = base::ceil_div(std::min(most, kLongContext), kSplitKeys);
   return std::min(kMaxAutoSplits, std::max(of_short, base::ceil_div(most, kLongSplitKeys)));
 }
