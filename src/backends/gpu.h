@@ -17,6 +17,9 @@
 
 namespace mlxn::backends {
 
+// Most parameters of a kernel, as KERNEL counts them.
+inline constexpr size_t kMaxGpuArgs = 20;
+
 // What is passed for one KERNEL parameter, in the order of the declaration.
 struct GpuArg {
   enum class Kind : uint8_t { kBuffer, kParams, kThreadgroup };

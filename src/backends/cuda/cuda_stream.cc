@@ -14,7 +14,6 @@ namespace {
 constexpr uint32_t kSimd = 32;
 constexpr uint32_t kMaxGroupsX = 0x7fffffff;
 constexpr uint32_t kMaxGroupsYZ = 65535;
-constexpr size_t kMaxArgs = 12;  // as KERNEL counts them
 
 [[noreturn]] void refuse(const GpuLaunch& launch, const char* what, const std::string& found,
                          const std::string& required) {
@@ -37,15 +36,15 @@ void check_launch(const GpuLaunch& launch, const Kernel& kernel) {
     refuse(launch, "threadgroup memory", std::to_string(bytes),
            "at most " + std::to_string(kernel.max_dynamic_shared));
   }
-  if (launch.args.size() > kMaxArgs) {
+  if (launch.args.size() > kMaxGpuArgs) {
     refuse(launch, "arguments", std::to_string(launch.args.size()),
-           "at most " + std::to_string(kMaxArgs));
+           "at most " + std::to_string(kMaxGpuArgs));
   }
 }
 
 void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, cudaStream_t stream) {
   static const char nothing = 0;  // threadgroup memory is an empty struct among the parameters
-  std::array<const void*, kMaxArgs> args = {};
+  std::array<const void*, kMaxGpuArgs> args = {};
   for (size_t i = 0; i < launch.args.size(); ++i) {
     const GpuArg& arg = launch.args[i];
     args[i] = arg.kind == GpuArg::Kind::kBuffer   ? static_cast<const void*>(&arg.address)

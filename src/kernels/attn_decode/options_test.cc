@@ -256,6 +256,20 @@ TEST_P(AttnDecodeOptions, DirectCapturedAndReplayedAgree) {
                              {args.out, args.lse});
 }
 
+TEST(AttnDecodeLong, Keys) {  // D15, on the best entry
+  const Device device = testing::cpu_device();
+  Stream stream(device);
+  auto args = make_args(
+      device, {.heads = 1, .kv_heads = 1, .capacity = 131072, .kv_len = {131072}, .kv_dtype = f16});
+  args.out = device.alloc(f32, {1, 1, 128});
+  args.lse = device.alloc(f32, {1, 1});
+  ops::attn_decode(stream, args);
+  stream.commit().wait();
+  const auto reference = testing::oracle_of(args);
+  testing::expect_attention(args.out, reference, "131072 keys");
+  testing::expect_lse(testing::to_floats(args.lse), reference, "131072 keys");
+}
+
 TEST(AttnDecodeOptionErrors, EachRuleNamesItsParameter) {
   const Device device = test_device();
   Stream stream(device);
