@@ -225,7 +225,7 @@ TEST_P(TqTest, TiesTakeTheLowerLevelAndEndsSaturate) {  // Q4
     for (int64_t j = 0; j < 64; ++j) {
       ASSERT_EQ(kernels::tq_code_reference(z, 0, j), z.table.code_of((1u << (bits - 1)) - 1));
     }
-    for (float v : decode(zeros, 64, true).span<float>()) ASSERT_EQ(v, 0.0f);
+    for (float v : testing::to_floats(decode(zeros, 64, true))) ASSERT_EQ(v, 0.0f);
   }
 }
 
@@ -257,11 +257,11 @@ TEST_P(TqTest, ExtremeRowsStayAlone) {  // Q5
 }
 
 double nmse(const Buffer& src, const Buffer& out) {
+  const auto exact = src.span<float>(), coded = out.span<float>();
   double error = 0.0, power = 0.0;
-  for (size_t i = 0; i < src.span<float>().size(); ++i) {
-    const double x = src.span<float>()[i], e = x - out.span<float>()[i];
-    error += e * e;
-    power += x * x;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    error += std::pow(double{exact[i]} - coded[i], 2);
+    power += double{exact[i]} * exact[i];
   }
   return error / power;
 }
@@ -269,6 +269,9 @@ double nmse(const Buffer& src, const Buffer& out) {
 TEST_P(TqTest, ErrorIsThatOfTheSphere) {  // Q6
   if (on_emulator()) GTEST_SKIP() << "needs 10000 rows";
   Random random(6);
+  // Every entry gives what the best one gives but for a code here and there.
+  const bool best = GetParam() == testing::runnable(kernels::tq_encode_entries())[0];
+  const int64_t rows = best ? 10000 : 1000;
   // attention.md 3.4 by width, at D 64, 128, 256, 512.
   const std::vector<std::pair<int, std::vector<double>>> expected = {
       {2, {0.1142, 0.1162, 0.1166, 0.1168}},     {3, {0.03345, 0.03400, 0.03436, 0.03429}},
@@ -276,13 +279,13 @@ TEST_P(TqTest, ErrorIsThatOfTheSphere) {  // Q6
       {6, {0, 0, 0.0253 * 0.0253, 0}},           {8, {0, 0, 0.00637 * 0.00637, 0}}};
   const int64_t dims[] = {64, 128, 256, 512};
   for (size_t i = 0; i < 4; ++i) {
-    const Buffer src = testing::random_buffer(device_, f32, {1, 10000, 1, dims[i]}, random);
+    const Buffer src = testing::random_buffer(device_, f32, {1, rows, 1, dims[i]}, random);
     for (const auto& [bits, values] : expected) {
-      const auto cache = make_cache({.bits = bits}, {1, 1, 10000}, dims[i]);
+      const auto cache = make_cache({.bits = bits}, {1, 1, rows}, dims[i]);
       encode({.src = src, .to = cache, .pos = 0});
       const double found = nmse(src, decode(cache, dims[i], true));
       if (values[i] > 0) {
-        EXPECT_NEAR(found / values[i], 1.0, 0.01) << bits << " " << dims[i];
+        EXPECT_NEAR(found / values[i], 1.0, best ? 0.01 : 0.03) << bits << " " << dims[i];
       }
       EXPECT_LT(found, 1.05 * 2.7207 * std::pow(4.0, -bits)) << bits << " " << dims[i];
     }
