@@ -14,6 +14,9 @@ git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
 scripts/check_metal_source
 scripts/metal_check/cases
 
+# 64-bit Arm: everything compiles, and the ops that differ most run (scripts/test_arm.sh runs them all).
+scripts/test_arm.sh short
+
 # Address and undefined behaviour: the whole suite.
 cmake --preset asan
 cmake --build --preset asan
