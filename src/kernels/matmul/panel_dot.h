@@ -112,6 +112,9 @@ template <class Codec, template <class> class Span, int kM, class Source, class 
 void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* const* x, Next ahead,
                 float* out) {
   constexpr int kStep = Codec::kStepBlocks, kTermRows = count_of(Codec::kTerms) * kRows;
+  // Chains of a half block: a dot product waits four cycles for the last. Several blocks at a time
+  // are chains enough, and with more of them registers run out.
+  constexpr int kChains = kStep == 1 ? 2 : 1;
   alignas(64) float terms[kSpanBlocks * kTermRows];
   Float acc[kM];
   for (int m = 0; m < kM; ++m) acc[m] = Lanes::splat(0.0f);
@@ -121,23 +124,22 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
     Codec::scales(span, count, terms);
     for (int at = 0; at < count; at += kStep) {
       ahead.step();
-      Int sum[kM][kStep][4];  // two chains a half: a dot product waits four cycles for the last
+      Int sum[kM][kStep][2 * kChains];
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
           const ActivationBlock& block = x[m][first + at + b];
           sum[m][b][0] = first_sum<Codec>(block, 0);
-          sum[m][b][1] = Lanes::splat(0);
-          sum[m][b][2] = first_sum<Codec>(block, 1);
-          sum[m][b][3] = Lanes::splat(0);
+          sum[m][b][kChains] = first_sum<Codec>(block, 1);
+          if constexpr (kChains == 2) sum[m][b][1] = sum[m][b][3] = Lanes::splat(0);
         }
       }
       Codec::codes(
           span, at, [&](int b, int pair, Int codes) __attribute__((always_inline)) {
 #pragma GCC unroll 8
             for (int m = 0; m < kM; ++m) {
-              Int& s = sum[m][b][pair / 8 * 2 + pair % 2];
+              Int& s = sum[m][b][pair / 8 * kChains + pair % kChains];
               s = Lanes::dot(s, codes, Lanes::pair(x[m][first + at + b].q + 2 * pair));
             }
           });
@@ -145,8 +147,11 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
-          Int sum0 = Lanes::add(sum[m][b][0], sum[m][b][1]);
-          const Int sum1 = Lanes::add(sum[m][b][2], sum[m][b][3]);
+          Int sum0 = sum[m][b][0], sum1 = sum[m][b][kChains];
+          if constexpr (kChains == 2) {
+            sum0 = Lanes::add(sum0, sum[m][b][1]);
+            sum1 = Lanes::add(sum1, sum[m][b][3]);
+          }
           if constexpr (!kHasHalves<Codec>) sum0 = Lanes::add(sum0, sum1);
           acc[m] = add_block<Codec>(acc[m], sum0, sum1, terms + (at + b) * kTermRows,
                                     x[m][first + at + b]);
@@ -366,7 +371,8 @@ class Panels {
   auto ahead(int64_t n, int64_t, int64_t steps) const {
     const int64_t distance = std::clamp<int64_t>(layout_.panel_bytes / 4, 4096, 8192);
     constexpr int kStepBytes =
-        Codec::kStepBlocks * kBlock / Codec::kUnitElements * Codec::kUnitBytes * kRows;
+        Codec::kStepBlocks * kBlock * Codec::kUnitBytes / Codec::kUnitElements * kRows;
+    static_assert(kStepBytes > 0);
     constexpr bool kScaleArray = Codec::kUnitBytes == 4 * Codec::kWords;
     return StreamAhead<(kStepBytes + 63) / 64 + (kScaleArray ? 1 : 0)>(at(n).panel, distance,
                                                                        layout_.panel_bytes / steps);
