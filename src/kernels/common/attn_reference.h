@@ -15,7 +15,7 @@ namespace mlxn::kernels {
 struct AttnReference {
   std::vector<double> out;     // rows of v_dim
   std::vector<double> weight;  // like out: sum_j p_j |v_j|, the scale of the error
-  std::vector<double> z_max;   // per row: largest |z| over the visible keys
+  std::vector<double> z_max;   // per row: at least the largest |z|, the scale of its rounding
   std::vector<double> lse;     // per row: log of the sum of exponentials, the sink's included
 };
 
@@ -42,9 +42,15 @@ inline void append_row(AttnReference& r, const AttnReferenceRule& rule, const fl
   std::vector<double> z(keys.size());
   double max = -INFINITY, z_max = 0.0, sum = 0.0;
   for (size_t j = 0; j < keys.size(); ++j) {
-    double dot = 0.0;
-    for (int64_t c = 0; c < rule.head_dim; ++c) dot += double{q[c]} * double{keys[j][c]};
+    double dot = 0.0, squares = 0.0;
+    for (int64_t c = 0; c < rule.head_dim; ++c) {
+      const double term = double{q[c]} * double{keys[j][c]};
+      dot += term;
+      squares += term * term;
+    }
     z[j] = rule.scale * dot;
+    // Terms that happen to cancel round as those that do not.
+    z_max = std::max({z_max, std::abs(z[j]), std::abs(rule.scale) * std::sqrt(squares)});
     if (rule.cap > 0.0) z[j] = rule.cap * std::tanh(z[j] / rule.cap);
     if (!bias.empty()) z[j] += bias[j];
     max = std::max(max, z[j]);
