@@ -72,13 +72,28 @@ void DeviceFlags::add_to(CLI::App& app) {
   with_environment(
       app.add_flag("--strict", strict, "Refuse every kernel but the best one for the device"),
       "STRICT");
+  with_environment(app.add_option("--gpu-trace", gpu_trace,
+                                  "Metal: write one commit to this new .gputrace document; needs "
+                                  "MTL_CAPTURE_ENABLED=1"),
+                   "GPU_TRACE");
+  with_environment(app.add_option("--gpu-trace-commit", gpu_trace_commit,
+                                  "Which commit, counted from 0; a decode step is one"),
+                   "GPU_TRACE_COMMIT")
+      ->check(CLI::NonNegativeNumber);
 }
 
 Device DeviceFlags::open() const {
   DeviceOptions options;
   options.num_threads = threads;
   options.strict = strict;
-  return Device::open(device, options);
+  options.gpu_trace = gpu_trace;
+  options.gpu_trace_commit = gpu_trace_commit;
+  Device opened = Device::open(device, options);
+  if (!gpu_trace.empty() && opened.kind() != DeviceKind::kMetal) {
+    throw UsageError("--gpu-trace: found device " + std::string(name(opened.kind())) +
+                     ", required metal");
+  }
+  return opened;
 }
 
 void ModelFlags::add_file_to(CLI::App& app, bool model_required) {

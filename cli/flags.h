@@ -35,8 +35,11 @@ struct DeviceFlags {
   std::string device = "best";
   int threads = 0;
   bool strict = false;
+  std::string gpu_trace;
+  int gpu_trace_commit = 0;
 
   void add_to(CLI::App& app);
+  // Throws UsageError for a trace of a device that writes none.
   Device open() const;
 };
 

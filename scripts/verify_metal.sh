@@ -72,7 +72,7 @@ if [ $tested -ne 0 ]; then
   echo
   echo '### What failed'
   echo '```'
-  grep -E '^ *[0-9]+ - |Failure$|what\(\)|C\+\+ exception|fake Metal:|\[  FAILED  \]|program_source' "$results" | head -n 80
+  grep -E '^[[:space:]]*[0-9]+ - |Failure$|what\(\)|C\+\+ exception|fake Metal:|\[  FAILED  \]|program_source' "$results" | head -n 80
   echo '```'
 fi
 echo

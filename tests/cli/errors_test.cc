@@ -164,6 +164,7 @@ TEST_F(Errors, BadFlags) {
   generate({"--device", "cuda:0"}, {"cuda:0", "no CUDA backend"});
 #endif
   generate({"--device", "abacus"}, {"abacus", "cpu"});
+  generate({"--gpu-trace", "a.gputrace"}, {"--gpu-trace: found device cpu, required metal"});
   refused(2, {"generate", "-m", kModel}, {"--prompt"});
   refused(2, {"generate", "-p", "x"}, {"--model"});
   refused(2, {"bench", "-m", kModel, "-b", "100000"}, {"--batch-size", "100000", "1024"});

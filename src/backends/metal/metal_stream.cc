@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/metal/metal_stream.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -45,7 +47,16 @@ class Encoding {
   bool empty_ = true;
 };
 
-int64_t nanoseconds(double seconds) { return std::llround(seconds * 1e9); }
+// Command buffers tell their times by this clock.
+int64_t now_ns() {
+#if defined(__APPLE__)
+  return static_cast<int64_t>(::clock_gettime_nsec_np(CLOCK_UPTIME_RAW));
+#else
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+#endif
+}
 
 }  // namespace
 
@@ -207,10 +218,12 @@ void MetalStream::retire(Commit& commit) {
   }
   for (Timed& timed : commit.timed) {
     if (timed.commands->status() != MTL::CommandBufferStatusCompleted) continue;
-    const double begin = timed.commands->GPUStartTime(), end = timed.commands->GPUEndTime();
-    if (profile_begin_ < 0.0) profile_begin_ = begin;
-    profile_.push_back({timed.op, std::move(timed.entry), 0, nanoseconds(begin - profile_begin_),
-                        nanoseconds(end - profile_begin_)});
+    const auto since_start = [this](double seconds) {
+      return std::llround(seconds * 1e9) - profile_start_ns_;
+    };
+    profile_.push_back({timed.op, std::move(timed.entry), 0,
+                        since_start(timed.commands->GPUStartTime()),
+                        since_start(timed.commands->GPUEndTime())});
   }
 }
 
@@ -279,7 +292,7 @@ void MetalStream::replay(std::shared_ptr<const GraphData> graph) {
 
 void MetalStream::set_profiling(bool on) {
   if (on) {
-    profile_begin_ = -1.0;
+    profile_start_ns_ = now_ns();
     profile_.clear();
   }
   profiling_ = on;

@@ -107,7 +107,7 @@ class MetalStream final : public StreamImpl, public GpuStream {
   std::exception_ptr failure_;
 
   bool profiling_ = false;
-  double profile_begin_ = -1.0;  // seconds of the GPU's clock; negative: nothing has run yet
+  int64_t profile_start_ns_ = 0;
   std::vector<ProfileEvent> profile_;
 };
 
