@@ -16,9 +16,10 @@ __device__ __forceinline__ void load_input(const __half* x, const __half* before
   for (int j = 0; j < 8; ++j) v[j] += add[j];
 }
 
-__device__ __forceinline__ void store_result(const __half* after, const __half* weight, __half* sum,
-                                             __half* out, unsigned at, float inverse_rms,
-                                             const GpuRmsNorm& p, float* v) {
+__device__ __forceinline__ void store_result(const __half* after, const __half* factor,
+                                             const __half* weight, __half* sum, __half* out,
+                                             unsigned at, float inverse_rms, const GpuRmsNorm& p,
+                                             float* v) {
   const unsigned left = p.dim - at;
   const bool vectors = p.vectors != 0;
   if (p.sum != 0) store8(sum + at, left, vectors, v);
@@ -29,6 +30,11 @@ __device__ __forceinline__ void store_result(const __half* after, const __half* 
     load8(weight + at, left, vectors, other);
 #pragma unroll
     for (int j = 0; j < 8; ++j) v[j] *= p.weight_offset + other[j];
+  }
+  if (p.factor != 0) {
+    load8(factor + at, left, vectors, other);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) v[j] *= other[j];
   }
   if (p.add_after != 0) {
     load8(after + at, left, vectors, other);
@@ -43,8 +49,9 @@ __device__ __forceinline__ void store_result(const __half* after, const __half* 
 }  // namespace
 
 extern "C" __global__ void plain_rms_norm(const __half* x, const __half* before,
-                                          const __half* after, const __half* __restrict__ weight,
-                                          __half* sum, __half* out, const GpuRmsNorm p) {
+                                          const __half* after, const __half* factor,
+                                          const __half* __restrict__ weight, __half* sum,
+                                          __half* out, const GpuRmsNorm p) {
   constexpr int kKept = 2;
   __shared__ float partial[32];
   const uint64_t row = uint64_t{blockIdx.x} * p.dim;
@@ -71,11 +78,12 @@ extern "C" __global__ void plain_rms_norm(const __half* x, const __half* before,
   for (int k = 0; k < kKept; ++k) {
     const unsigned at = 8 * threadIdx.x + k * step;
     if (at >= p.dim) continue;
-    store_result(after + row, weight, sum + row, out + row, at, inverse_rms, p, kept[k]);
+    store_result(after + row, factor + row, weight, sum + row, out + row, at, inverse_rms, p,
+                 kept[k]);
   }
   for (unsigned at = 8 * threadIdx.x + kKept * step; at < p.dim; at += step) {
     float v[8];
     load_input(x + row, before + row, at, p, v);
-    store_result(after + row, weight, sum + row, out + row, at, inverse_rms, p, v);
+    store_result(after + row, factor + row, weight, sum + row, out + row, at, inverse_rms, p, v);
   }
 }
