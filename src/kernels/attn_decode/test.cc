@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/attn_decode/reference.h"
 #include "kernels/attn_decode/splits.h"
-#include "kernels/common/attn_test_kit.h"
+#include "kernels/common/attn_oracle_kit.h"
 
 namespace mlxn {
 namespace {
@@ -55,41 +54,6 @@ ops::AttnDecodeArgs make_args(const Device& device, const Case& c, uint32_t seed
   return args;
 }
 
-std::vector<int32_t> expand(const Lengths& lengths, int64_t batch) {
-  std::vector<int32_t> values;
-  for (int64_t b = 0; b < batch; ++b) {
-    values.push_back(
-        static_cast<int32_t>(lengths.host[lengths.host.size() == 1 ? 0 : static_cast<size_t>(b)]));
-  }
-  return values;
-}
-
-kernels::AttnReference reference_of(const ops::AttnDecodeArgs& args) {
-  const int64_t batch = args.q.dim(0);
-  const auto kv_len = expand(args.kv_len, batch);
-  const auto start = args.ring_start.empty() ? kv_len : expand(args.ring_start, batch);
-  return kernels::attn_decode_reference(
-      {.q = args.q.data(),
-       .k = args.k.data(),
-       .v = args.v.data(),
-       .out = nullptr,
-       .kv_len = kv_len.data(),
-       .ring_start = args.ring_start.empty() ? nullptr : start.data(),
-       .batch = batch,
-       .num_heads = args.q.dim(1),
-       .num_kv_heads = args.k.dim(1),
-       .capacity = args.k.dim(2),
-       .window_size = args.window_size,
-       .head_dim = static_cast<int32_t>(args.q.dim(2)),
-       .v_dim = static_cast<int32_t>(args.v.dim(3)),
-       .n_split = 0,
-       .q_dtype = args.q.dtype(),
-       .kv_dtype = args.k.dtype(),
-       .softmax_scale = args.softmax_scale,
-       .logits_soft_cap = args.logits_soft_cap,
-       .ring = args.ring});
-}
-
 // Runs the op twice, expects the same bits, and returns the output.
 Buffer run(Stream& stream, ops::AttnDecodeArgs args) {
   const Shape shape = {args.q.dim(0), args.q.dim(1), args.v.dim(3)};
@@ -113,7 +77,7 @@ class AttnDecodeTest : public ::testing::TestWithParam<std::string> {
   Buffer expect_oracle(const Case& c, uint32_t seed = 1) {
     const auto args = make_args(device_, c, seed);
     const Buffer out = run(stream_, args);
-    testing::expect_attention(out, reference_of(args), c.name());
+    testing::expect_attention(out, testing::oracle_of(args), c.name());
     return out;
   }
 };
@@ -270,7 +234,7 @@ TEST_P(AttnDecodeTest, SplitCounts) {  // D6
   Case c{.heads = 32, .kv_heads = 4, .dim = 128, .capacity = 8192, .kv_len = {4097}};
   c.softmax_scale = 1.0f / std::sqrt(128.0f);
   const auto args = make_args(device_, c, 3);
-  const auto reference = reference_of(args);
+  const auto reference = testing::oracle_of(args);
   for (int n_split : testing::unless_emulated<int>({0, 1, 2, 3, 7, 16, 32, 64, 1024}, {0, 7})) {
     auto split = args;
     split.n_split = n_split;
@@ -344,7 +308,7 @@ TEST_P(AttnDecodeTest, RingStartBeyondTheValidSlots) {
   auto args = make_args(device_, {.heads = 2, .capacity = 10, .kv_len = {7}}, 1);
   for (int64_t start : {0, 1, 5, 7, 9}) {
     args.ring_start = start;
-    testing::expect_attention(run(stream_, args), reference_of(args), std::to_string(start));
+    testing::expect_attention(run(stream_, args), testing::oracle_of(args), std::to_string(start));
   }
   args = make_args(device_, {.heads = 2, .capacity = 4, .kv_len = {1}}, 1);
   args.ring_start = 2;
@@ -364,7 +328,7 @@ TEST_P(AttnDecodeTest, LargeLogits) {  // D11
   const Case c{
       .heads = 4, .kv_heads = 4, .dim = 128, .capacity = 256, .kv_len = {256}, .key_factor = 10.0f};
   const auto args = make_args(device_, c, 6);
-  const auto reference = reference_of(args);
+  const auto reference = testing::oracle_of(args);
   EXPECT_GT(*std::max_element(reference.z_max.begin(), reference.z_max.end()), 250.0);
   testing::expect_attention(run(stream_, args), reference, c.name());
 }
@@ -426,7 +390,7 @@ TEST_P(AttnDecodeTest, DeviceLengthsAreReadAtRunTime) {
     stream_.commit().wait();
     auto known = args;
     known.kv_len = Lengths({values[0], values[1]});
-    testing::expect_attention(out, reference_of(known), "replay");
+    testing::expect_attention(out, testing::oracle_of(known), "replay");
     EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(run(stream_, known)));
   }
   // Values that do not fit are clamped to the cache.

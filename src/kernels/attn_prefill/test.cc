@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/attn_prefill/reference.h"
-#include "kernels/common/attn_test_kit.h"
+#include "kernels/common/attn_oracle_kit.h"
 
 namespace mlxn {
 namespace {
@@ -82,40 +81,6 @@ ops::AttnPrefillArgs make_args(const Device& device, const Case& c) {
   return args;
 }
 
-kernels::AttnReference reference_of(const Case& c, const ops::AttnPrefillArgs& args,
-                                    int64_t first_query = 0) {
-  const int64_t v_dim = c.v_dim ? c.v_dim : c.dim, capacity = std::max(c.capacity, c.kv_len);
-  const std::vector<int32_t> kv_len(static_cast<size_t>(c.batch), static_cast<int32_t>(c.kv_len));
-  const std::vector<int32_t> offset(static_cast<size_t>(c.batch), static_cast<int32_t>(c.q_offset));
-  return kernels::attn_prefill_reference(
-      {.q = args.q.data(),
-       .k = args.k.data(),
-       .v = args.v.data(),
-       .out = nullptr,
-       .kv_len = kv_len.data(),
-       .q_offset = c.q_offset >= 0 ? offset.data() : nullptr,
-       .ring_start = nullptr,
-       .q_strides = strides_of(c.layout, c.heads, c.q_len, c.dim),
-       .k_strides = strides_of(c.layout, c.kv_heads, capacity, c.dim),
-       .v_strides = strides_of(c.layout, c.kv_heads, capacity, v_dim),
-       .out_strides = strides_of(c.layout, c.heads, c.q_len, v_dim),
-       .batch = c.batch,
-       .num_heads = c.heads,
-       .num_kv_heads = c.kv_heads,
-       .q_len = c.q_len,
-       .capacity = capacity,
-       .window_size = c.window_size,
-       .head_dim = static_cast<int32_t>(c.dim),
-       .v_dim = static_cast<int32_t>(v_dim),
-       .q_dtype = c.q_dtype,
-       .kv_dtype = c.kv_dtype,
-       .softmax_scale = c.softmax_scale,
-       .logits_soft_cap = c.logits_soft_cap,
-       .causal = c.causal,
-       .ring = false},
-      first_query);
-}
-
 // Runs the op and checks the guards. The output has the layout of q.
 Buffer run(Stream& stream, ops::AttnPrefillArgs args) {
   Shape shape = args.q.shape();
@@ -162,7 +127,7 @@ class AttnPrefillTest : public ::testing::TestWithParam<std::string> {
   Buffer expect_oracle(const Case& c) {
     const auto args = make_args(device_, c);
     const Buffer out = head_major(device_, run(stream_, args), c.layout);
-    testing::expect_attention(out, reference_of(c, args), c.name());
+    testing::expect_attention(out, testing::oracle_of(args), c.name());
     return out;
   }
 };
@@ -260,7 +225,7 @@ TEST_P(AttnPrefillTest, ResumeEqualsWhole) {  // P11, P12
   expected = run(stream_, args);
   const auto last = rows_of(expected, 1000, 1024);
   const Buffer last_rows = device_.upload(last.data(), f32, {16, 24, 256});
-  testing::expect_attention(last_rows, reference_of(whole, args, 1000), whole.name());
+  testing::expect_attention(last_rows, testing::oracle_of(args, 1000), whole.name());
   for (int64_t q_len : {1, 2, 8, 15}) resume(q_len);
 }
 
@@ -327,7 +292,7 @@ TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
     Case c{.q_len = 96, .kv_len = offset + 96, .q_offset = offset};
     const auto whole = make_args(device_, c);
     const Buffer expected = run(stream_, whole);
-    testing::expect_attention(expected, reference_of(c, whole), c.name());
+    testing::expect_attention(expected, testing::oracle_of(whole), c.name());
     auto part = whole;
     for (int64_t q_len = 95; q_len >= 1; --q_len) {
       part.q = whole.q.slice(0, q_len * 64).reshape({1, 1, q_len, 64});
@@ -407,7 +372,7 @@ TEST(AttnPrefillLong, Window) {  // P17, on the best entry: 20 GFLOP
   const auto args = make_args(device, c);
   const Buffer out = run(stream, args);
   const Buffer last = out.slice((65536 - 3) * 64 * 4, 3 * 64);
-  testing::expect_attention(last, reference_of(c, args, 65536 - 3), c.name());
+  testing::expect_attention(last, testing::oracle_of(args, 65536 - 3), c.name());
 }
 
 TEST_P(AttnPrefillTest, RepeatsAndThreadsGiveTheSameBits) {  // P19
@@ -454,7 +419,7 @@ TEST_P(AttnPrefillTest, BlockedKeysHaveNoInfluence) {  // P21
       c.q_offset = offset;
       auto args = make_args(device_, c);
       const Buffer clean = run(stream_, args);
-      testing::expect_attention(clean, reference_of(c, args), c.name());
+      testing::expect_attention(clean, testing::oracle_of(args), c.name());
       for (const Buffer* cache : {&args.k, &args.v}) {
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t i = 0; i < 128; ++i) {
