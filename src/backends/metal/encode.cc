@@ -9,7 +9,6 @@ namespace {
 
 constexpr uint32_t kSimd = 32;
 constexpr std::array<uint32_t, 3> kMaxGroups = {0x7fffffff, 65535, 65535};
-constexpr size_t kMaxArgs = 12;  // as KERNEL counts them
 
 [[noreturn]] void refuse(const GpuLaunch& launch, const char* what, const std::string& found,
                          const std::string& required) {
@@ -40,9 +39,9 @@ void check_launch(const GpuLaunch& launch, const Pipeline& pipeline, size_t max_
   if (const size_t bytes = threadgroup_bytes(launch); bytes > most) {
     refuse(launch, "threadgroup memory", std::to_string(bytes), "at most " + std::to_string(most));
   }
-  if (launch.args.size() > kMaxArgs) {
+  if (launch.args.size() > kMaxGpuArgs) {
     refuse(launch, "arguments", std::to_string(launch.args.size()),
-           "at most " + std::to_string(kMaxArgs));
+           "at most " + std::to_string(kMaxGpuArgs));
   }
 }
 
