@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "backends/cuda/cuda_stream.h"
@@ -219,20 +220,20 @@ Case glu(DType dtype, int64_t rows, int64_t dim) {
 
 Case embed(DType table, int64_t tokens, int64_t dim) {
   constexpr int64_t kVocab = 32768;
+  const auto weight = std::make_shared<Weight>();  // one table for all working sets
   return {static_cast<double>(tokens * dim) * (size(table) + 4.0),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
             std::vector<int32_t> ids(static_cast<size_t>(tokens));
             for (size_t i = 0; i < ids.size(); ++i)
               ids[i] = static_cast<int32_t>(i * 7919 % kVocab);
-            static Weight weight;  // one table for all working sets
-            if (!weight.valid() || weight.data.dtype() != table || weight.cols() != dim) {
-              weight = {.format = table == f32   ? Format::kF32
-                                  : table == f16 ? Format::kF16
-                                                 : Format::kBF16,
-                        .shape = {kVocab, dim},
-                        .data = device.alloc(table, {kVocab, dim})};
+            if (!weight->valid()) {
+              *weight = {.format = table == f32   ? Format::kF32
+                                   : table == f16 ? Format::kF16
+                                                  : Format::kBF16,
+                         .shape = {kVocab, dim},
+                         .data = device.alloc(table, {kVocab, dim})};
             }
-            const ops::EmbedArgs args{.table = weight,
+            const ops::EmbedArgs args{.table = *weight,
                                       .ids = device.upload(ids.data(), i32, {tokens}),
                                       .out = device.alloc(f32, {tokens, dim})};
             return [&stream, args] { ops::embed(stream, args); };
@@ -309,19 +310,19 @@ Case matmul(const testing::WeightKind& kind, DType dtype, int64_t rows, int64_t 
 // A token's top_k experts out of many, as a decode step asks for them.
 Case expert_matmul(const testing::WeightKind& kind, int64_t experts, int64_t top_k, int64_t n,
                    int64_t k) {
+  const auto weight = std::make_shared<Weight>();
   return {static_cast<double>(top_k) * weight_bytes(kind, n, k),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            static Weight w;
             static int turn = 0;
-            if (!w.valid() || w.format != kind.format || w.shape != Shape{experts, n, k}) {
-              w = prepare(device, random_weight(device, kind, {experts, n, k}));
+            if (!weight->valid()) {
+              *weight = prepare(device, random_weight(device, kind, {experts, n, k}));
             }
             std::vector<uint32_t> ids(static_cast<size_t>(top_k));
             for (uint32_t& id : ids) {
               id = static_cast<uint32_t>(turn++ * 37 % experts);
             }
             const ops::ExpertMatmulArgs args{.x = normals(device, f32, {1, k}),
-                                             .weight = w,
+                                             .weight = *weight,
                                              .ids = device.upload(ids.data(), u32, {1, top_k}),
                                              .out = device.alloc(f32, {1, top_k, n})};
             return [&stream, args] { ops::expert_matmul(stream, args); };
