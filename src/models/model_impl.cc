@@ -170,8 +170,7 @@ void ModelImpl::queue_decode(int64_t batch) {
       decode_batch_ = 0;
       stream_.begin_capture();
       decoder_.decode(stream_, batch);
-      // What a norm can take in changes no bit.
-      decode_step_ = stream_.end_capture({.fuse = true});
+      decode_step_ = stream_.end_capture();
       decode_batch_ = batch;
     }
     stream_.replay(decode_step_);

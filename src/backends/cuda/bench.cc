@@ -252,9 +252,10 @@ Case moe_route(int64_t tokens, int64_t experts, int64_t top_k) {
 
 Case sample(const ops::SamplingParams& params) {
   constexpr int64_t kVocab = 262144;
+  const auto logits = std::make_shared<Buffer>();  // the same in all working sets
   return {kVocab * 4.0, [=](const Device& device, Stream& stream) -> std::function<void()> {
-            static const Buffer logits = normals(device, f32, {1, kVocab});
-            const ops::SampleArgs args{.logits = logits,
+            if (!*logits) *logits = normals(device, f32, {1, kVocab});
+            const ops::SampleArgs args{.logits = *logits,
                                        .params = {params},
                                        .positions = int64_t{0},
                                        .tokens = device.alloc(i32, {1})};

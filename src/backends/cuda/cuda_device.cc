@@ -230,7 +230,7 @@ Kernel CudaDevice::load_kernel(const GpuLaunch& launch) const {
           launch.op, registration->name);
   }
   return {registration->name, registration->entry, dynamic,
-          static_cast<uint32_t>(attributes.maxThreadsPerBlock), attributes.ptxVersion >= 90};
+          static_cast<uint32_t>(attributes.maxThreadsPerBlock)};
 }
 
 }  // namespace mlxn::backends::cuda

@@ -22,7 +22,6 @@ struct Kernel {
   const void* entry;
   size_t max_dynamic_shared;  // bytes that a launch may ask for
   uint32_t max_threads;       // of a group: its registers allow no more
-  bool waits;                 // compiled for sm_90 or later, where launches may overlap
 };
 
 class CudaDevice final : public DeviceImpl {

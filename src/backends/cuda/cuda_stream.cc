@@ -51,18 +51,10 @@ void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, cudaStream_t 
               : arg.kind == GpuArg::Kind::kParams ? launch.params.data()
                                                   : static_cast<const void*>(&nothing);
   }
-  cudaLaunchAttribute overlaps = {};
-  overlaps.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlaps.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(launch.groups[0], launch.groups[1], launch.groups[2]);
-  config.blockDim = dim3(launch.threads);
-  config.dynamicSmemBytes = launch.threadgroup_bytes();
-  config.stream = stream;
-  config.attrs = &overlaps;
-  config.numAttrs = launch.overlaps && kernel.waits ? 1 : 0;
-  check(cudaLaunchKernelExC(&config, kernel.entry, const_cast<void**>(args.data())), launch.op,
-        kernel.name);
+  check(cudaLaunchKernel(kernel.entry, dim3(launch.groups[0], launch.groups[1], launch.groups[2]),
+                         dim3(launch.threads), const_cast<void**>(args.data()),
+                         launch.threadgroup_bytes(), stream),
+        launch.op, kernel.name);
 }
 
 }  // namespace

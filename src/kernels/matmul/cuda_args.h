@@ -18,7 +18,6 @@ struct CudaMatmul {
   unsigned int tiles;                        // tiles of out rows
   unsigned int parts;                        // groups of threads of an out row
   unsigned int slices;                       // bit i: slice i has a span
-  unsigned int early;                        // 1: the weight is older than the work in front
   unsigned int panels;                       // of one expert
   unsigned int spans;                        // of a panel; the last may be shorter
   unsigned int span_bytes;                   // of a whole one

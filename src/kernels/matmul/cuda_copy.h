@@ -16,14 +16,6 @@ namespace gpu {
 
 GPU_FN uint shared_address(const void* p) { return static_cast<uint>(__cvta_generic_to_shared(p)); }
 
-// Waits until all work in front of this launch is done, which a launch that `overlaps` may
-// overtake.
-GPU_FN void wait_for_predecessors() {
-#if MLXN_BULK_COPIES
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 // A stream of items, each one or more copies, through kStages places in threadgroup memory. All
 // threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
 // item's place may be written again once all of them have read it.

@@ -172,7 +172,6 @@ CudaMatmul args_of(const MatmulParams& p, const Spans& spans, const Plan& plan) 
           .tiles = u32_of(plan.tiles),
           .parts = u32_of(plan.parts),
           .slices = slices_of(spans.count),
-          .early = p.weight.packed != nullptr,
           .panels = u32_of(layout.panels),
           .spans = u32_of(spans.count),
           .span_bytes = u32_of(layout.full_span_bytes()),
@@ -293,8 +292,7 @@ void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access acc
   backends::GpuLaunch launch{.op = p.ids != nullptr ? "expert_matmul" : "matmul",
                              .kernel = kernel_of(p, plan),
                              .groups = {u32_of(plan.groups), 1, 1},
-                             .threads = u32_of(plan.threads),
-                             .overlaps = plan.kernel == Kernel::kSingle};
+                             .threads = u32_of(plan.threads)};
   launch.buffer(packed).buffer(x);
   if (plan.kernel != Kernel::kWide) launch.buffer(p.ids);
   launch.buffer(p.residual).buffer(p.out);

@@ -133,14 +133,6 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
     }
     copies.close();
   };
-  const auto start_stream = [&](uint expert) {
-    next = packed + (ulong(expert) * p.panels + first) * p.panel_bytes + begin * p.span_bytes;
-    UNROLL for (int s = 0; s < kStages; s++) start();
-  };
-  // The weight may be read before the work in front of this launch is done; ids and x may not.
-  const bool early = p.early != 0 && p.has_ids == 0;
-  if (early) start_stream(0);
-  wait_for_predecessors();
   const uint expert = p.has_ids != 0 ? ids[out_row] : 0;
   if (expert >= p.experts) {
     for (uint row = first - team + threadIdx.x / kPanelRows; row < last;
@@ -150,7 +142,8 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
     }
     return;
   }
-  if (!early) start_stream(expert);
+  next = packed + (ulong(expert) * p.panels + first) * p.panel_bytes + begin * p.span_bytes;
+  UNROLL for (int s = 0; s < kStages; s++) start();
   x_slice.put(x + ulong(out_row / p.rows_per_x) * p.cols, begin_block, end_block, team, teams,
               lane);
   __syncthreads();

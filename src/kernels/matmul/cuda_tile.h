@@ -172,19 +172,19 @@ GPU_FN void store_result(const CudaMatmul& p, const uchar* residual, uchar* out,
 }  // namespace mlxn
 
 // One kernel per format, with the names that cuda_launch.cc makes.
-#define CUDA_MATMUL_KERNELS_32(M)                                            \
-  M(q4_0, Q4_0)                                                              \
-  M(q4_1, Q4_1)                                                              \
-  M(q5_0, Q5_0)                                                              \
-  M(q5_1, Q5_1)                                                              \
-  M(q8_0, Q8_0)                                                              \
-  M(iq4_nl, IQ4_NL)                                                          \
-  M(mxfp4, MXFP4)                                                            \
-  M(mlx_mxfp4, MlxMxfp4)                                                     \
-  M(mlx_mxfp8, MlxMxfp8)                                                     \
-  M(mlx_nvfp4, MlxNvfp4)                                                     \
-  M(affine_2, AffineBits<2>)                                                 \
-  M(affine_3, AffineBits<3>) M(affine_4, Affine4) M(affine_5, AffineBits<5>) \
-      M(affine_6, AffineBits<6>) M(affine_8, Affine8)
+#define CUDA_MATMUL_KERNELS_32(M) \
+  M(q4_0, Q4_0)                   \
+  M(q4_1, Q4_1)                   \
+  M(q5_0, Q5_0)                   \
+  M(q5_1, Q5_1)                   \
+  M(q8_0, Q8_0)                   \
+  M(iq4_nl, IQ4_NL)               \
+  M(mxfp4, MXFP4)                 \
+  M(mlx_mxfp4, MlxMxfp4)          \
+  M(mlx_mxfp8, MlxMxfp8)          \
+  M(mlx_nvfp4, MlxNvfp4)          \
+  M(affine_2, AffineBits<2>)      \
+  M(affine_3, AffineBits<3>)      \
+  M(affine_4, Affine4) M(affine_5, AffineBits<5>) M(affine_6, AffineBits<6>) M(affine_8, Affine8)
 #define CUDA_MATMUL_KERNELS_256(M) \
   M(q2_k, Q2_K) M(q3_k, Q3_K) M(q4_k, Q4_K) M(q5_k, Q5_K) M(q6_k, Q6_K) M(iq4_xs, IQ4_XS)
