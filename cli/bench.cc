@@ -238,7 +238,7 @@ int run(const BenchFlags& flags) {
   const ModelMemory memory = source.checkpoint
                                  ? estimate_memory(device, *source.checkpoint, source.options)
                                  : random_memory(source, flags);
-  require_memory(terminal, memory, source.checkpoint.has_value(), source.options);
+  require_memory(terminal, device, memory, source.checkpoint.has_value(), source.options);
   terminal.info(fmt::format("Measuring the read bandwidth of {}", device.name()));
   const double bandwidth = measure_read_bandwidth(device.num_threads());
   reset_peak_memory();  // the measurement's own buffer is not the model's

@@ -7,7 +7,6 @@
 #include "commands.h"
 #include "completion.h"
 #include "exit_codes.h"
-#include "machine.h"
 #include "mlxn/version.h"
 #include "output.h"
 #include "session.h"
@@ -21,12 +20,24 @@ struct DoctorFlags {
   bool json = false;
 };
 
+// "8.2 GB of 16.0 GB"; "-" if nothing is known.
+std::string memory_text(const DeviceMemory& memory) {
+  if (memory.total == 0) return "-";
+  return human_bytes(static_cast<double>(memory.free)) + " of " +
+         human_bytes(static_cast<double>(memory.total));
+}
+
 std::vector<Row> device_rows() {
   std::vector<Row> list;
   for (const DeviceInfo& info : Device::list()) {
     Row row;
     row["device"] = info.id;
     row["description"] = info.description;
+    row["memory_total_bytes"] = info.memory.total;
+    row["memory_free_bytes"] = info.memory.free;
+    row["memory_text"] = memory_text(info.memory);
+    row["driver"] = info.driver;
+    row["driver_text"] = info.driver.empty() ? "-" : info.driver;
     row["available"] = info.available;
     row["available_text"] = info.available ? "yes" : "no: " + info.reason;
     row["reason"] = info.reason;
@@ -70,12 +81,14 @@ int run(const DoctorFlags& flags) {
     print("{}\n", report.dump(2));
     return kOk;
   }
-  print("mlxn {}\n{}, {} threads, {}\n{} of memory available\n\n", version(), device.name(),
-        device.num_threads(), name(device.isa()),
-        human_bytes(static_cast<double>(available_memory_bytes())));
-  print("{}\n",
-        markdown({{"device", "device"}, {"description", "description"}, {"available", "available"}},
-                 devices));
+  print("mlxn {}\n{}, {} threads, {}\n\n", version(), device.name(), device.num_threads(),
+        name(device.isa()));
+  print("{}\n", markdown({{"device", "device"},
+                          {"description", "description"},
+                          {"memory", "free memory"},
+                          {"driver", "driver"},
+                          {"available", "available"}},
+                         devices));
   print("{}", markdown({{"op", "op"}, {"runs", "runs"}, {"others", "others"}}, kernels));
   return kOk;
 }

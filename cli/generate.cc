@@ -15,6 +15,7 @@
 #include "mlxn/stream.h"
 #include "output.h"
 #include "session.h"
+#include "table.h"
 
 namespace mlxn::cli {
 namespace {
@@ -125,6 +126,29 @@ Json result_json(const std::vector<int32_t>& prompt, const GenerateResult& resul
           {"peak_memory_bytes", peak_memory_bytes()}};
 }
 
+// Where the time went, by op and kernel.
+std::string profile_table(const std::vector<ProfileEvent>& events) {
+  std::vector<Row> rows;
+  const auto us = [](int64_t ns) { return fmt::format("{:.1f}", static_cast<double>(ns) / 1e3); };
+  for (const ProfileRow& row : summarise_profile(events)) {
+    rows.push_back({{"op", row.name},
+                    {"kernel", row.entry},
+                    {"count", row.count},
+                    {"total", fmt::format("{:.3f}", static_cast<double>(row.total_ns) / 1e6)},
+                    {"mean", us(row.total_ns / static_cast<int64_t>(row.count))},
+                    {"min", us(row.min_ns)},
+                    {"max", us(row.max_ns)}});
+  }
+  return markdown({{"op", "op"},
+                   {"kernel", "kernel"},
+                   {"count", "count", true},
+                   {"total", "total ms", true},
+                   {"mean", "mean us", true},
+                   {"min", "min us", true},
+                   {"max", "max us", true}},
+                  rows);
+}
+
 void write_text(const std::string& text) {
   write_stdout(text);
   flush_stdout();
@@ -168,7 +192,12 @@ int run(const GenerateFlags& flags) {
   } else {
     write_text("\n");
   }
-  const bool profile_lost = profile && !profile->write(chrome_trace_json(model.take_profile()));
+  bool profile_lost = false;
+  if (profile) {
+    const std::vector<ProfileEvent> events = model.take_profile();
+    profile_lost = !profile->write(chrome_trace_json(events));
+    terminal.info(profile_table(events));
+  }
   print_stats(terminal, stats);
   if (options.sampling.temperature > 0.0f) {
     terminal.info(fmt::format("Seed: {}", options.sampling.seed));

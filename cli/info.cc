@@ -4,7 +4,6 @@
 
 #include "commands.h"
 #include "exit_codes.h"
-#include "machine.h"
 #include "output.h"
 #include "session.h"
 #include "shape.h"
@@ -33,6 +32,8 @@ Row summary(const Checkpoint& checkpoint) {
   row["format"] = std::string(name(checkpoint.kind()));
   row["family"] = std::string(name(config.family));
   row["quantization"] = config.quantization.description;
+  const std::string& file_type = config.quantization.file_type;
+  if (!file_type.empty()) row["file_type"] = file_type;
   row["parameters"] = count.total;
   row["parameters_per_token"] = count.active;
   row["bytes"] = checkpoint.total_bytes();
@@ -61,7 +62,7 @@ std::vector<int64_t> contexts(const ModelConfig& config, int64_t asked) {
 std::vector<Row> fit_rows(const InfoFlags& flags, const Device& device,
                           const Checkpoint& checkpoint) {
   std::vector<Row> rows;
-  const uint64_t available = available_memory_bytes();
+  const uint64_t available = device.memory().free;
   for (int64_t context : contexts(checkpoint.config(), flags.model.max_kv_size)) {
     ModelOptions options = flags.model.options(checkpoint.config());
     options.max_context = context;
@@ -91,6 +92,7 @@ std::vector<Row> tensor_rows(const Checkpoint& checkpoint) {
     Row row;
     row["name"] = tensor.name;
     row["dtype"] = tensor.dtype;
+    row["format"] = tensor.format;
     row["shape"] = tensor.shape;
     row["shape_text"] = to_string(tensor.shape);
     row["bytes"] = tensor.byte_len;
@@ -112,13 +114,14 @@ void print_summary(const Row& row) {
 int run(const InfoFlags& flags) {
   const Checkpoint checkpoint = Checkpoint::open(flags.model.path());
   Row report = summary(checkpoint);
-  const auto fit =
-      flags.fit ? fit_rows(flags, flags.device.open(), checkpoint) : std::vector<Row>();
+  const Device device = flags.device.open();
+  const uint64_t available = device.memory().free;
+  const auto fit = flags.fit ? fit_rows(flags, device, checkpoint) : std::vector<Row>();
   const auto tensors = flags.tensors ? tensor_rows(checkpoint) : std::vector<Row>();
   if (flags.json) {
     if (flags.fit) report["fit"] = without_texts(fit);
     if (flags.tensors) report["tensor_list"] = without_texts(tensors);
-    if (flags.fit) report["available_memory_bytes"] = available_memory_bytes();
+    if (flags.fit) report["available_memory_bytes"] = available;
     print("{}\n", report.dump(2));
     return kOk;
   }
@@ -133,14 +136,15 @@ int run(const InfoFlags& flags) {
                             {"fits", "fits"}},
                            fit));
     print("\nKV cache {}, batch {}; {} of memory available\n", flags.model.kv_type, flags.batch,
-          human_bytes(static_cast<double>(available_memory_bytes())));
+          human_bytes(static_cast<double>(available)));
   }
   if (flags.tensors) {
-    print(
-        "\n{}",
-        markdown(
-            {{"name", "tensor"}, {"dtype", "dtype"}, {"shape", "shape"}, {"bytes", "bytes", true}},
-            tensors));
+    print("\n{}", markdown({{"name", "tensor"},
+                            {"dtype", "dtype"},
+                            {"format", "format"},
+                            {"shape", "shape"},
+                            {"bytes", "bytes", true}},
+                           tensors));
   }
   return kOk;
 }

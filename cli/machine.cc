@@ -44,13 +44,15 @@ uint64_t peak_memory_bytes() {
   if (const uint64_t peak = kilobytes_of("/proc/self/status", "VmHWM:")) return peak * 1024;
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
+#if defined(__APPLE__)
+  return static_cast<uint64_t>(usage.ru_maxrss);
+#else
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+#endif
 }
 
 // "5" asks for VmHWM to be reset: proc(5), /proc/pid/clear_refs.
 void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
-
-uint64_t available_memory_bytes() { return kilobytes_of("/proc/meminfo", "MemAvailable:") * 1024; }
 
 double measure_read_bandwidth(int num_threads) {
   constexpr size_t kWords = (size_t{512} << 20) / sizeof(uint64_t);

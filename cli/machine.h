@@ -11,8 +11,6 @@ namespace mlxn::cli {
 uint64_t peak_memory_bytes();
 // Starts the count afresh where the system allows it (Linux does).
 void reset_peak_memory();
-// Memory that can be used without swapping, in bytes; 0 if unknown.
-uint64_t available_memory_bytes();
 // Bytes per second that num_threads threads together read from memory: the best of several passes
 // over 512 MB.
 double measure_read_bandwidth(int num_threads);

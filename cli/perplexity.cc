@@ -136,7 +136,8 @@ int run(const PerplexityFlags& flags) {
       tokenizer.encode(text, {.add_special = true, .parse_special = false});
   if (tokenizer.adds_bos()) options.bos = tokenizer.bos_id();
   check(flags, options, tokens.size());
-  require_memory(terminal, estimate_memory(device, checkpoint, model_options), true, model_options);
+  require_memory(terminal, device, estimate_memory(device, checkpoint, model_options), true,
+                 model_options);
   Model model = load(device, checkpoint, model_options, terminal);
 
   const auto start = std::chrono::steady_clock::now();

@@ -12,9 +12,10 @@
 
 namespace mlxn::cli {
 
-void require_memory(const Terminal& terminal, const ModelMemory& memory, bool weights_are_mapped,
-                    ModelOptions& options) {
-  const uint64_t available = available_memory_bytes();
+void require_memory(const Terminal& terminal, const Device& device, const ModelMemory& memory,
+                    bool weights_are_mapped, ModelOptions& options) {
+  const uint64_t available = device.memory().free;
+  weights_are_mapped = weights_are_mapped && device.host_visible();
   uint64_t needed = memory.total() - (weights_are_mapped ? memory.weights : 0);
   if (available == 0 || needed <= available) return;
   needed -= memory.prepared;
@@ -43,7 +44,7 @@ Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
   Checkpoint checkpoint = Checkpoint::open(model_flags.path());
   ModelOptions options = model_flags.options(checkpoint.config());
   if (check) check(checkpoint.config());
-  require_memory(terminal, estimate_memory(device, checkpoint, options), true, options);
+  require_memory(terminal, device, estimate_memory(device, checkpoint, options), true, options);
   Tokenizer tokenizer = load_tokenizer(checkpoint);
   ProgressBar bar(terminal, "Loading");
   options.progress = [&bar](double fraction) { bar.update(fraction); };

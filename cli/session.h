@@ -17,11 +17,11 @@ struct Session {
   double load_seconds;
 };
 
-// Throws kBufferAllocation for what the machine has no room for. Weights that are mapped from a
-// file are not asked for: they can be dropped and read again. If only repacked copies of the
-// weights do not fit, options.prepare is switched off and the terminal told.
-void require_memory(const Terminal& terminal, const ModelMemory& memory, bool weights_are_mapped,
-                    ModelOptions& options);
+// Throws kBufferAllocation for what the device has no room for. Weights that are mapped from a
+// file are not asked for on the CPU: they can be dropped and read again. If only repacked copies of
+// the weights do not fit, options.prepare is switched off and the terminal told.
+void require_memory(const Terminal& terminal, const Device& device, const ModelMemory& memory,
+                    bool weights_are_mapped, ModelOptions& options);
 
 // Opens the files, refuses what cannot fit in memory, loads with a progress bar. `check` sees the
 // configuration before the weights are loaded and throws to refuse it.

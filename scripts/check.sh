@@ -17,6 +17,9 @@ scripts/metal_check/cases
 # The Metal backend against Apple's headers, over its stand-in.
 scripts/verify_metal.sh
 
+# 64-bit Arm: everything compiles, and the ops that differ most run (scripts/test_arm.sh runs them all).
+scripts/test_arm.sh short
+
 # Address and undefined behaviour: the whole suite.
 cmake --preset asan
 cmake --build --preset asan

@@ -152,8 +152,19 @@ TEST_F(Cuda, ProfileHasTheGpusTimes) {
   stream.set_profiling(true);
   for (int i = 0; i < 3; ++i) ops::rms_norm(stream, {.x = x, .out = x, .eps = 1e-6f});
   stream.commit().wait();
-  const std::vector<ProfileEvent> events = stream.take_profile();
+  const std::vector<ProfileEvent> all = stream.take_profile();
+  std::vector<ProfileEvent> events;
+  for (const ProfileEvent& event : all) {
+    if (event.on_gpu) {
+      events.push_back(event);
+    } else {
+      EXPECT_EQ(event.entry, "host") << event.name;
+    }
+  }
   ASSERT_EQ(events.size(), 3u);
+  ASSERT_EQ(all.size(), 5u);  // "commit" and "wait" besides
+  const std::string trace = chrome_trace_json(all);
+  EXPECT_NE(trace.find("\"GPU\""), std::string::npos);
   for (size_t i = 0; i < events.size(); ++i) {
     EXPECT_EQ(events[i].name, "rms_norm");
     EXPECT_GT(events[i].end_ns, events[i].begin_ns);  // 134 MB: tens of microseconds

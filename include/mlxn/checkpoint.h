@@ -32,7 +32,10 @@ MLXN_API std::string_view name(CheckpointKind kind);  // "safetensors", "gguf"
 struct TensorInfo {
   std::string name;   // name in the file
   std::string dtype;  // "F32", "BF16", "U32", "Q4_K", ...
-  Shape shape;        // outermost first, GGUF too
+  // What the elements are: "f32", "q4_k"; for a quantised module of MLX "affine 4-bit g64", and
+  // "scales" or "biases" for the tensors beside it.
+  std::string format;
+  Shape shape;  // outermost first, GGUF too
   uint64_t byte_len = 0;
   std::string file;
 };

@@ -28,6 +28,7 @@ struct DeviceOptions {
   Isa max_isa = Isa::kAvx512Vnni;  // CPU: entries that need more are refused
   std::string kernel = {};         // if not empty, only table entries of this name are used (tests)
   bool strict = false;             // refuse every entry but the best one built for this device
+  bool serial = false;  // a barrier in front of every dispatch: to find out what depends on order
   // CUDA: buffers live in managed memory, which the host may touch while no work is in flight.
   // Slower, and nothing is cached: for tests.
   bool unified_memory = false;
@@ -38,12 +39,19 @@ struct DeviceOptions {
   int gpu_trace_commit = 0;
 };
 
+struct DeviceMemory {
+  uint64_t total = 0;  // bytes; 0: unknown
+  uint64_t free = 0;   // bytes that can still be had, on the CPU without swapping; 0: unknown
+};
+
 struct DeviceInfo {
   std::string id = {};           // "cpu", "cuda:0"
   std::string description = {};  // CPU or GPU model
   DeviceKind kind = DeviceKind::kCpu;
   bool available = true;
   std::string reason = {};  // why not, if unavailable
+  DeviceMemory memory = {};
+  std::string driver = {};  // "580.82.07, CUDA 13.0"; empty where there is none
 };
 
 class DeviceImpl;
@@ -81,6 +89,8 @@ class MLXN_API Device {
   // Bytes now held by allocations of this device (wrapped memory not counted), and their maximum.
   size_t allocated_bytes() const;
   size_t peak_allocated_bytes() const;
+  // Memory of the device as a whole, at this moment.
+  DeviceMemory memory() const;
 
   const std::shared_ptr<DeviceImpl>& impl() const { return impl_; }
 

@@ -66,6 +66,7 @@ struct QuantizationInfo {
   std::string mode;         // MLX: "affine", ...; empty for GGUF and unquantised files
   int64_t bits = 0;         // MLX file-level values
   int64_t group_size = 0;
+  std::string file_type;  // GGUF general.file_type: "Q4_K_M", ...; empty if the file has none
 };
 
 struct ModelConfig {

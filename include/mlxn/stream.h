@@ -5,6 +5,7 @@
 // run at the same time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -21,15 +22,48 @@ struct StreamCounters {
   uint64_t automatic_barriers = 0;  // of these, by hazard tracking
   uint64_t concurrent = 0;          // dispatches that needed no barrier
   uint64_t commits = 0;
+  uint64_t waits = 0;
 };
 
-// One dispatch of a finished commit, as measured.
+// A part of a finished commit, as measured: on the CPU a worker's share of a dispatch; on a GPU a
+// kernel, and beside them what the host did meanwhile ("commit", "wait").
 struct ProfileEvent {
   std::string name;      // op
   std::string entry;     // kernel entry that ran
   int thread = 0;        // worker
   int64_t begin_ns = 0;  // since the profile was started
   int64_t end_ns = 0;
+  bool on_gpu = false;  // timed by the GPU, whose clock started with the host's
+};
+
+// All events of one op and entry.
+struct ProfileRow {
+  std::string name;
+  std::string entry;
+  uint64_t count = 0;
+  int64_t total_ns = 0;
+  int64_t min_ns = 0;
+  int64_t max_ns = 0;
+};
+
+// What end_capture does to the dispatches it has captured. Results are the same bits.
+struct GraphOptions {
+  // Joins dispatches that follow one another into one where f32 arithmetic stays the same: rms_norm
+  // and the mul, add or scale of its output; add and the rms_norm of its output.
+  bool fuse = false;
+  // Moves dispatches ahead of others on which they do not depend, so that fewer barriers are
+  // needed.
+  bool reorder = false;
+  // Buffers that nobody but the graph reads: joining may leave their bytes unwritten.
+  std::vector<Buffer> temporaries = {};
+};
+
+struct GraphStats {
+  size_t fused = 0;        // dispatches that became part of another
+  size_t moved = 0;        // dispatches whose place in the order changed
+  size_t unannotated = 0;  // dispatches without any memory; with one of them nothing moves
+  // Groups of dispatches that may run at the same time, by size: 1, 2, .. 7, 8 and more.
+  std::array<size_t, 8> groups = {};
 };
 
 class StreamImpl;
@@ -62,7 +96,7 @@ class MLXN_API Stream {
 
   // Between begin_capture and end_capture dispatches are kept in the graph instead of being queued.
   void begin_capture();
-  Graph end_capture();
+  Graph end_capture(const GraphOptions& options = {});
   bool is_capturing() const;
   // Queues all dispatches of the graph; it may be replayed any number of times.
   void replay(const Graph& graph);
@@ -89,6 +123,7 @@ class MLXN_API Graph {
   Graph();
   size_t dispatch_count() const;
   size_t barrier_count() const;
+  GraphStats stats() const;
   bool empty() const { return dispatch_count() == 0; }
   const std::shared_ptr<const GraphData>& data() const { return data_; }
 
@@ -98,7 +133,11 @@ class MLXN_API Graph {
   std::shared_ptr<const GraphData> data_;
 };
 
-// The events as Chrome trace JSON, which Perfetto opens (Trace Event Format, "X" events in us).
+// By name and entry, those that took longest first.
+MLXN_API std::vector<ProfileRow> summarise_profile(const std::vector<ProfileEvent>& events);
+
+// The events as Chrome trace JSON, which Perfetto opens (Trace Event Format, "X" events in us): the
+// host's threads as one process, a GPU's kernels as another, on one axis of time.
 MLXN_API std::string chrome_trace_json(const std::vector<ProfileEvent>& events);
 
 }  // namespace mlxn

@@ -26,6 +26,7 @@ class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
 
   virtual int num_threads() const = 0;
   virtual Isa isa() const = 0;
+  virtual DeviceMemory memory() const { return {}; }
   // Whether the host may touch the memory of this device's buffers.
   virtual bool host_visible() const { return true; }
   // Zero-filled memory of byte_len > 0 bytes, 64-byte aligned. Throws kBufferAllocation.
@@ -68,6 +69,8 @@ class StreamImpl {
   virtual void upload(const Buffer& to, const void* data) = 0;
   virtual void download(const Buffer& from, void* data) = 0;
   virtual void begin_capture() = 0;
+  // Joins and moves what was captured so far (graph_plan.h); a backend may leave it as it is.
+  virtual void optimise_capture(const GraphOptions&) {}
   virtual std::shared_ptr<const GraphData> end_capture() = 0;
   virtual bool is_capturing() const = 0;
   virtual void replay(std::shared_ptr<const GraphData> graph) = 0;
@@ -87,6 +90,7 @@ struct GraphData {
   virtual ~GraphData() = default;
   virtual size_t dispatch_count() const = 0;
   virtual size_t barrier_count() const = 0;
+  GraphStats stats;
 };
 
 namespace backends {

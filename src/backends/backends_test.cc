@@ -2,11 +2,14 @@
 // Devices, buffers, the pool, hazard tracking, streams and graphs.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <thread>
 
 #include "backends/cpu/cpu_stream.h"
+#include "backends/kernel_cache.h"
 #include "mlxn/device.h"
 #include "mlxn/stream.h"
 
@@ -112,9 +115,59 @@ TEST(HazardTracker, FollowsTheRules) {
   EXPECT_TRUE(tracker.check({}, std::vector<MemoryRange>{{1, 128, 130}}));
   EXPECT_EQ(tracker.checks(), 7u);
   EXPECT_EQ(tracker.barriers_forced(), 3u);
+  EXPECT_FALSE(tracker.check_and_record(x, x));
+  EXPECT_EQ(tracker.len(), 2u);  // refused ranges are not kept
+  EXPECT_TRUE(tracker.check_and_record(x, y));
+  EXPECT_EQ(tracker.len(), 4u);
   tracker.reset();
   EXPECT_TRUE(tracker.empty());
   EXPECT_TRUE(tracker.check(x, x));
+}
+
+TEST(KernelCache, MakesEachSpecialisationOnce) {
+  backends::KernelCache<int> cache;
+  int made = 0;
+  const auto make = [&made] { return ++made; };
+  const int& plain = cache.get("norm", 0, make);
+  EXPECT_EQ(&cache.get("norm", 0, make), &plain);
+  EXPECT_EQ(cache.cached_count(), 1u);
+  EXPECT_NE(&cache.get("norm", 5, make), &plain);
+  cache.get("norms", 0, make);
+  EXPECT_EQ(cache.cached_count(), 3u);
+  EXPECT_EQ(made, 3);
+  EXPECT_EQ(&cache.get("norm", 0, make), &plain);
+  EXPECT_TRUE(cache.is_cached("norm", 5));
+  EXPECT_FALSE(cache.is_cached("norm", 4));
+  cache.invalidate("norm");
+  EXPECT_FALSE(cache.is_cached("norm"));
+  EXPECT_FALSE(cache.is_cached("norm", 5));
+  EXPECT_TRUE(cache.is_cached("norms"));
+  EXPECT_EQ(cache.get("norm", 0, make), 4);
+}
+
+TEST(KernelCache, AFailureLeavesNothingBehind) {
+  backends::KernelCache<int> cache;
+  const auto fail = []() -> int { throw Error(ErrorKind::kKernelNotFound, "no"); };
+  EXPECT_THROW(cache.get("bad", 0, fail), Error);
+  EXPECT_FALSE(cache.is_cached("bad"));
+  EXPECT_EQ(cache.get("bad", 0, [] { return 7; }), 7);
+}
+
+TEST(KernelCache, ThreadsGetTheSameKernel) {
+  backends::KernelCache<int> cache;
+  std::atomic<int> made{0};
+  std::vector<const int*> found(8);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < found.size(); ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 100; ++round) {
+        found[i] = &cache.get("k" + std::to_string(round), 0, [&] { return ++made; });
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(made, 100);
+  for (const int* kernel : found) EXPECT_EQ(kernel, found[0]);
 }
 
 TEST(Stream, InsertsBarriersExactlyWhereNeeded) {
@@ -134,6 +187,24 @@ TEST(Stream, InsertsBarriersExactlyWhereNeeded) {
   stream.commit().wait();
   EXPECT_EQ(d.span<float>()[999], 2.0f);
   EXPECT_EQ(b.span<float>()[0], 2.0f);
+}
+
+TEST(Stream, SerialDevicesPutABarrierBeforeEachDispatch) {
+  std::vector<std::vector<float>> results;
+  for (const bool serial : {false, true}) {
+    const Device device = Device::open("cpu", {.num_threads = 3, .serial = serial});
+    Stream stream(device);
+    const Buffer a = device.alloc(f32, {100}), b = device.alloc(f32, {100});
+    const Buffer c = device.alloc(f32, {100});
+    add_one(stream, a, b);
+    add_one(stream, a, c);
+    add_one(stream, b, a);
+    stream.commit().wait();
+    EXPECT_EQ(stream.counters().barriers, serial ? 2u : 1u);
+    EXPECT_EQ(stream.counters().waits, 1u);
+    results.emplace_back(a.span<float>().begin(), a.span<float>().end());
+  }
+  EXPECT_EQ(results[0], results[1]);
 }
 
 TEST(Stream, ManualBarrierResetsTheTracker) {
@@ -276,7 +347,40 @@ TEST(Profile, IsChromeTraceJson) {
   size_t spans = 0;
   for (const auto& event : trace["traceEvents"]) spans += event["ph"] == "X";
   EXPECT_EQ(spans, events.size());
+  EXPECT_EQ(trace.dump().find("GPU"), std::string::npos);
   EXPECT_TRUE(stream.take_profile().empty());
+}
+
+TEST(Profile, TraceHoldsHostAndGpuOnOneAxis) {
+  const std::vector<ProfileEvent> events = {{"commit", "host", 0, 0, 500, false},
+                                            {"rms_norm", "rms_norm_f32_f32", 0, 2000, 5500, true}};
+  const auto trace = nlohmann::json::parse(chrome_trace_json(events));
+  std::map<int, std::string> processes;
+  std::map<std::string, int> process_of;
+  for (const auto& event : trace["traceEvents"]) {
+    if (event["name"] == "process_name") processes[event["pid"]] = event["args"]["name"];
+    if (event["ph"] == "X") process_of[event["name"]] = event["pid"];
+    if (event["name"] == "rms_norm") {
+      EXPECT_EQ(event["ts"], 2.0);
+      EXPECT_EQ(event["dur"], 3.5);
+    }
+  }
+  EXPECT_EQ(processes[process_of["commit"]], "host");
+  EXPECT_EQ(processes[process_of["rms_norm"]], "GPU");
+}
+
+TEST(Profile, SummaryIsSortedByTime) {
+  const std::vector<ProfileRow> rows = summarise_profile(
+      {{"a", "x", 0, 0, 10}, {"b", "x", 0, 0, 50}, {"a", "x", 1, 5, 45}, {"a", "y", 0, 0, 1}});
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].name, "a");  // 50 as b, and before it
+  EXPECT_EQ(rows[0].count, 2u);
+  EXPECT_EQ(rows[0].total_ns, 50);
+  EXPECT_EQ(rows[0].min_ns, 10);
+  EXPECT_EQ(rows[0].max_ns, 40);
+  EXPECT_EQ(rows[1].name, "b");
+  EXPECT_EQ(rows[2].entry, "y");
+  EXPECT_TRUE(summarise_profile({}).empty());
 }
 
 }  // namespace

@@ -11,9 +11,11 @@ namespace mlxn::backends {
 
 class BarrierPlan {
  public:
+  // serial: every dispatch needs one (DeviceOptions::serial).
+  explicit BarrierPlan(bool serial) : serial_(serial) {}
   // Takes the next dispatch; true if it needs a barrier in front.
   bool before(const Access& access, StreamCounters& counters) {
-    bool needed = std::exchange(pending_, false);
+    bool needed = std::exchange(pending_, false) || (serial_ && !tracker_.empty());
     if (!tracker_.check(access.reads, access.writes) && !needed) {
       needed = true;
       ++counters.automatic_barriers;
@@ -37,6 +39,7 @@ class BarrierPlan {
   }
 
  private:
+  bool serial_;
   HazardTracker tracker_;
   bool pending_ = false;
 };

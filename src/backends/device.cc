@@ -160,8 +160,8 @@ Device Device::open(std::string_view id, DeviceOptions options) try {
 Device Device::best(DeviceOptions options) { return open("best", std::move(options)); }
 
 std::vector<DeviceInfo> Device::list() {
-  std::vector<DeviceInfo> devices = {
-      {"cpu", backends::cpu::cpu_model_name(), DeviceKind::kCpu, true, ""}};
+  std::vector<DeviceInfo> devices = {{"cpu", backends::cpu::cpu_model_name(), DeviceKind::kCpu,
+                                      true, "", backends::cpu::cpu_memory()}};
 #ifdef MLXN_HAS_CUDA
   for (DeviceInfo& info : backends::cuda::list_devices()) devices.push_back(std::move(info));
 #else
@@ -185,6 +185,7 @@ bool Device::host_visible() const { return impl_->host_visible(); }
 Isa Device::isa() const { return impl_->isa(); }
 size_t Device::allocated_bytes() const { return impl_->allocated_bytes(); }
 size_t Device::peak_allocated_bytes() const { return impl_->peak_allocated_bytes(); }
+DeviceMemory Device::memory() const { return impl_->memory(); }
 
 Buffer Device::alloc(DType dtype, const Shape& shape) const try {
   const size_t byte_len = backends::checked_byte_len(dtype, shape, "Device::alloc");

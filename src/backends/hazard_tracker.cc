@@ -48,6 +48,13 @@ bool HazardTracker::check(std::span<const MemoryRange> reads, std::span<const Me
   return true;
 }
 
+bool HazardTracker::check_and_record(std::span<const MemoryRange> reads,
+                                     std::span<const MemoryRange> writes) {
+  const bool may_run = check(reads, writes);
+  if (may_run) add(reads, writes);
+  return may_run;
+}
+
 void HazardTracker::add(std::span<const MemoryRange> reads, std::span<const MemoryRange> writes) {
   for (const MemoryRange& range : reads) ranges_.push_back({range, false});
   for (const MemoryRange& range : writes) ranges_.push_back({range, true});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,11 +20,15 @@ struct MemoryRange {
 
 MemoryRange range_of(const Buffer& buffer);
 
+class Fusible;
+
 // What a dispatch touches. The buffers are kept alive until the work has run.
 struct Access {
   std::vector<MemoryRange> reads;
   std::vector<MemoryRange> writes;
   std::vector<Buffer> keep;
+  // How a graph may join the dispatch with the next one; null if it may not.
+  std::shared_ptr<const Fusible> fusible = nullptr;
 
   // Empty buffers (optional operands) are ignored.
   void read(const Buffer& buffer);
@@ -38,6 +43,8 @@ class HazardTracker {
  public:
   // True if the dispatch may run beside everything recorded since the last reset.
   bool check(std::span<const MemoryRange> reads, std::span<const MemoryRange> writes);
+  // check, and if it is true add.
+  bool check_and_record(std::span<const MemoryRange> reads, std::span<const MemoryRange> writes);
   void add(std::span<const MemoryRange> reads, std::span<const MemoryRange> writes);
   // Forgets the ranges, keeps the counters.
   void reset();

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mlxn/stream.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
 #include <utility>
 
 #include "backends/backend.h"
@@ -39,7 +36,10 @@ Stream& Stream::commit() try {
   base::throw_no_memory();
 }
 
-void Stream::wait() { impl_->wait(); }
+void Stream::wait() {
+  ++impl_->counters().waits;
+  impl_->wait();
+}
 void Stream::discard() { impl_->discard(); }
 void Stream::barrier() { impl_->barrier(); }
 
@@ -62,7 +62,12 @@ void Stream::download(const Buffer& from, void* data) try {
 void Stream::begin_capture() try { impl_->begin_capture(); } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
-Graph Stream::end_capture() { return Graph(impl_->end_capture()); }
+Graph Stream::end_capture(const GraphOptions& options) try {
+  if (impl_->is_capturing() && (options.fuse || options.reorder)) impl_->optimise_capture(options);
+  return Graph(impl_->end_capture());
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 bool Stream::is_capturing() const { return impl_->is_capturing(); }
 
 void Stream::replay(const Graph& graph) try {
@@ -85,26 +90,6 @@ Graph::Graph() = default;
 Graph::Graph(std::shared_ptr<const GraphData> data) : data_(std::move(data)) {}
 size_t Graph::dispatch_count() const { return data_ ? data_->dispatch_count() : 0; }
 size_t Graph::barrier_count() const { return data_ ? data_->barrier_count() : 0; }
-
-std::string chrome_trace_json(const std::vector<ProfileEvent>& events) {
-  int last_thread = 0;
-  for (const ProfileEvent& event : events) last_thread = std::max(last_thread, event.thread);
-  std::string json = "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n";
-  for (int thread = 0; thread <= last_thread; ++thread) {
-    json += fmt::format(
-        R"({{"name":"thread_name","ph":"M","pid":1,"tid":{},"args":{{"name":"worker {}"}}}})",
-        thread, thread);
-    json += thread < last_thread || !events.empty() ? ",\n" : "\n";
-  }
-  for (size_t i = 0; i < events.size(); ++i) {
-    const ProfileEvent& event = events[i];
-    json += fmt::format(
-        R"({{"name":"{}","cat":"{}","ph":"X","pid":1,"tid":{},"ts":{:.3f},"dur":{:.3f}}})",
-        event.name, event.entry, event.thread, static_cast<double>(event.begin_ns) / 1e3,
-        static_cast<double>(event.end_ns - event.begin_ns) / 1e3);
-    json += i + 1 < events.size() ? ",\n" : "\n";
-  }
-  return json + "]}\n";
-}
+GraphStats Graph::stats() const { return data_ ? data_->stats : GraphStats{}; }
 
 }  // namespace mlxn

@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/decimal.h"
 #include "base/mapped_file.h"
+#include "base/system_memory.h"
 #include "base/thread_pool.h"
 #include "mlxn/dtype.h"
 #include "mlxn/error.h"
@@ -102,6 +104,21 @@ TEST(ErrorText, IsOneLineOfTextWhateverTheFieldsHold) {
                "\\xc0\\x8a\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80");
   const Error long_one(ErrorKind::kIo, ErrorDetail{"f", std::string(5000, 'x'), "", "y"});
   EXPECT_EQ(std::string(long_one.what()), "f: " + std::string(1000, 'x') + "...: required y");
+}
+
+TEST(Decimal, WholeTextsThatANumberFits) {
+  EXPECT_EQ(base::parse_decimal("12.5"), 12.5);
+  EXPECT_EQ(base::parse_decimal("-1e-3"), -1e-3);
+  EXPECT_EQ(base::parse_decimal("inf"), std::numeric_limits<double>::infinity());
+  for (const char* text : {"", " 1", "1 ", "+1", "0x10", "1e999", "1.5x", "-", "."}) {
+    EXPECT_FALSE(base::parse_decimal(text).has_value()) << text;
+  }
+}
+
+TEST(SystemMemory, IsKnownHere) {
+  const base::SystemMemory memory = base::system_memory();
+  EXPECT_GT(memory.available, 0u);
+  EXPECT_LT(memory.available, memory.total);
 }
 
 TEST(MappedFile, ReadsAndReportsFailures) {

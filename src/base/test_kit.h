@@ -3,7 +3,11 @@
 // Memory that is not there is no case of these tests.
 #pragma once
 
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#else
 #include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <cstddef>
@@ -16,15 +20,23 @@ namespace mlxn::base {
 inline size_t live_bytes = 0;
 inline size_t peak_bytes = 0;
 
+inline size_t usable_size(void* block) {
+#if defined(__APPLE__)
+  return malloc_size(block);
+#else
+  return malloc_usable_size(block);
+#endif
+}
+
 inline void* count_up(void* block) {
   if (block == nullptr) std::abort();
-  live_bytes += malloc_usable_size(block);
+  live_bytes += usable_size(block);
   peak_bytes = std::max(peak_bytes, live_bytes);
   return block;
 }
 
 inline void count_down(void* block) {
-  if (block != nullptr) live_bytes -= malloc_usable_size(block);
+  if (block != nullptr) live_bytes -= usable_size(block);
   std::free(block);
 }
 

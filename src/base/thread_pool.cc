@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/thread_pool.h"
 
+#if defined(__linux__)
 #include <sched.h>
+#endif
 
 #include <algorithm>
 #include <string>
@@ -22,6 +24,8 @@ constexpr uint32_t kClosed = 1u << 31;
 inline void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
 #endif
 }
 
@@ -43,9 +47,11 @@ void wait_while_equal(const std::atomic<T>& value, T old) {
 template void wait_while_equal(const std::atomic<uint32_t>&, uint32_t);
 
 int available_cores() {
+#if defined(__linux__)
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 

@@ -42,6 +42,28 @@ DType float_dtype_of(const CheckpointImpl& impl) {
   return float_type(*tensor).value_or(DType::kF32);
 }
 
+std::string lower_case(std::string text) {
+  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return text;
+}
+
+// The format of a tensor that belongs to a quantised module of MLX: codes, scales or biases.
+std::optional<std::string> coded_format(const CheckpointImpl& impl, std::string_view name) {
+  const auto path_before = [name](std::string_view end) {
+    return name.ends_with(end) ? std::string(name.substr(0, name.size() - end.size())) : "";
+  };
+  const std::string module = path_before(".weight");
+  if (!module.empty() && impl.tensors.find(module + ".scales") != nullptr) {
+    const auto params = impl.quant.present() ? impl.quant.find(module) : std::nullopt;
+    if (params) return short_name(*params);
+  }
+  for (const char* part : {"scales", "biases"}) {
+    const std::string path = path_before(std::string(".") + part);
+    if (!path.empty() && impl.tensors.find(path + ".weight") != nullptr) return part;
+  }
+  return std::nullopt;
+}
+
 // The storage type that holds most bytes.
 std::string most_common_type(const TensorTable& tensors) {
   std::map<std::string, uint64_t> bytes;
@@ -50,13 +72,12 @@ std::string most_common_type(const TensorTable& tensors) {
   for (const auto& [type, count] : bytes) {
     if (best.empty() || count > bytes[best]) best = type;
   }
-  for (char& c : best) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return best;
+  return lower_case(best);
 }
 
 QuantizationInfo quantization_info(const QuantConfig& quant) {
   const QuantParams& params = quant.file_level();
-  return {quant.describe(), params.mode, params.bits, params.group_size};
+  return {quant.describe(), params.mode, params.bits, params.group_size, ""};
 }
 
 void describe_quantization(CheckpointImpl& impl) {
@@ -132,7 +153,9 @@ const std::vector<std::string>& Checkpoint::warnings() const { return impl_->war
 std::vector<TensorInfo> Checkpoint::tensors() const try {
   std::vector<TensorInfo> out;
   for (const auto& [name, tensor] : impl_->tensors.all()) {
-    out.push_back({name, tensor.type_name, tensor.shape, tensor.bytes.size(), tensor.file->path()});
+    out.push_back({name, tensor.type_name,
+                   coded_format(*impl_, name).value_or(lower_case(tensor.type_name)), tensor.shape,
+                   tensor.bytes.size(), tensor.file->path()});
   }
   return out;
 } catch (const std::bad_alloc&) {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "base/checked.h"
@@ -134,6 +135,26 @@ TEST_F(CheckpointTest, MlxQuantised) {
   expect_affine(experts.gate, "layers.0.experts.gate_up_proj", 0, 32 * 64, 32 * 64);
   expect_affine(experts.up, "layers.0.experts.gate_up_proj", 32 * 64, 32 * 64, 32 * 64);
   expect_affine(experts.down, "layers.0.experts.down_proj");
+}
+
+TEST_F(CheckpointTest, TensorsSayWhatTheyHold) {
+  std::map<std::string, std::pair<std::string, std::string>> types;  // dtype and format by name
+  for (const TensorInfo& t : Checkpoint::open(testdata("gemma4_mlx")).tensors()) {
+    types[t.name.substr(t.name.rfind("model.") + 6)] = {t.dtype, t.format};
+  }
+  const auto expect = [&](const std::string& name, const char* dtype, const char* format) {
+    EXPECT_EQ(types.at(name), (std::pair<std::string, std::string>{dtype, format})) << name;
+  };
+  expect("embed_tokens.weight", "U32", "affine 4-bit g32");
+  expect("embed_tokens.scales", "BF16", "scales");
+  expect("embed_tokens.biases", "BF16", "biases");
+  expect("layers.0.router.proj.weight", "U32", "affine 8-bit g32");
+  expect("layers.0.mlp.down_proj.weight", "BF16", "bf16");
+  for (const TensorInfo& t : Checkpoint::open(testdata("gemma4.gguf")).tensors()) {
+    std::string lower = t.dtype;
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    EXPECT_EQ(t.format, lower) << t.name;
+  }
 }
 
 TEST_F(CheckpointTest, MisalignedDataAreCopied) {

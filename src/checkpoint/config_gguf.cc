@@ -11,6 +11,7 @@
 
 #include "checkpoint/config.h"
 #include "checkpoint/fail.h"
+#include "checkpoint/gguf_types.h"
 #include "checkpoint/load_tensor.h"
 
 namespace mlxn::checkpoint {
@@ -37,6 +38,9 @@ class Reader {
     c_.family = architecture == "gemma3" ? ModelFamily::kGemma3 : ModelFamily::kGemma4;
     c_.model_type = architecture;
     c_.model_name = gguf_.text("general.name").value_or("");
+    if (const auto type = gguf_.integer("general.file_type", 0, kMaxInt)) {
+      c_.quantization.file_type = gguf_file_type_name(*type);
+    }
     read_common();
     if (c_.family == ModelFamily::kGemma3) {
       read_gemma3();

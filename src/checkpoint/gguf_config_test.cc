@@ -54,6 +54,20 @@ TEST(GgufConfig, Gemma4WrittenByThePackage) {
   EXPECT_NEAR(*c.sampling.top_p, 0.95, 1e-6);
 }
 
+TEST(GgufConfig, FileType) {
+  const auto named = [](uint32_t id) {
+    return gemma4().u32("general.file_type", id).load().quantization.file_type;
+  };
+  EXPECT_EQ(gemma4().load().quantization.file_type, "");
+  EXPECT_EQ(named(0), "F32");
+  EXPECT_EQ(named(15), "Q4_K_M");
+  EXPECT_EQ(named(32), "BF16");
+  EXPECT_EQ(named(1024 + 18), "Q6_K");  // guessed by the writer
+  EXPECT_EQ(named(5), "file type 5");
+  EXPECT_EQ(named(777), "file type 777");
+  EXPECT_THROW(gemma4().text("general.file_type", "Q4_0").load(), Error);
+}
+
 TEST(GgufConfig, Gemma3WrittenByThePackage) {
   const ModelConfig c = load_model_config(testdata("gemma3.gguf"));
   EXPECT_EQ(c.family, ModelFamily::kGemma3);

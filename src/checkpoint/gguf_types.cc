@@ -2,6 +2,7 @@
 #include "checkpoint/gguf_types.h"
 
 #include <array>
+#include <utility>
 
 namespace mlxn::checkpoint {
 namespace {
@@ -21,6 +22,18 @@ constexpr std::array<GgufTypeInfo, 34> kTypes = {{
     {41, "Q1_0", 128, 18},
 }};
 
+constexpr std::array<std::pair<int64_t, std::string_view>, 35> kFileTypes = {{
+    {0, "F32"},      {1, "F16"},      {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},
+    {8, "Q5_0"},     {9, "Q5_1"},     {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"},
+    {13, "Q3_K_L"},  {14, "Q4_K_S"},  {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"},
+    {18, "Q6_K"},    {19, "IQ2_XXS"}, {20, "IQ2_XS"}, {21, "Q2_K_S"}, {22, "IQ3_XS"},
+    {23, "IQ3_XXS"}, {24, "IQ1_S"},   {25, "IQ4_NL"}, {26, "IQ3_S"},  {27, "IQ3_M"},
+    {28, "IQ2_S"},   {29, "IQ2_M"},   {30, "IQ4_XS"}, {31, "IQ1_M"},  {32, "BF16"},
+    {36, "TQ1_0"},   {37, "TQ2_0"},   {38, "MXFP4"},  {39, "NVFP4"},  {40, "Q1_0"},
+}};
+// Set by writers that derived the value from the tensors.
+constexpr int64_t kGuessed = 1024;
+
 }  // namespace
 
 const GgufTypeInfo* gguf_type_info(uint32_t id) {
@@ -33,6 +46,13 @@ const GgufTypeInfo* gguf_type_info(uint32_t id) {
 std::string gguf_type_name(uint32_t id) {
   const GgufTypeInfo* info = gguf_type_info(id);
   return info != nullptr ? std::string(info->name) : "type " + std::to_string(id);
+}
+
+std::string gguf_file_type_name(int64_t id) {
+  for (const auto& [known, name] : kFileTypes) {
+    if (known == (id & ~kGuessed)) return std::string(name);
+  }
+  return "file type " + std::to_string(id);
 }
 
 size_t size_of(GgufValueType type) {

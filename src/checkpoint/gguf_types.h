@@ -22,6 +22,10 @@ const GgufTypeInfo* gguf_type_info(uint32_t id);
 // "Q4_K"; "type 99" for unknown ids.
 std::string gguf_type_name(uint32_t id);
 
+// general.file_type, which says how most matrices of a file are quantised: "Q4_K_M"; "file type 99"
+// for unknown ids.
+std::string gguf_file_type_name(int64_t id);
+
 enum class GgufValueType : uint32_t {
   kU8 = 0,
   kI8 = 1,

@@ -71,6 +71,11 @@ Json find_section(const Json& config) {
 
 }  // namespace
 
+std::string short_name(const QuantParams& params) {
+  return fmt::format("{} {}-bit g{}", is_known(params.mode) ? params.mode : in_quotes(params.mode),
+                     params.bits, params.group_size);
+}
+
 QuantConfig QuantConfig::read(const Json& config) {
   QuantConfig result;
   result.where_ = config.where();

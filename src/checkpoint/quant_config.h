@@ -18,6 +18,9 @@ struct QuantParams {
   int64_t group_size = 64;
 };
 
+// "affine 4-bit g64".
+std::string short_name(const QuantParams& params);
+
 class QuantConfig {
  public:
   QuantConfig() = default;

@@ -6,6 +6,7 @@
 #include "base/no_memory.h"
 #include "kernels/elementwise/params.h"
 #include "ops/check.h"
+#include "ops/fusion.h"
 
 namespace mlxn::ops {
 namespace {
@@ -28,6 +29,7 @@ void run(const char* op, Stream& stream, ElementwiseKind kind, const Buffer& a, 
   access.read(a);
   access.read(b);
   access.write(out);
+  if (stream.is_capturing()) access.fusible = fusible(ElementwiseCall{kind, a, b, out, scalar});
   const auto& entry = kernels::choose(op, kernels::elementwise_entries(), stream.device(), params);
   entry.launch(stream.impl(), params, std::move(access));
 }

@@ -6,17 +6,12 @@
 #include "base/no_memory.h"
 #include "kernels/rms_norm/params.h"
 #include "ops/check.h"
+#include "ops/fusion.h"
 
 namespace mlxn::ops {
 namespace {
 
-// The union of the three forms.
-struct Call {
-  Buffer x, add_before, add_after, weight, sum, out;
-  float eps, weight_offset, scale;
-};
-
-void check(const char* op, const Device& device, const Call& c) {
+void check(const char* op, const Device& device, const NormCall& c) {
   const auto floats = {f32, f16, bf16};
   check_buffer(op, "x", c.x, device, floats);
   check_output(op, "out", c.out, device, floats);
@@ -37,17 +32,21 @@ void check(const char* op, const Device& device, const Call& c) {
   check_finite(op, "scale", c.scale);
 }
 
-void check_residual(const char* op, const Device& device, const Buffer& residual, const Buffer& x) {
-  check_buffer(op, "residual", residual, device, {f32, f16, bf16});
-  check_like(op, "residual", residual, x, "x");
+void check_like_x(const char* op, const char* parameter, const Device& device, const Buffer& buffer,
+                  const Buffer& x) {
+  check_buffer(op, parameter, buffer, device, {f32, f16, bf16});
+  check_like(op, parameter, buffer, x, "x");
 }
 
-void run(const char* op, Stream& stream, const Call& c) {
+}  // namespace
+
+void record_norm(const char* op, StreamImpl& stream, const NormCall& c) {
   const Rows rows = fold_rows(c.x);
   const kernels::RmsNormParams params{
       .x = c.x.data(),
       .add_before = c.add_before.data(),
       .add_after = c.add_after.data(),
+      .factor = c.factor.data(),
       .weight = c.weight.data(),
       .sum = c.sum.data(),
       .out = c.out.data(),
@@ -60,29 +59,39 @@ void run(const char* op, Stream& stream, const Call& c) {
       .scale = c.scale,
   };
   backends::Access access;
-  for (const Buffer* input : {&c.x, &c.add_before, &c.add_after, &c.weight}) access.read(*input);
+  for (const Buffer* input : {&c.x, &c.add_before, &c.add_after, &c.factor, &c.weight}) {
+    access.read(*input);
+  }
   access.write(c.sum);
   access.write(c.out);
   const auto& entry = kernels::choose(op, kernels::rms_norm_entries(), stream.device(), params);
-  entry.launch(stream.impl(), params, std::move(access));
+  if (stream.is_capturing()) access.fusible = fusible(c);
+  entry.launch(stream, params, std::move(access));
 }
 
-}  // namespace
-
 void rms_norm(Stream& stream, const RmsNormArgs& args) try {
-  const Call call{args.x, {}, {}, args.weight, {}, args.out, args.eps, args.weight_offset, 1.0f};
+  const NormCall call{.x = args.x,
+                      .weight = args.weight,
+                      .out = args.out,
+                      .eps = args.eps,
+                      .weight_offset = args.weight_offset};
   check("rms_norm", stream.device(), call);
-  run("rms_norm", stream, call);
+  record_norm("rms_norm", stream.impl(), call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
 
 void add_rms_norm(Stream& stream, const AddRmsNormArgs& args) try {
   const char* op = "add_rms_norm";
-  const Call call{args.x,   args.residual,      {},  args.weight, args.sum, args.out,
-                  args.eps, args.weight_offset, 1.0f};
+  const NormCall call{.x = args.x,
+                      .add_before = args.residual,
+                      .weight = args.weight,
+                      .sum = args.sum,
+                      .out = args.out,
+                      .eps = args.eps,
+                      .weight_offset = args.weight_offset};
   check(op, stream.device(), call);
-  check_residual(op, stream.device(), args.residual, args.x);
+  check_like_x(op, "residual", stream.device(), args.residual, args.x);
   check_overlap(op, "out", args.out, "residual", args.residual);
   if (args.sum) {
     check_output(op, "sum", args.sum, stream.device(), {f32, f16, bf16});
@@ -91,19 +100,40 @@ void add_rms_norm(Stream& stream, const AddRmsNormArgs& args) try {
     check_overlap(op, "sum", args.sum, "residual", args.residual, true);
     check_overlap(op, "sum", args.sum, "out", args.out);
   }
-  run(op, stream, call);
+  record_norm(op, stream.impl(), call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
 
 void rms_norm_add(Stream& stream, const RmsNormAddArgs& args) try {
   const char* op = "rms_norm_add";
-  const Call call{args.x,   {},       args.residual,      args.weight, {},
-                  args.out, args.eps, args.weight_offset, args.scale};
+  const NormCall call{.x = args.x,
+                      .add_after = args.residual,
+                      .weight = args.weight,
+                      .out = args.out,
+                      .eps = args.eps,
+                      .weight_offset = args.weight_offset,
+                      .scale = args.scale};
   check(op, stream.device(), call);
-  check_residual(op, stream.device(), args.residual, args.x);
+  check_like_x(op, "residual", stream.device(), args.residual, args.x);
   check_overlap(op, "out", args.out, "residual", args.residual, true);
-  run(op, stream, call);
+  record_norm(op, stream.impl(), call);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+void rms_norm_mul(Stream& stream, const RmsNormMulArgs& args) try {
+  const char* op = "rms_norm_mul";
+  const NormCall call{.x = args.x,
+                      .factor = args.factor,
+                      .weight = args.weight,
+                      .out = args.out,
+                      .eps = args.eps,
+                      .weight_offset = args.weight_offset};
+  check(op, stream.device(), call);
+  check_like_x(op, "factor", stream.device(), args.factor, args.x);
+  check_overlap(op, "out", args.out, "factor", args.factor, true);
+  record_norm(op, stream.impl(), call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/decimal.h"
 #include "tokenizer/jinja_parser.h"
 
 namespace mlxn::tokenizer::jinja {
@@ -267,11 +268,16 @@ Expr* ExpressionParser::parse_literal(const Token& token) {
   Expr* expr = make(token.kind == TokenKind::kInt ? ExprKind::kInt : ExprKind::kFloat, token.line);
   const char* begin = token.text.data();
   const char* end = begin + token.text.size();
-  const auto result = token.kind == TokenKind::kInt ? std::from_chars(begin, end, expr->integer)
-                                                    : std::from_chars(begin, end, expr->number);
-  if (result.ec != std::errc() || result.ptr != end) {
-    fail(token.line, "the number " + token.text + " is out of range");
+  bool is_read;
+  if (token.kind == TokenKind::kInt) {
+    const auto result = std::from_chars(begin, end, expr->integer);
+    is_read = result.ec == std::errc() && result.ptr == end;
+  } else {
+    const auto number = base::parse_decimal(token.text);
+    is_read = number.has_value();
+    expr->number = number.value_or(0.0);
   }
+  if (!is_read) fail(token.line, "the number " + token.text + " is out of range");
   return expr;
 }
 

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/decimal.h"
 #include "tokenizer/jinja_strings.h"
 
 namespace mlxn::tokenizer::jinja {
@@ -89,12 +90,7 @@ std::optional<int64_t> parse_int(std::string_view text, int base) {
 std::optional<double> parse_float(std::string_view text) {
   text = strip(text, std::nullopt, true, true);
   if (text.starts_with('+')) text.remove_prefix(1);
-  double value = 0;
-  const auto result = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return value;
+  return base::parse_decimal(text);
 }
 
 std::optional<Value> truncated(double number) {

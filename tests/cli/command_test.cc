@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 namespace mlxn::testing {
 namespace {
@@ -158,7 +159,10 @@ TEST(Generate, InterruptPrintsTheFiguresSoFar) {
 
 TEST(Generate, ProfileIsChromeTraceJson) {
   const std::string path = ::testing::TempDir() + "mlxn_cli_profile.json";
-  ASSERT_EQ(generate({"-p", "Hello", "-n", "4", "--profile", path}).exit_code, 0);
+  const ProcessResult result = generate({"-p", "Hello", "-n", "4", "--profile", path});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(contains(result.err, "| total ms")) << result.err;
+  EXPECT_TRUE(contains(result.err, "| matmul ")) << result.err;
   std::ifstream file(path);
   const json trace = json::parse(file);
   size_t matmuls = 0;
@@ -240,10 +244,12 @@ TEST(Info, ShowsTheModelAndWhatFits) {
   for (const char* word : {"gemma4", "hidden_size", "context", "caches", "embed_tokens"}) {
     EXPECT_TRUE(contains(text.out, word)) << word;
   }
+  EXPECT_FALSE(contains(text.out, "file_type"));  // a key of GGUF files
   const ProcessResult result = mlxn({"info", "-m", kGguf, "--fit", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const json info = json::parse(result.out);
   EXPECT_EQ(info["format"], "gguf");
+  EXPECT_EQ(info["file_type"], "Q4_0");
   uint64_t last = 0;
   for (const json& row : info["fit"]) {
     EXPECT_EQ(row["total"].get<uint64_t>(),
@@ -252,6 +258,45 @@ TEST(Info, ShowsTheModelAndWhatFits) {
     EXPECT_GE(row["caches"].get<uint64_t>(), last);
     last = row["caches"];
   }
+}
+
+// The row of a markdown table that names `word`.
+std::string row_with(const std::string& text, const std::string& word) {
+  const size_t at = text.find(word);
+  if (at == std::string::npos) return "";
+  const size_t begin = text.rfind('\n', at) + 1;
+  return text.substr(begin, text.find('\n', at) - begin);
+}
+
+TEST(Info, TensorsHaveAStorageTypeAndAFormat) {
+  const std::string text = mlxn({"info", "-m", kModel, "--tensors"}).out;
+  const std::string codes = row_with(text, "embed_tokens.weight");
+  EXPECT_TRUE(contains(codes, "U32")) << codes;
+  EXPECT_TRUE(contains(codes, "affine 4-bit g64")) << codes;
+  EXPECT_TRUE(contains(row_with(text, "embed_tokens.scales"), "| scales ")) << text;
+  const json info = json::parse(mlxn({"info", "-m", kGguf, "--tensors", "--json"}).out);
+  std::map<std::string, std::string> formats;
+  for (const json& tensor : info["tensor_list"]) formats[tensor["dtype"]] = tensor["format"];
+  EXPECT_EQ(formats["Q4_0"], "q4_0");
+  EXPECT_EQ(formats["F32"], "f32");
+}
+
+TEST(Doctor, TellsMemoryAndDriverOfEachDevice) {
+  const std::string text = mlxn({"doctor"}).out;
+  const json report = json::parse(mlxn({"doctor", "--json"}).out);
+  EXPECT_TRUE(contains(text, "| free memory")) << text;
+  EXPECT_TRUE(contains(text, "| driver")) << text;
+  for (const json& device : report["devices"]) {
+    const uint64_t total = device["memory_total_bytes"], free = device["memory_free_bytes"];
+    EXPECT_LE(free, total) << device;
+    if (device["available"].get<bool>()) {
+      EXPECT_GT(total, 0u) << device;
+    }
+    const std::string id = device["device"];
+    EXPECT_EQ(contains(device["driver"], "CUDA"), id.starts_with("cuda:")) << device;
+  }
+  EXPECT_GT(report["devices"][0]["memory_free_bytes"].get<uint64_t>(), uint64_t{1} << 24);
+  EXPECT_TRUE(contains(row_with(text, "| cpu "), " of ")) << text;
 }
 
 TEST(Doctor, NamesTheKernelOfEveryOp) {

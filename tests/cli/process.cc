@@ -17,7 +17,8 @@ struct Pipe {
   int read_end, write_end;
   Pipe() {
     int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
+    if (::pipe(ends) != 0) std::abort();
+    for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
     read_end = ends[0];
     write_end = ends[1];
   }

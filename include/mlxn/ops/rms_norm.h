@@ -47,4 +47,16 @@ struct RmsNormAddArgs {
 // out = (residual + rms_norm(x)) * scale. Throws as rms_norm, and for a scale that is not finite.
 MLXN_API void rms_norm_add(Stream& stream, const RmsNormAddArgs& args);
 
+struct RmsNormMulArgs {
+  Buffer x;            // [rows, dim]; f32, f16, bf16
+  Buffer weight = {};  // [dim]; empty: 1
+  Buffer factor;       // like x
+  Buffer out;          // like x; may be x itself or factor itself
+  float eps = 0.0f;
+  float weight_offset = 0.0f;
+};
+
+// out = rms_norm(x) * factor, in f32, rounded once. Throws as rms_norm.
+MLXN_API void rms_norm_mul(Stream& stream, const RmsNormMulArgs& args);
+
 }  // namespace mlxn::ops

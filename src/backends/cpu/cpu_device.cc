@@ -4,6 +4,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -13,6 +16,7 @@
 #include <utility>
 
 #include "backends/cpu/cpu_stream.h"
+#include "base/system_memory.h"
 
 namespace mlxn::backends::cpu {
 namespace {
@@ -44,7 +48,9 @@ std::shared_ptr<void> map_memory(size_t byte_len) {
   const std::shared_ptr<void> owner(start, [reserved](void* p) { ::munmap(p, reserved); });
   const auto address = (reinterpret_cast<uintptr_t>(start) + kHugePage - 1) / kHugePage * kHugePage;
   void* const aligned = reinterpret_cast<void*>(address);
+#if defined(MADV_HUGEPAGE)
   ::madvise(aligned, byte_len, MADV_HUGEPAGE);  // advice: where it is refused, small pages serve
+#endif
   return {owner, aligned};
 }
 
@@ -81,6 +87,11 @@ Isa detect_isa() {
 }
 
 std::string cpu_model_name() {
+#if defined(__APPLE__)
+  char name[256];
+  size_t size = sizeof(name);
+  if (::sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0) return name;
+#endif
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
     if (line.rfind("model name", 0) != 0) continue;
@@ -88,6 +99,11 @@ std::string cpu_model_name() {
     if (colon != std::string::npos) return line.substr(colon + 2);
   }
   return "cpu";
+}
+
+DeviceMemory cpu_memory() {
+  const base::SystemMemory memory = base::system_memory();
+  return {memory.total, memory.available};
 }
 
 CpuDevice::CpuDevice(DeviceOptions options)

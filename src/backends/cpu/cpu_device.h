@@ -13,6 +13,7 @@ namespace mlxn::backends::cpu {
 Isa detect_isa();
 // "AMD EPYC ..." or "cpu".
 std::string cpu_model_name();
+DeviceMemory cpu_memory();
 
 class CpuDevice : public DeviceImpl {
  public:
@@ -20,6 +21,7 @@ class CpuDevice : public DeviceImpl {
 
   int num_threads() const override { return pool_.num_threads(); }
   Isa isa() const override { return isa_; }
+  DeviceMemory memory() const override { return cpu_memory(); }
   std::shared_ptr<Allocation> allocate(size_t byte_len) override;
   std::unique_ptr<StreamImpl> create_stream(const Device& device) override;
 

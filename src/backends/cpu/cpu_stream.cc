@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "backends/graph_plan.h"
 #include "base/no_memory.h"
 
 namespace mlxn::backends::cpu {
@@ -28,6 +29,7 @@ CpuStream::CpuStream(const Device& device, CpuDevice& cpu)
     : StreamImpl(device),
       cpu_(cpu),
       scratch_pool_(device),
+      barriers_(device.options().serial),
       num_ranges_(static_cast<uint32_t>(std::clamp(cpu.num_threads(), 1, kMaxRanges))) {}
 
 void CpuStream::dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks,
@@ -78,11 +80,31 @@ void CpuStream::begin_capture() {
   barriers_.restart(false);
 }
 
+void CpuStream::optimise_capture(const GraphOptions& options) {
+  const StreamCounters counted = counters_;
+  std::vector<Dispatch> dispatches = std::exchange(capture_->dispatches, {});
+  optimise(
+      dispatches, options,
+      [this](const Joined& joined) {
+        joined.record(*this);
+        Dispatch dispatch = std::move(capture_->dispatches.back());
+        capture_->dispatches.clear();
+        return dispatch;
+      },
+      BarrierPlan(device().options().serial), capture_->stats);
+  capture_->dispatches = std::move(dispatches);
+  capture_->barriers = static_cast<size_t>(
+      std::count_if(capture_->dispatches.begin(), capture_->dispatches.end(),
+                    [](const Dispatch& dispatch) { return dispatch.barrier_before; }));
+  counters_ = counted;
+}
+
 std::shared_ptr<const GraphData> CpuStream::end_capture() {
   if (!capture_) {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"Stream::end_capture", "state", "not capturing", "capturing"});
   }
+  count_groups(capture_->dispatches, capture_->stats);
   // Whatever was queued before the capture may still conflict with what comes next.
   barriers_.restart(!items_.empty());
   return std::shared_ptr<const GraphData>(std::move(capture_));

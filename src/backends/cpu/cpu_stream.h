@@ -50,6 +50,7 @@ class CpuStream : public StreamImpl {
   void upload(const Buffer& to, const void* data) override;
   void download(const Buffer& from, void* data) override;
   void begin_capture() override;
+  void optimise_capture(const GraphOptions& options) override;
   std::shared_ptr<const GraphData> end_capture() override;
   bool is_capturing() const override { return capture_ != nullptr; }
   void replay(std::shared_ptr<const GraphData> graph) override;

@@ -94,6 +94,13 @@ CudaDevice::~CudaDevice() {
   cudaSetDevice(before);
 }
 
+DeviceMemory CudaDevice::memory() const {
+  const CurrentDevice current(index_);
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "Device::memory", "cudaMemGetInfo");
+  return {total, free};
+}
+
 void CudaDevice::fail_out_of_memory(size_t byte_len) {
   size_t free = 0, total = total_memory_;
   cudaMemGetInfo(&free, &total);
@@ -198,10 +205,10 @@ std::unique_ptr<StreamImpl> CudaDevice::create_stream(const Device& device) {
 }
 
 const Kernel& CudaDevice::kernel(const GpuLaunch& launch) {
-  const std::lock_guard<std::mutex> lock(kernel_mutex_);
-  std::string key = launch.kernel + '#' + std::to_string(launch.spec);
-  const auto found = kernels_.find(key);
-  if (found != kernels_.end()) return found->second;
+  return kernels_.get(launch.kernel, launch.spec, [&] { return load_kernel(launch); });
+}
+
+Kernel CudaDevice::load_kernel(const GpuLaunch& launch) const {
   const KernelRegistration* const registration = find_registration(launch.kernel, launch.spec);
   if (registration == nullptr) {
     throw Error(ErrorKind::kKernelNotFound,
@@ -220,9 +227,8 @@ const Kernel& CudaDevice::kernel(const GpuLaunch& launch) {
                                static_cast<int>(dynamic)),
           launch.op, registration->name);
   }
-  const Kernel kernel{registration->name, registration->entry, dynamic,
-                      static_cast<uint32_t>(attributes.maxThreadsPerBlock)};
-  return kernels_.emplace(std::move(key), kernel).first->second;
+  return {registration->name, registration->entry, dynamic,
+          static_cast<uint32_t>(attributes.maxThreadsPerBlock)};
 }
 
 }  // namespace mlxn::backends::cuda

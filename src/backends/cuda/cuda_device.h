@@ -7,12 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 
 #include "backends/backend.h"
 #include "backends/cuda/cuda_check.h"
 #include "backends/cuda/memory_cache.h"
 #include "backends/gpu.h"
+#include "backends/kernel_cache.h"
 
 namespace mlxn::backends::cuda {
 
@@ -31,6 +31,7 @@ class CudaDevice final : public DeviceImpl {
 
   int num_threads() const override { return 1; }
   Isa isa() const override { return Isa::kBaseline; }
+  DeviceMemory memory() const override;
   bool host_visible() const override { return options().unified_memory; }
   std::shared_ptr<Allocation> allocate(size_t byte_len) override;
   std::shared_ptr<Allocation> wrap(const void* data, size_t byte_len, std::shared_ptr<void> owner,
@@ -47,6 +48,7 @@ class CudaDevice final : public DeviceImpl {
 
  private:
   std::shared_ptr<Allocation> allocate_block(size_t byte_len);
+  Kernel load_kernel(const GpuLaunch& launch) const;
   [[noreturn]] void fail_out_of_memory(size_t byte_len);
 
   int index_;
@@ -55,8 +57,7 @@ class CudaDevice final : public DeviceImpl {
   MemoryCache staging_;
   std::mutex copy_mutex_;
   cudaStream_t copies_ = nullptr;  // for zero fills and copies that the caller waits for
-  std::mutex kernel_mutex_;
-  std::unordered_map<std::string, Kernel> kernels_;  // by name and specialisation bits
+  KernelCache<Kernel> kernels_;
 };
 
 }  // namespace mlxn::backends::cuda

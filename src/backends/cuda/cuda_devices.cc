@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -37,6 +39,39 @@ std::string refusal_of(const cudaDeviceProp& properties) {
                      properties.minor, kOldestMajor);
 }
 
+// The kernel module's version: the first number with a dot in "NVRM version: ... 580.82.07 ...".
+std::string module_version() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream words(line);
+  for (std::string word; words >> word;) {
+    const bool is_number = word[0] >= '0' && word[0] <= '9';
+    if (is_number && word.find('.') != std::string::npos) return word;
+  }
+  return {};
+}
+
+std::string driver_text() {
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  const std::string module = module_version();
+  return fmt::format("{}{}CUDA {}.{}", module, module.empty() ? "" : ", ", driver / 1000,
+                     driver % 1000 / 10);
+}
+
+// Zeros if the GPU cannot be used.
+DeviceMemory memory_of(int index) {
+  size_t free = 0, total = 0;
+  int before = 0;
+  cudaGetDevice(&before);
+  const bool is_known =
+      cudaSetDevice(index) == cudaSuccess && cudaMemGetInfo(&free, &total) == cudaSuccess;
+  cudaSetDevice(before);
+  cudaGetLastError();
+  return is_known ? DeviceMemory{total, free} : DeviceMemory{};
+}
+
 DeviceInfo describe(int index) {
   DeviceInfo info{"cuda:" + std::to_string(index), "NVIDIA GPU", DeviceKind::kCuda, false, ""};
   cudaDeviceProp properties = {};
@@ -46,12 +81,10 @@ DeviceInfo describe(int index) {
     info.reason = to_text(status);
     return info;
   }
-  int driver = 0;
-  cudaDriverGetVersion(&driver);
-  info.description = fmt::format("{}, compute capability {}.{}, {:.1f} GB, driver for CUDA {}.{}",
-                                 properties.name, properties.major, properties.minor,
-                                 static_cast<double>(properties.totalGlobalMem) / 1e9,
-                                 driver / 1000, driver % 1000 / 10);
+  info.description = fmt::format("{}, compute capability {}.{}", properties.name, properties.major,
+                                 properties.minor);
+  info.memory = memory_of(index);
+  info.driver = driver_text();
   info.reason = refusal_of(properties);
   info.available = info.reason.empty();
   return info;

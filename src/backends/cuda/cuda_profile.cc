@@ -2,6 +2,7 @@
 #include "backends/cuda/cuda_profile.h"
 
 #include <cmath>
+#include <new>
 
 #include "backends/cuda/cuda_check.h"
 
@@ -39,6 +40,19 @@ void CudaProfile::start(cudaStream_t stream) {
   if (base_ == nullptr) base_ = new_event();
   base_ns_ = 0;
   check(cudaEventRecord(base_, stream), "Stream::set_profiling", "cudaEventRecord");
+  check(cudaEventSynchronize(base_), "Stream::set_profiling", "cudaEventSynchronize");
+  host_start_ = std::chrono::steady_clock::now();
+}
+
+// Without memory the span is lost: destructors call this.
+void CudaProfile::add_host_span(const char* name,
+                                std::chrono::steady_clock::time_point begin) noexcept try {
+  const auto since_start = [this](std::chrono::steady_clock::time_point time) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(time - host_start_).count();
+  };
+  events_.push_back(
+      {name, "host", 0, since_start(begin), since_start(std::chrono::steady_clock::now()), false});
+} catch (const std::bad_alloc&) {
 }
 
 void CudaProfile::begin(cudaStream_t stream) {
@@ -55,7 +69,7 @@ void CudaProfile::resolve() {
   for (Timed& timed : timed_) {
     const int64_t begin = base_ns_ + ns_between(base_, timed.begin);
     const int64_t end = begin + ns_between(timed.begin, timed.end);
-    events_.push_back({timed.op, std::move(timed.entry), 0, begin, end});
+    events_.push_back({timed.op, std::move(timed.entry), 0, begin, end, true});
     free_.push_back(std::exchange(base_, timed.end));
     free_.push_back(timed.begin);
     base_ns_ = end;

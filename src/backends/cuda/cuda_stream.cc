@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "backends/graph_plan.h"
+
 namespace mlxn::backends::cuda {
 namespace {
 
@@ -64,12 +66,6 @@ void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, cudaStream_t 
         launch.op, kernel.name);
 }
 
-std::vector<std::shared_ptr<Allocation>> allocations_of(const Access& access) {
-  std::vector<std::shared_ptr<Allocation>> list;
-  for (const Buffer& buffer : access.keep) list.push_back(buffer.allocation());
-  return list;
-}
-
 }  // namespace
 
 CudaGraph::~CudaGraph() {
@@ -77,7 +73,7 @@ CudaGraph::~CudaGraph() {
 }
 
 CudaStream::CudaStream(const Device& device, CudaDevice& gpu)
-    : StreamImpl(device), gpu_(gpu), scratch_pool_(device) {
+    : StreamImpl(device), gpu_(gpu), scratch_pool_(device), barriers_(device.options().serial) {
   const CurrentDevice current(gpu_.index());
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "Stream", "cudaStreamCreate");
 }
@@ -104,7 +100,7 @@ void CudaStream::launch(GpuLaunch launch, Access access) {
 
 void CudaStream::record(const char* op, std::string entry, Access access, Enqueue enqueue) {
   const bool barrier_before = barriers_.before(access, counters_);
-  Call call{op, std::move(entry), std::move(enqueue), allocations_of(access)};
+  Call call{op, std::move(entry), std::move(enqueue), std::move(access), barrier_before};
   if (capture_) {
     capture_->barriers += barrier_before ? 1 : 0;
     capture_->calls.push_back(std::move(call));
@@ -171,6 +167,7 @@ void CudaStream::commit() {
   }
   ++counters_.commits;
   if (items_.empty()) return;
+  const CudaProfile::HostSpan span(profiling_ ? &profile_ : nullptr, "commit");
   const CurrentDevice current(gpu_.index());
   retire_finished();
   Commit commit{std::move(items_), std::move(downloads_), nullptr};
@@ -226,6 +223,7 @@ std::string CudaStream::ops_in_flight() const {
 }
 
 void CudaStream::wait() {
+  const CudaProfile::HostSpan span(profiling_ ? &profile_ : nullptr, "wait");
   const CurrentDevice current(gpu_.index());
   const cudaError_t status = cudaStreamSynchronize(stream_);
   const std::string ops = status == cudaSuccess ? "" : ops_in_flight();
@@ -286,11 +284,31 @@ void CudaStream::instantiate(CudaGraph& graph) {
   check(cudaGraphUpload(graph.exec, stream_), where, "cudaGraphUpload");
 }
 
+void CudaStream::optimise_capture(const GraphOptions& options) {
+  const StreamCounters counted = counters_;
+  std::vector<Call> calls = std::exchange(capture_->calls, {});
+  optimise(
+      calls, options,
+      [this](const Joined& joined) {
+        joined.record(*this);
+        Call call = std::move(capture_->calls.back());
+        capture_->calls.clear();
+        return call;
+      },
+      BarrierPlan(device().options().serial), capture_->stats);
+  capture_->calls = std::move(calls);
+  capture_->barriers =
+      static_cast<size_t>(std::count_if(capture_->calls.begin(), capture_->calls.end(),
+                                        [](const Call& call) { return call.barrier_before; }));
+  counters_ = counted;
+}
+
 std::shared_ptr<const GraphData> CudaStream::end_capture() {
   if (!capture_) {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"Stream::end_capture", "state", "not capturing", "capturing"});
   }
+  count_groups(capture_->calls, capture_->stats);
   std::shared_ptr<CudaGraph> graph = std::move(capture_);
   barriers_.restart(!items_.empty());
   if (!graph->calls.empty()) instantiate(*graph);

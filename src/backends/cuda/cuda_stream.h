@@ -27,7 +27,8 @@ struct Call {
   const char* op;
   std::string entry;
   Enqueue enqueue;
-  std::vector<std::shared_ptr<Allocation>> keep;
+  Access access;  // keeps the memory alive, too
+  bool barrier_before = false;
 };
 
 struct CudaGraph final : GraphData {
@@ -59,6 +60,7 @@ class CudaStream final : public StreamImpl, public GpuStream {
   void upload(const Buffer& to, const void* data) override;
   void download(const Buffer& from, void* data) override;
   void begin_capture() override;
+  void optimise_capture(const GraphOptions& options) override;
   std::shared_ptr<const GraphData> end_capture() override;
   bool is_capturing() const override { return capture_ != nullptr; }
   void replay(std::shared_ptr<const GraphData> graph) override;

@@ -45,9 +45,10 @@ inline float InverseRms(const float* x, int64_t dim, float eps) {
   return 1.0f / std::sqrt(SumOfSquares(x, dim) / static_cast<float>(dim) + eps);
 }
 
-// out = (x * inv * (offset + weight) + add) * scale, where weight and add may be null.
-inline void NormRow(const float* x, const float* weight, const float* add, float inv, float offset,
-                    float scale, int64_t dim, float* out) {
+// out = (x * inv * (offset + weight) * factor + add) * scale, where weight, factor and add may be
+// null.
+inline void NormRow(const float* x, const float* weight, const float* factor, const float* add,
+                    float inv, float offset, float scale, int64_t dim, float* out) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto vinv = hn::Set(d, inv), voffset = hn::Set(d, offset), vscale = hn::Set(d, scale);
@@ -55,12 +56,14 @@ inline void NormRow(const float* x, const float* weight, const float* add, float
   for (; i + lanes <= dim; i += lanes) {
     auto v = hn::Mul(hn::LoadU(d, x + i), vinv);
     if (weight != nullptr) v = hn::Mul(v, hn::Add(voffset, hn::LoadU(d, weight + i)));
+    if (factor != nullptr) v = hn::Mul(v, hn::LoadU(d, factor + i));
     if (add != nullptr) v = hn::Add(v, hn::LoadU(d, add + i));
     hn::StoreU(hn::Mul(v, vscale), d, out + i);
   }
   for (; i < dim; ++i) {
     float v = x[i] * inv;
     if (weight != nullptr) v *= offset + weight[i];
+    if (factor != nullptr) v *= factor[i];
     if (add != nullptr) v += add[i];
     out[i] = v * scale;
   }

@@ -10,7 +10,7 @@
 namespace mlxn::kernels {
 
 // The Highway target that serves an instruction set. kBaseline is what every processor of the
-// architecture has.
+// architecture has, which on 64-bit Arm is NEON.
 constexpr int64_t hwy_target(Isa isa) {
   switch (isa) {
     case Isa::kAvx512Vnni:
@@ -28,6 +28,8 @@ constexpr int64_t hwy_target(Isa isa) {
 // the best one down; slot 0 chooses on first call and the last slot is the architecture's fallback.
 template <typename Fn>
 Fn variant(const Fn* table, Isa isa) {
+  // With a single target, as on Arm, there is no table to choose from.
+  if constexpr ((HWY_TARGETS & (HWY_TARGETS - 1)) == 0) return table[0];
   const uint64_t mask = static_cast<uint64_t>(HWY_CHOSEN_TARGET_SHIFT(hwy_target(isa)));
   const size_t slot = mask == 0 ? HWY_MAX_DYNAMIC_TARGETS + 1 : __builtin_ctzll(mask);
   return table[slot];

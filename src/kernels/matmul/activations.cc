@@ -7,6 +7,8 @@
 //
 #include <hwy/highway.h>
 
+#include <cstring>
+
 #include "kernels/common/simd.h"
 
 HWY_BEFORE_NAMESPACE();

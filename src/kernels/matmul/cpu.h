@@ -9,6 +9,7 @@ namespace mlxn::kernels::matmul {
 void run_avx512_vnni(const Tile& tile);
 void run_avx512(const Tile& tile);
 void run_avx2(const Tile& tile);
+void run_neon(const Tile& tile);
 void run_baseline(const Tile& tile);
 
 // Weights of f32, f16, bf16; x staged by widen_*.

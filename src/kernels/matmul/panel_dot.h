@@ -208,7 +208,7 @@ void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* c
         for (int p = 0; p < kP; ++p) codes[p] = Lanes::load(packed[p].codes[b][pair]);
 #pragma GCC unroll 8
         for (int m = 0; m < kM; ++m) {
-          const Int two = Lanes::pair(row[m][b].q + 2 * pair);
+          const auto two = Lanes::pair(row[m][b].q + 2 * pair);
 #pragma GCC unroll 2
           for (int p = 0; p < kP; ++p) sum[h][m][p] = Lanes::dot(sum[h][m][p], codes[p], two);
         }

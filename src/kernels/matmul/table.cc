@@ -55,6 +55,10 @@ constexpr Kernels kAvx512 = {dense("avx512", matmul::widen_avx512, matmul::run_d
 constexpr Kernels kAvx2 = {dense("avx2", matmul::widen_avx2, matmul::run_dense_avx2),
                            integer("avx2", matmul::quantise_avx2, matmul::run_avx2),
                            dense("avx2", matmul::widen_avx2, matmul::run_avx2)};
+#elif defined(__aarch64__)
+constexpr Kernels kNeon = {dense("neon", matmul::widen_baseline, matmul::run_dense_baseline),
+                           integer("neon", matmul::quantise_baseline, matmul::run_neon),
+                           dense("neon", matmul::widen_baseline, matmul::run_neon)};
 #endif
 constexpr Kernels kBaseline = {
     dense("baseline", matmul::widen_baseline, matmul::run_dense_baseline),
@@ -66,6 +70,8 @@ constexpr Entry<MatmulParams> kEntries[] = {
     {"avx512_vnni", DeviceKind::kCpu, Isa::kAvx512Vnni, nullptr, launch<kVnni>, leave_dense},
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, launch<kAvx512>},
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, launch<kAvx2>},
+#elif defined(__aarch64__)
+    {"neon", DeviceKind::kCpu, Isa::kBaseline, nullptr, launch<kNeon>},
 #endif
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, launch<kBaseline>},
     {"gpu", kSharedGpu, Isa::kBaseline, matmul_gpu_refuses, matmul_gpu},

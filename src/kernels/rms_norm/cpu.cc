@@ -43,6 +43,7 @@ void RmsNormRows(const RmsNormParams& p, int64_t begin, int64_t end) {
   }
   std::vector<float> x_row(direct && !p.add_before ? 0 : dim);
   std::vector<float> add_row(direct ? 0 : dim), out_row(direct ? 0 : dim);
+  std::vector<float> factor_row(direct || !p.factor ? 0 : dim);
   const auto row_of = [&](const void* source, int64_t row, std::vector<float>& buffer) {
     if (direct) return static_cast<const float*>(source) + row * p.dim;
     load_f32(p.dtype, source, row * p.dim, p.dim, buffer.data());
@@ -57,8 +58,9 @@ void RmsNormRows(const RmsNormParams& p, int64_t begin, int64_t end) {
     }
     const float inv = InverseRms(x, p.dim, p.eps);
     const float* add = p.add_after ? row_of(p.add_after, row, add_row) : nullptr;
+    const float* factor = p.factor ? row_of(p.factor, row, factor_row) : nullptr;
     float* out = direct ? static_cast<float*>(p.out) + row * p.dim : out_row.data();
-    NormRow(x, weight, add, inv, p.weight_offset, p.scale, p.dim, out);
+    NormRow(x, weight, factor, add, inv, p.weight_offset, p.scale, p.dim, out);
     if (!direct) store_f32(p.dtype, out, p.dim, p.out, row * p.dim);
   }
 }

@@ -2,7 +2,7 @@
 // rms_norm and its fused forms: one threadgroup per row. A thread keeps the first kKept * V of its
 // elements in registers and reads the others a second time; nothing is written before the row's sum
 // is known, so that every operand may be read twice even where an output lies on it.
-//   x, add_before, add_after, sum, out [rows, dim]   weight [dim]
+//   x, add_before, add_after, factor, sum, out [rows, dim]   weight [dim]
 #include "kernels/common/gpu_rows.h"
 #include "kernels/rms_norm/gpu_args.h"
 
@@ -20,9 +20,9 @@ GPU_FN void rms_norm_input(DEVICE const T* x, DEVICE const T* add_before, uint a
 }
 
 template <int V, typename T, typename W>
-GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const W* weight, DEVICE T* sum,
-                            DEVICE T* out, uint at, float inverse_rms, CONSTANT GpuRmsNorm& p,
-                            THREAD float* v) {
+GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const T* factor,
+                            DEVICE const W* weight, DEVICE T* sum, DEVICE T* out, uint at,
+                            float inverse_rms, CONSTANT GpuRmsNorm& p, THREAD float* v) {
   const uint left = p.dim - at;
   const bool vectors = p.vectors != 0;
   if (p.sum != 0) store_row<V>(sum + at, left, vectors, v);
@@ -31,6 +31,10 @@ GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const W* weight, D
   if (p.weight != 0) {
     load_row<V>(weight + at, left, vectors, other);
     UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * (p.weight_offset + other[j]);
+  }
+  if (p.factor != 0) {
+    load_row<V>(factor + at, left, vectors, other);
+    UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * other[j];
   }
   if (p.add_after != 0) {
     load_row<V>(add_after + at, left, vectors, other);
@@ -41,8 +45,8 @@ GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const W* weight, D
 }
 
 template <typename T, typename W>
-KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), IN(W, weight),
-       OUT(T, sum), OUT(T, out), PARAMS(GpuRmsNorm, p)) {
+KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHADOW(T, factor),
+       IN(W, weight), OUT(T, sum), OUT(T, out), PARAMS(GpuRmsNorm, p)) {
   constexpr int V = 16 / sizeof(T);
   constexpr int kKept = 2;
   SHARED(float, partial, 32);
@@ -69,14 +73,15 @@ KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), IN(W
   UNROLL for (int k = 0; k < kKept; k++) {
     const uint at = V * THREAD_ID + k * step;
     if (at < p.dim) {
-      rms_norm_output<V>(add_after + row, weight, sum + row, out + row, at, inverse_rms, p,
-                         kept[k]);
+      rms_norm_output<V>(add_after + row, factor + row, weight, sum + row, out + row, at,
+                         inverse_rms, p, kept[k]);
     }
   }
   for (uint at = V * THREAD_ID + kKept * step; at < p.dim; at += step) {
     float v[V];
     rms_norm_input<V>(x + row, add_before + row, at, p, v);
-    rms_norm_output<V>(add_after + row, weight, sum + row, out + row, at, inverse_rms, p, v);
+    rms_norm_output<V>(add_after + row, factor + row, weight, sum + row, out + row, at, inverse_rms,
+                       p, v);
   }
 }
 

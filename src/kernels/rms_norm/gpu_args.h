@@ -7,10 +7,11 @@ struct GpuRmsNorm {
   unsigned int vectors;     // 1: every row of every operand is aligned to 16 bytes
   unsigned int add_before;  // 1: the operand is there
   unsigned int add_after;
+  unsigned int factor;
   unsigned int weight;
   unsigned int sum;
   float eps;
   float weight_offset;
   float scale;
 };
-static_assert(sizeof(GpuRmsNorm) == 36, "4-byte scalars only");
+static_assert(sizeof(GpuRmsNorm) == 40, "4-byte scalars only");

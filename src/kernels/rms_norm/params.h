@@ -14,12 +14,13 @@ struct RmsNormParams {
   const void* x;           // [rows, dim]
   const void* add_before;  // [rows, dim] or null: added to x before the norm
   const void* add_after;   // [rows, dim] or null: added to the normed row
+  const void* factor;      // [rows, dim] or null: multiplies the normed row, before add_after
   const void* weight;      // [dim] or null
   void* sum;               // [rows, dim] or null: receives x + add_before
   void* out;               // [rows, dim]
   int64_t rows;
   int64_t dim;  // elements per row
-  DType dtype;  // of x, add_before, add_after, sum, out
+  DType dtype;  // of x, add_before, add_after, factor, sum, out
   DType weight_dtype;
   float eps;
   float weight_offset;

@@ -31,6 +31,7 @@ inline RmsNormReference rms_norm_reference(const RmsNormParams& p) {
       const double w =
           p.weight ? p.weight_offset + double{load_one(p.weight_dtype, p.weight, i)} : 1.0;
       double v = r.sum[static_cast<size_t>(at)] * inv * w;
+      if (p.factor != nullptr) v *= load_one(p.dtype, p.factor, at);
       if (p.add_after != nullptr) v += load_one(p.dtype, p.add_after, at);
       r.out.push_back(v * p.scale);
     }

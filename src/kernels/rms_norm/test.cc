@@ -22,6 +22,24 @@ double tolerance(DType dtype, double reference, double extra, int64_t dim) {
          1e-30;
 }
 
+// rms_norm of x without weight; tests fill in the rest.
+kernels::RmsNormParams params_of(const Buffer& x, DType dtype) {
+  return {.x = x.data(),
+          .add_before = nullptr,
+          .add_after = nullptr,
+          .factor = nullptr,
+          .weight = nullptr,
+          .sum = nullptr,
+          .out = nullptr,
+          .rows = x.element_count() / x.shape().back(),
+          .dim = x.shape().back(),
+          .dtype = dtype,
+          .weight_dtype = f32,
+          .eps = kEps,
+          .weight_offset = 0.0f,
+          .scale = 1.0f};
+}
+
 class RmsNormTest : public ::testing::TestWithParam<std::string> {};
 
 INSTANTIATE_TEST_SUITE_P(Entries, RmsNormTest,
@@ -42,9 +60,10 @@ TEST_P(RmsNormTest, MatchesOracle) {
         ops::rms_norm(stream,
                       {.x = x, .weight = w, .out = out.view(), .eps = kEps, .weight_offset = 1.0f});
         stream.commit().wait();
-        const kernels::RmsNormParams p{x.data(), nullptr, nullptr, w.data(), nullptr,
-                                       nullptr,  rows,    dim,     dtype,    weight_dtype,
-                                       kEps,     1.0f,    1.0f};
+        kernels::RmsNormParams p = params_of(x, dtype);
+        p.weight = w.data();
+        p.weight_dtype = weight_dtype;
+        p.weight_offset = 1.0f;
         const auto reference = kernels::rms_norm_reference(p);
         testing::expect_close(
             testing::to_floats(out.view()), reference.out,
@@ -76,13 +95,19 @@ TEST_P(RmsNormTest, FusedFormsMatchOracle) {
       const GuardedBuffer after(device, dtype, {rows, dim});
       ops::rms_norm_add(
           stream, {.residual = residual, .x = x, .out = after.view(), .eps = kEps, .scale = 0.25f});
+      const GuardedBuffer times(device, dtype, {rows, dim});
+      ops::rms_norm_mul(
+          stream, {.x = x, .weight = w, .factor = residual, .out = times.view(), .eps = kEps});
       stream.commit().wait();
-      const auto before_ref =
-          kernels::rms_norm_reference({x.data(), residual.data(), nullptr, w.data(), nullptr,
-                                       nullptr, rows, dim, dtype, f32, kEps, 0.0f, 1.0f});
-      const auto after_ref =
-          kernels::rms_norm_reference({x.data(), nullptr, residual.data(), nullptr, nullptr,
-                                       nullptr, rows, dim, dtype, f32, kEps, 0.0f, 0.25f});
+      kernels::RmsNormParams before = params_of(x, dtype), after_it = before, multiplied = before;
+      before.add_before = residual.data();
+      before.weight = multiplied.weight = w.data();
+      after_it.add_after = residual.data();
+      after_it.scale = 0.25f;
+      multiplied.factor = residual.data();
+      const auto before_ref = kernels::rms_norm_reference(before);
+      const auto after_ref = kernels::rms_norm_reference(after_it);
+      const auto times_ref = kernels::rms_norm_reference(multiplied);
       const std::string what = std::string(name(dtype)) + " dim " + std::to_string(dim);
       testing::expect_close(
           testing::to_floats(sum.view()), before_ref.sum,
@@ -93,9 +118,13 @@ TEST_P(RmsNormTest, FusedFormsMatchOracle) {
       testing::expect_close(
           testing::to_floats(after.view()), after_ref.out,
           [&](size_t i) { return tolerance(dtype, after_ref.out[i], 4.0, dim); }, "add " + what);
+      testing::expect_close(
+          testing::to_floats(times.view()), times_ref.out,
+          [&](size_t i) { return tolerance(dtype, times_ref.out[i], 0.0, dim); }, "mul " + what);
       sum.check();
       out.check();
       after.check();
+      times.check();
     }
   }
 }
@@ -185,6 +214,9 @@ TEST(RmsNormErrors, EachRuleNamesItsParameter) {
   expect({"eps"}, {.x = x, .out = out, .eps = -1.0f});
   expect({"eps"}, {.x = x, .out = out, .eps = NAN});
   expect({"x", "device"}, {.x = other.alloc(f32, {4, 8}), .out = out});
+  expect_error(ErrorKind::kInvalidArgument, {"rms_norm_mul", "factor", "[2, 8]"}, [&] {
+    ops::rms_norm_mul(stream, {.x = x, .factor = device.alloc(f32, {2, 8}), .out = out});
+  });
   const Buffer wide = device.alloc(f32, {6, 8});
   expect({"out", "overlap"}, {.x = wide.rows(0, 4), .out = wide.rows(1, 4)});
   EXPECT_EQ(stream.counters().dispatches, 0u);

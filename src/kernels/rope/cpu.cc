@@ -97,7 +97,7 @@ void RopeHeads(const RopeParams& p, int64_t token, int64_t begin, int64_t end) {
     if (!direct) load_f32(p.dtype, p.x, at, p.head_dim, row.data());
     if (p.norm) {
       const float inv = InverseRms(x, p.head_dim, p.eps);
-      NormRow(x, weight, nullptr, inv, p.weight_offset, 1.0f, p.head_dim, out);
+      NormRow(x, weight, nullptr, nullptr, inv, p.weight_offset, 1.0f, p.head_dim, out);
     } else if (x != out) {
       std::memcpy(out, x, static_cast<size_t>(p.head_dim) * sizeof(float));
     }
