@@ -152,7 +152,7 @@ def main():
     markers = [t["content"] for t in spec["added_tokens"] if t["content"].strip()]
     dump = lambda name, value, ascii=True: (HERE / name).write_text(
         json.dumps(value, ensure_ascii=ascii, separators=(",", ":")) + "\n", encoding="utf-8")
-    dump("gemma_tokenizer.json", spec)
+    dump("gemma_tokenizer.json", spec, ascii=False)
     cases = cases_of(spec, nasty_strings.nasty_strings(markers))
     dump("gemma_cases.json", cases, ascii=False)
     dump("variants.json", variants())
