@@ -26,7 +26,8 @@ enum class ErrorKind : uint8_t {
   kTokenizer,         // tokenizer data is malformed or of an unknown kind
   kTemplate,          // a chat template does not parse or raised an exception
   kContextFull,       // the KV cache has no room for another token
-  kKernelCompilation,  // the compiler of a GPU's driver refuses a kernel
+  // The compiler of a GPU's driver refuses a kernel.
+  kKernelCompilation,
 };
 
 // Short name such as "invalid argument", for messages and --json output.

@@ -32,21 +32,22 @@ MetalDevice::MetalDevice(NS::SharedPtr<MTL::Device> device, DeviceOptions option
   absent_->setLabel(to_ns("absent operand"));
 }
 
+DeviceMemory memory_of(const MTL::Device& device) {
+  const uint64_t total = device.recommendedMaxWorkingSetSize();
+  return {total, total - std::min<uint64_t>(total, device.currentAllocatedSize())};
+}
+
 void MetalDevice::fail_out_of_memory(size_t byte_len) const {
-  const size_t total = device_->recommendedMaxWorkingSetSize();
-  const size_t free = total - std::min<size_t>(total, device_->currentAllocatedSize());
   throw Error(ErrorKind::kBufferAllocation,
               ErrorDetail{"Device::alloc", "bytes", std::to_string(byte_len),
-                          "at most the " + std::to_string(free) + " free of " +
-                              std::to_string(total) + " bytes on " + name() + ", and " +
+                          "at most the " + std::to_string(memory().free) + " free of " +
+                              std::to_string(memory().total) + " bytes on " + name() + ", and " +
                               std::to_string(device_->maxBufferLength()) + " in one buffer"});
 }
 
 // Memory is the whole machine's: without this limit it would swap.
 void MetalDevice::check_room(size_t byte_len) const {
-  const size_t total = device_->recommendedMaxWorkingSetSize();
-  const size_t used = device_->currentAllocatedSize();
-  if (byte_len > device_->maxBufferLength() || used > total || byte_len > total - used) {
+  if (byte_len > device_->maxBufferLength() || byte_len > memory().free) {
     fail_out_of_memory(byte_len);
   }
 }

@@ -12,6 +12,9 @@
 
 namespace mlxn::backends::metal {
 
+// What the GPU may use of the machine's memory without swapping.
+DeviceMemory memory_of(const MTL::Device& device);
+
 // What every allocation of this device is.
 struct MetalAllocation final : Allocation {
   NS::SharedPtr<MTL::Buffer> buffer;
@@ -24,6 +27,7 @@ class MetalDevice final : public DeviceImpl {
 
   int num_threads() const override { return 1; }
   Isa isa() const override { return Isa::kBaseline; }
+  DeviceMemory memory() const override { return memory_of(*device_.get()); }
   std::shared_ptr<Allocation> allocate(size_t byte_len) override;
   // Without a copy, unless Metal refuses the pages.
   std::shared_ptr<Allocation> wrap(const void* data, size_t byte_len, std::shared_ptr<void> owner,

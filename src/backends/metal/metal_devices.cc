@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/metal/metal_devices.h"
 
-#include <fmt/format.h>
-
 #include <string>
 #include <utility>
 
@@ -33,11 +31,9 @@ std::vector<DeviceInfo> list_devices() {
   const auto device = NS::TransferPtr(MTL::CreateSystemDefaultDevice());
   const std::string reason = refusal_of(device.get());
   if (!reason.empty()) return {{"metal", "Apple GPU", DeviceKind::kMetal, false, reason}};
-  const auto bytes = static_cast<double>(device->recommendedMaxWorkingSetSize());
-  return {{"metal:0",
-           fmt::format("{}, {:.1f} GB of unified memory for the GPU", to_text(device->name()),
-                       bytes / 1e9),
-           DeviceKind::kMetal, true, ""}};
+  DeviceInfo info{"metal:0", to_text(device->name()), DeviceKind::kMetal, true, ""};
+  info.memory = memory_of(*device.get());
+  return {info};
 }
 
 std::shared_ptr<DeviceImpl> open_device(std::string_view id, DeviceOptions options) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "backends/gpu_copy.h"
+#include "backends/graph_plan.h"
 #include "backends/metal/encode.h"
 
 namespace mlxn::backends::metal {
@@ -64,7 +65,8 @@ MetalStream::MetalStream(const Device& device, MetalDevice& gpu)
     : StreamImpl(device),
       gpu_(gpu),
       scratch_pool_(device),
-      queue_(NS::TransferPtr(gpu.metal()->newCommandQueue())) {
+      queue_(NS::TransferPtr(gpu.metal()->newCommandQueue())),
+      barriers_(device.options().serial) {
   if (!queue_) {
     throw Error(ErrorKind::kCommandBuffer,
                 ErrorDetail{"Stream", "command queue", "none", "a queue of the GPU"});
@@ -168,6 +170,7 @@ void MetalStream::commit() {
   ++counters_.commits;
   if (items_.empty()) return;
   const AutoreleaseScope scope;
+  const int64_t begin_ns = now_ns();
   retire_finished();
   Commit commit{std::move(items_), std::move(downloads_), {}, {}};
   discard();
@@ -181,6 +184,7 @@ void MetalStream::commit() {
   }
   if (traced) gpu_.trace().end();
   in_flight_.push_back(std::move(commit));
+  add_host_span("commit", begin_ns);
 }
 
 // "rms_norm, rope, ..." for errors: a GPU does not say which kernel has failed.
@@ -223,7 +227,7 @@ void MetalStream::retire(Commit& commit) {
     };
     profile_.push_back({timed.op, std::move(timed.entry), 0,
                         since_start(timed.commands->GPUStartTime()),
-                        since_start(timed.commands->GPUEndTime())});
+                        since_start(timed.commands->GPUEndTime()), true});
   }
 }
 
@@ -238,13 +242,21 @@ void MetalStream::retire_finished() {
   }
 }
 
+// What the host did since then, beside the GPU's times.
+void MetalStream::add_host_span(const char* name, int64_t begin_ns) {
+  if (!profiling_) return;
+  profile_.push_back({name, "host", 0, begin_ns - profile_start_ns_, now_ns() - profile_start_ns_});
+}
+
 void MetalStream::wait() {
   const AutoreleaseScope scope;
+  const int64_t begin_ns = now_ns();
   for (Commit& commit : in_flight_) {
     for (const auto& commands : commit.commands) commands->waitUntilCompleted();
     retire(commit);
   }
   in_flight_.clear();
+  add_host_span("wait", begin_ns);
   if (const std::exception_ptr failure = std::exchange(failure_, nullptr)) {
     std::rethrow_exception(failure);
   }
@@ -267,11 +279,31 @@ void MetalStream::begin_capture() {
   barriers_.restart(false);
 }
 
+void MetalStream::optimise_capture(const GraphOptions& options) {
+  const StreamCounters counted = counters_;
+  std::vector<Dispatch> dispatches = std::exchange(capture_->dispatches, {});
+  optimise(
+      dispatches, options,
+      [this](const Joined& joined) {
+        joined.record(*this);
+        Dispatch dispatch = std::move(capture_->dispatches.back());
+        capture_->dispatches.clear();
+        return dispatch;
+      },
+      BarrierPlan(device().options().serial), capture_->stats);
+  capture_->dispatches = std::move(dispatches);
+  capture_->barriers = static_cast<size_t>(
+      std::count_if(capture_->dispatches.begin(), capture_->dispatches.end(),
+                    [](const Dispatch& dispatch) { return dispatch.barrier_before; }));
+  counters_ = counted;
+}
+
 std::shared_ptr<const GraphData> MetalStream::end_capture() {
   if (!capture_) {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"Stream::end_capture", "state", "not capturing", "capturing"});
   }
+  count_groups(capture_->dispatches, capture_->stats);
   barriers_.restart(!items_.empty());
   return std::shared_ptr<const MetalGraph>(std::move(capture_));
 }

@@ -54,6 +54,7 @@ class MetalStream final : public StreamImpl, public GpuStream {
   void upload(const Buffer& to, const void* data) override;
   void download(const Buffer& from, void* data) override;
   void begin_capture() override;
+  void optimise_capture(const GraphOptions& options) override;
   std::shared_ptr<const GraphData> end_capture() override;
   bool is_capturing() const override { return capture_ != nullptr; }
   void replay(std::shared_ptr<const GraphData> graph) override;
@@ -93,6 +94,7 @@ class MetalStream final : public StreamImpl, public GpuStream {
   void retire(Commit& commit);
   void retire_finished();
   std::string ops_of(const Commit& commit) const;
+  void add_host_span(const char* name, int64_t begin_ns);
 
   MetalDevice& gpu_;
   BufferPool scratch_pool_;
