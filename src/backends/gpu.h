@@ -37,8 +37,6 @@ struct GpuLaunch {
   std::array<uint32_t, 3> groups = {1, 1, 1};  // threadgroups; y and z at most 65535
   uint32_t threads = 32;                       // per threadgroup: a multiple of 32, at most 1024
   uint32_t spec = 0;                           // specialisation bits
-  bool overlaps =
-      false;  // the kernel itself waits for the work in front of it, if it can start early
   std::vector<GpuArg> args = {};
   std::vector<std::byte> params = {};  // the bytes of the params struct
 
