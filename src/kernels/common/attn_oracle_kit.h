@@ -176,8 +176,8 @@ inline Buffer in_oracle_order(const Device& device, const ops::AttnPrefillArgs& 
   return result;
 }
 
-// A row with one key shows the rounding of its dot product: 64 sums of a lane in f32, of up to about
-// 40 at head dim 512 and scale 1.
+// A row with one key shows the rounding of its dot product: 64 sums of a lane in f32, of up to
+// about 40 at head dim 512 and scale 1.
 inline void expect_lse(std::span<const float> found, const kernels::AttnReference& reference,
                        const std::string& what) {
   expect_close(
