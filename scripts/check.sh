@@ -15,7 +15,7 @@ scripts/check_metal_source
 scripts/metal_check/cases
 
 # The Metal backend against Apple's headers, over its stand-in.
-scripts/verify_metal.sh
+scripts/verify_metal.sh short
 
 # 64-bit Arm: everything compiles, and the ops that differ most run (scripts/test_arm.sh runs them all).
 scripts/test_arm.sh short
