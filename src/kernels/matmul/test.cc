@@ -163,6 +163,29 @@ TEST_P(MatmulTest, SameBitsForEveryRowCountAndThreadCount) {
   }
 }
 
+// Entries may have kernels of their own for rows of 16 bits and for many rows.
+TEST_P(MatmulTest, SameBitsForEveryCountOfSixteenBitRows) {
+  const Device device = test_device(GetParam());
+  Stream stream(device);
+  Random random(10);
+  const int64_t n = 37, k = 1280, rows = 70;
+  for (const WeightKind& kind : kinds()) {
+    const Weight w = random_weight(device, kind, {n, k}, random);
+    for (const DType dtype : {bf16, f16}) {
+      const Buffer x = random_buffer(device, dtype, {rows, k}, random);
+      const Buffer out = device.alloc(f32, {rows, n});
+      ops::matmul(stream, {.x = x, .weight = prepare(device, w), .out = out});
+      for (int64_t m : {1, 8, 9, 33}) {
+        const int64_t first = rows - m;
+        const Buffer part = device.alloc(f32, {m, n});
+        ops::matmul(stream, {.x = x.rows(first, m), .weight = w, .out = part});
+        stream.commit().wait();
+        EXPECT_EQ(bytes_of(part), bytes_of(out.rows(first, m))) << kind.name() << " m " << m;
+      }
+    }
+  }
+}
+
 // Integer sums are exact and the f32 steps the same, so all entries of the CPU agree to the bit.
 TEST(MatmulEntries, IntegerFormatsGiveTheSameBits) {
   if (testing::test_device_id() != "cpu") return;
