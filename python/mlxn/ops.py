@@ -12,7 +12,7 @@ import math
 from types import SimpleNamespace
 
 from . import _mlxn
-from ._mlxn import (Buffer, TqRows, Weight, alibi_slopes, lloyd_max, rope_frequencies, tq_codebook, tq_norm_count,
+from ._mlxn import (Buffer, TqRows, Weight, alibi_slopes, check_sampling_params, lloyd_max, rope_frequencies, tq_codebook, tq_norm_count,
                     tq_row_bytes, tq_signs)
 from .arrays import array, home_of, like, native_stream, stream_for
 from .errors import InvalidArgumentError, refusal

@@ -79,6 +79,8 @@ void bind_op_helpers(nb::module_& m) {
                    })
       .def_prop_ro("bits", [](const DeviceRows& r) { return r.rows.format.bits; })
       .def_prop_ro("device", [](const DeviceRows& r) { return r.device; });
+  m.def("check_sampling_params", &ops::check_sampling_params, "params"_a,
+        "Throws for a parameter outside its range.");
   m.def("rope_frequencies", &ops::rope_frequencies, "theta"_a, "rotary_dim"_a, "denominator"_a,
         "factors"_a = std::vector<float>(),
         "theta^(-2 i / denominator) / factors[i], i < rotary_dim / 2.");

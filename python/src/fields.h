@@ -60,66 +60,66 @@ T from_python(nb::handle value) {
 
 // References to the N members of an aggregate, in the order of their declaration.
 template <size_t N, typename Aggregate>
-auto members(Aggregate& s) {
+auto members(Aggregate& aggregate) {
   if constexpr (N == 2) {
-    auto& [a, b] = s;
+    auto& [a, b] = aggregate;
     return std::tie(a, b);
   }
   if constexpr (N == 3) {
-    auto& [a, b, c] = s;
+    auto& [a, b, c] = aggregate;
     return std::tie(a, b, c);
   }
   if constexpr (N == 4) {
-    auto& [a, b, c, d] = s;
+    auto& [a, b, c, d] = aggregate;
     return std::tie(a, b, c, d);
   }
   if constexpr (N == 5) {
-    auto& [a, b, c, d, e] = s;
+    auto& [a, b, c, d, e] = aggregate;
     return std::tie(a, b, c, d, e);
   }
   if constexpr (N == 6) {
-    auto& [a, b, c, d, e, f] = s;
+    auto& [a, b, c, d, e, f] = aggregate;
     return std::tie(a, b, c, d, e, f);
   }
   if constexpr (N == 7) {
-    auto& [a, b, c, d, e, f, g] = s;
+    auto& [a, b, c, d, e, f, g] = aggregate;
     return std::tie(a, b, c, d, e, f, g);
   }
   if constexpr (N == 8) {
-    auto& [a, b, c, d, e, f, g, h] = s;
+    auto& [a, b, c, d, e, f, g, h] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h);
   }
   if constexpr (N == 9) {
-    auto& [a, b, c, d, e, f, g, h, i] = s;
+    auto& [a, b, c, d, e, f, g, h, i] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i);
   }
   if constexpr (N == 10) {
-    auto& [a, b, c, d, e, f, g, h, i, j] = s;
+    auto& [a, b, c, d, e, f, g, h, i, j] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j);
   }
   if constexpr (N == 13) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = s;
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m);
   }
   if constexpr (N == 14) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = s;
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
   }
   if constexpr (N == 16) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = s;
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
   }
   if constexpr (N == 25) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y] = s;
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y);
   }
 }
 
 // Calls visit(index, member) for each member.
 template <size_t N, typename Aggregate, typename Visit>
-void for_each_member(Aggregate& s, Visit&& visit) {
+void for_each_member(Aggregate& aggregate, Visit&& visit) {
   size_t i = 0;
-  std::apply([&](auto&... member) { (visit(i++, member), ...); }, members<N>(s));
+  std::apply([&](auto&... member) { (visit(i++, member), ...); }, members<N>(aggregate));
 }
 
 // m.<name>(stream, **fields) records the op; m.FIELDS[name] tells the kind of each field. `fields`

@@ -33,12 +33,13 @@ nb::dict convert(const std::string& input, const std::string& output, const std:
                  const std::vector<std::pair<std::string, std::string>>& keep, bool overwrite,
                  bool measure_errors) {
   if (format != "mlx" && format != "gguf") refuse("mlxn.quantize", "format", format, "mlx, gguf");
-  QuantizeOptions options{.format = format == "mlx" ? OutputFormat::kMlx : OutputFormat::kGguf,
-                          .type = type,
-                          .bits = bits,
-                          .group_size = group_size,
-                          .overwrite = overwrite,
-                          .measure_errors = measure_errors};
+  QuantizeOptions options;
+  options.format = format == "mlx" ? OutputFormat::kMlx : OutputFormat::kGguf;
+  options.type = type;
+  options.bits = bits;
+  options.group_size = group_size;
+  options.overwrite = overwrite;
+  options.measure_errors = measure_errors;
   for (const auto& [pattern, kept] : keep) options.keep.push_back({pattern, kept});
   bool interrupted = false;  // and Python's error is set
   options.progress = [&interrupted](const QuantizeProgress&) {
