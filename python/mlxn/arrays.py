@@ -90,11 +90,11 @@ _NUMPY = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "uint8",
           "i32": "int32"}
 
 
-def like(first, home: Device, shape, dtype: str):
-    """A new array for a result, and its buffer: of PyTorch if `first` is, so that its allocator and streams know it."""
-    if not is_torch(first):
+def like(tensor, home: Device, shape, dtype: str):
+    """A new array for a result, and its buffer: PyTorch's beside a tensor of its own, so that its allocator and streams know it."""
+    if tensor is None:
         made = Buffer.alloc(home, list(shape), dtype)
         return made, made
     torch = sys.modules["torch"]
-    made = torch.empty(tuple(shape), dtype=getattr(torch, _NUMPY[dtype]), device=first.device)
+    made = torch.empty(tuple(shape), dtype=getattr(torch, _NUMPY[dtype]), device=tensor.device)
     return made, array(made, home, writable=True)

@@ -2,7 +2,7 @@
 """Every op of the library, as functions that return new arrays.
 
 Arguments are buffers, NumPy arrays, or anything with DLPack; f32, f16 or bf16 unless said otherwise. Results are
-buffers; PyTorch tensors if the first argument is one. Two more arguments are common to all: `out=` takes the result
+buffers; PyTorch tensors if an argument is one. Two more arguments are common to all: `out=` takes the result
 (several results: by their names), and `stream=` only records the op, to run at `stream.commit()`; outputs are buffers
 then. CUDA tensors are used where they lie, on the stream that PyTorch or CuPy works on, without waiting.
 
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from . import _mlxn
 from ._mlxn import (Buffer, TqRows, Weight, alibi_slopes, check_sampling_params, lloyd_max, rope_frequencies, tq_codebook, tq_norm_count,
                     tq_row_bytes, tq_signs)
-from .arrays import array, home_of, like, native_stream, stream_for
+from .arrays import array, home_of, is_torch, like, native_stream, stream_for
 from .errors import InvalidArgumentError, refusal
 
 _raw = _mlxn.ops
@@ -41,9 +41,10 @@ def _run(op, given, **outputs):
     """Records op with the fields in `given`. outputs: name -> function of the arguments that tells (shape, dtype) of
     what is to be allocated, or None for nothing."""
     stream, kinds = given.pop("stream", None), _raw.FIELDS[op]
-    placed = [v for n, v in given.items() if kinds.get(n) in ("array", "weight", "rows") and n not in outputs and v is not None]
+    placed = [v for n, v in given.items() if v is not None and (n in outputs or kinds.get(n) in ("array", "weight", "rows"))]
     ours = [v for v in placed if isinstance(v, (Buffer, Weight, TqRows))]
-    first = placed[0] if placed else None
+    tensor = next(filter(is_torch, placed), None)
+    native = next((n for v in placed if (n := native_stream(v)) is not None), None)
     home = stream.device if stream else home_of((ours or placed or [[]])[0])
     outs = {}
     for name in outputs:
@@ -60,11 +61,11 @@ def _run(op, given, **outputs):
         spec = shape_of(a) if target is None else None
         if target is None and spec is None:
             continue
-        result, buffer = (target, outs[id(target)]) if spec is None else like(first, home, *spec)
+        result, buffer = (target, outs[id(target)]) if spec is None else like(tensor, home, *spec)
         setattr(a, name, buffer)
         results.append(result)
     fields = {name: value for name, value in vars(a).items() if name in kinds}
-    _record(op, fields, stream, home, native_stream(first))
+    _record(op, fields, stream, home, native)
     return results[0] if len(results) == 1 else tuple(results)
 
 
