@@ -118,8 +118,8 @@ std::shared_ptr<Allocation> DeviceImpl::wrap(const void* data, size_t byte_len,
 }
 
 std::shared_ptr<Allocation> DeviceImpl::adopt(void*, size_t, std::shared_ptr<void>) {
-  throw Error(ErrorKind::kInvalidArgument, ErrorDetail{"Device::adopt", "device", name_,
-                                                       "a device that takes foreign memory"});
+  throw Error(ErrorKind::kInvalidArgument,
+              ErrorDetail{"Device::adopt", "device", name_, "a device that takes foreign memory"});
 }
 
 std::unique_ptr<StreamImpl> DeviceImpl::create_stream_on(const Device&, void*) {
