@@ -54,7 +54,7 @@ def stream_for(home: Device, native=None) -> Stream:
 
 def array(x, device: Device | None = None, *, dtype: str | None = None, writable: bool = False, what: str = "array") -> Buffer:
     """x as a buffer. Contiguous NumPy and DLPack memory is used where it lies, read-only unless `writable`; a GPU
-    copies what lies on the host. Lists become f32. dtype 'i32' or 'u32' converts other integers that fit."""
+    copies what lies on the host. Lists become `dtype`, f32 by default; 'i32' and 'u32' also convert other integers that fit."""
     if isinstance(x, Buffer):
         return x
     home = device or home_of(x)
@@ -64,13 +64,19 @@ def array(x, device: Device | None = None, *, dtype: str | None = None, writable
     if not hasattr(x, "__dlpack__"):
         import numpy as np
 
-        x = np.asarray(x, dtype or (None if hasattr(x, "__array__") else np.float32))
+        x = np.asarray(x, None if hasattr(x, "__array__") or dtype in ("i32", "u32") else _numpy_type(dtype or "f32"))
     if type(x).__module__ == "numpy":
         x, as_dtype = _from_numpy(x, dtype, what)
     elif hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == 2:
         native = native_stream(x)
         x = x.__dlpack__(stream=native or 1)  # 1: the default stream
     return import_array(home, x, what, writable, as_dtype)
+
+
+def _numpy_type(dtype):
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16 if dtype == "bf16" else _NUMPY.get(dtype, dtype)
 
 
 def _from_numpy(x, dtype, what):

@@ -32,8 +32,10 @@ def _convert(op, name, kind, value, home, outs):
         return buffer.copy() if buffer is not value and any(o.overlaps(buffer) for o in outs.values()) else buffer
     if kind == "weight" and not isinstance(value, Weight):
         return Weight.dense(value, device=home)
-    if kind == "lengths" and not isinstance(value, (int, Buffer)):
-        return [int(length) for length in value]
+    if kind == "lengths" and not isinstance(value, Buffer):
+        if is_torch(value) and value.is_cuda:
+            return array(value, home, what=f"{op}: {name}")
+        return [int(length) for length in value] if hasattr(value, "__len__") else int(value)
     return value
 
 
@@ -149,7 +151,7 @@ def softcap(x, cap, *, out=None, stream=None):
 
 def glu(gate, up=None, *, activation="silu", out=None, stream=None):
     """activation(gate) * up; without `up`, gate is [.., 2 I]: gate first. gelu_tanh, gelu_erf, silu, sigmoid."""
-    return _run("glu", locals(), out=lambda a: (a.gate.shape if a.up else (*a.gate.shape[:-1], a.gate.shape[-1] // 2), a.gate.dtype))
+    return _run("glu", locals(), out=lambda a: (a.gate.shape if a.up is not None else (*a.gate.shape[:-1], a.gate.shape[-1] // 2), a.gate.dtype))
 
 
 def cast(x, dtype="f32", *, out=None, stream=None):

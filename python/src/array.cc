@@ -78,14 +78,12 @@ std::shared_ptr<void> keep(ReadOnlyArray array) {
 Array import_array(const Device& device, nb::handle object, const std::string& what, bool writable,
                    std::optional<std::string> as) {
   ReadOnlyArray array;
-  const bool is_array = writable ? nb::ndarray_check(object) : true;
   AnyArray open;
-  if (is_array && (writable ? nb::try_cast(object, open, false) : nb::try_cast(object, array))) {
-    if (writable) array = ReadOnlyArray(open);
-  } else {
+  if (!(writable ? nb::try_cast(object, open, false) : nb::try_cast(object, array, false))) {
     refuse("mlxn.array", what, nb::cast<std::string>(nb::str(nb::handle(object.type()))),
            writable ? "an array that may be written to" : "an array");
   }
+  if (writable) array = ReadOnlyArray(open);
   const DType dtype = as ? parse_dtype(*as) : dtype_of(what, array.dtype());
   Shape shape;
   for (size_t i = 0; i < array.ndim(); ++i) shape.push_back(static_cast<int64_t>(array.shape(i)));
