@@ -30,6 +30,8 @@ def _convert(op, name, kind, value, home, outs):
         buffer = array(value, home, dtype=dtype, what=f"{op}: {name}")
         # Memory that is wrapped twice looks like two buffers to the library.
         return buffer.copy() if buffer is not value and any(o.overlaps(buffer) for o in outs.values()) else buffer
+    if kind == "tiles":
+        return array(value[0], home, what=f"{op}: {name}"), *value[1:]
     if kind == "weight" and not isinstance(value, Weight):
         return Weight.dense(value, device=home)
     if kind == "lengths" and not isinstance(value, Buffer):
@@ -259,9 +261,9 @@ def attn_mask_classify(mask, *, q_tile=32, k_tile=64, stream=None):
     home = stream.device if stream else home_of(mask)
     buffer = array(mask, home, what="attn_mask_classify: mask")
     rows, keys = buffer.shape[-2:]
-    classes = Buffer.alloc(home, [*buffer.shape[:-2], -(-rows // q_tile), -(-keys // k_tile)], "u8")
-    _record("attn_mask_classify", {"mask": buffer, "tiles": (classes, q_tile, k_tile)}, stream, home, None)
-    return classes
+    result, classes = like(mask if is_torch(mask) else None, home, [*buffer.shape[:-2], -(-rows // q_tile), -(-keys // k_tile)], "u8")
+    _record("attn_mask_classify", {"mask": buffer, "tiles": (classes, q_tile, k_tile)}, stream, home, native_stream(mask))
+    return result
 
 
 def fwht(x, *, mode="plain", signs=None, blocks=False, out=None, stream=None):

@@ -65,11 +65,13 @@ KvType parse_kv(std::string_view text);
 std::string text_of(std::string_view text);
 // What mlxn.arrays.array makes of an argument.
 Array as_array(nb::handle object, const std::optional<Device>& device, const char* what);
-// Records on the stream that is given, or runs on this thread's stream of the device.
+// Records on the stream that is given, or runs on this thread's stream of the device, which for a
+// tensor of CUDA is the one that its owner works on.
 template <typename Work>
-void record(const Device& device, SharedStream* given, Work&& work) {
+void record(const Device& device, SharedStream* given, nb::handle tensor, Work&& work) {
   if (given != nullptr) return given->use(work);
-  const nb::object stream = nb::module_::import_("mlxn.arrays").attr("stream_for")(device);
+  const nb::module_ arrays = nb::module_::import_("mlxn.arrays");
+  const nb::object stream = arrays.attr("stream_for")(device, arrays.attr("native_stream")(tensor));
   nb::cast<SharedStream&>(stream).use([&](Stream& s) {
     try {
       work(s);

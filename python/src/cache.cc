@@ -41,7 +41,8 @@ DeviceRows make_rows(const Array& codes, const Array& norms, int bits, bool byte
 void append(const Cache& c, nb::handle k, nb::handle v, int64_t pos, SharedStream* stream) {
   const Array keys = as_array(k, c.device, "KvCache.append: k");
   const Array values = as_array(v, c.device, "KvCache.append: v");
-  record(c.device, stream, [&](Stream& s) { c.cache.append(s, keys.buffer, values.buffer, pos); });
+  record(c.device, stream, k,
+         [&](Stream& s) { c.cache.append(s, keys.buffer, values.buffer, pos); });
 }
 
 Array attend(const Cache& c, nb::handle q, int64_t kv_len, float softmax_scale,
@@ -56,7 +57,7 @@ Array attend(const Cache& c, nb::handle q, int64_t kv_len, float softmax_scale,
                          .kv_len = kv_len,
                          .softmax_scale = softmax_scale,
                          .logits_soft_cap = logits_soft_cap};
-  record(c.device, stream,
+  record(c.device, stream, q,
          [&](Stream& s) { decode ? c.cache.decode(s, args) : c.cache.prefill(s, args); });
   return out;
 }
