@@ -186,8 +186,9 @@ nb::object to_dlpack(const Array& a, nb::kwargs options) {
   const nb::tuple device = dlpack_device(a);
   const int type = nb::cast<int>(device[0]), index = nb::cast<int>(device[1]);
   const nb::dlpack::dtype dtype = dlpack_dtype(a.buffer.dtype());
-  const nb::object source = a.buffer.allocation()->writable ? view<>(a, dtype, type, index)
-                                                            : view<nb::ro>(a, dtype, type, index);
+  const nb::object source = a.buffer.allocation()->writable
+                                ? view<nb::array_api>(a, dtype, type, index)
+                                : view<nb::array_api, nb::ro>(a, dtype, type, index);
   return source.attr("__dlpack__")(**options);
 }
 
@@ -255,6 +256,8 @@ void bind_array(nb::module_& m) {
       .def(
           "__getitem__", [](const Array& a, nb::object i) { return to_numpy(a)[i]; },
           "As NumPy's: a view of memory that the host can touch.")
+      .def("__setitem__",
+           [](const Array& a, nb::object i, nb::object value) { to_numpy(a)[i] = value; })
       .def("tolist", [](const Array& a) { return to_numpy(a).attr("tolist")(); })
       .def("__repr__",
            [](const Array& a) {

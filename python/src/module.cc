@@ -5,6 +5,7 @@
 NB_MODULE(_mlxn, m) {
   using namespace mlxn::python;  // NOLINT
   m.doc() = "The C++ library, as it is. Use the package mlxn.";
+  nb::set_leak_warnings(false);  // objects in global variables of a program are no leaks
   m.attr("version") = std::string(mlxn::version());
   bind_errors(m);
   bind_device(m);
