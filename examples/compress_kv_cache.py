@@ -32,7 +32,7 @@ def nmse(got, want):
 def plain_codes(x, bits):
     """The same number of bits without a rotation: equal steps over each row."""
     step = np.abs(x).max(-1, keepdims=True) * 2 / (2**bits - 1)
-    return (np.floor(x / step) + 0.5) * step
+    return np.round(x / step) * step
 
 
 widths = [2, 3, 4, 5, 6, 8]
