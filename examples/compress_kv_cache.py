@@ -47,9 +47,11 @@ for bits in widths:
     print(f"{bits} bits: {size / (k.nbytes + v.nbytes) * 32:.2f} bits an element, keys {rotated[-1]:.2e}, attention {attention[-1]:.2e}")
 
 figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-for values, label in ((plain, "keys, equal steps, not rotated"), (rotated, "keys, TurboQuant"), (attention, "attention over the codes")):
+for values, label in ((plain, "keys, equal steps, not rotated"), (rotated, "keys, TurboQuant"),
+                      (attention, "attention over the codes")):
     axes.semilogy(widths, values, "o-", label=label)
-axes.set(xlabel="bits of a code", ylabel="squared error / squared values", title=f"A KV cache of {TOKENS} tokens, head size {DIM}")
+axes.set(xlabel="bits of a code", ylabel="squared error / squared values",
+         title=f"A KV cache of {TOKENS} tokens, head size {DIM}")
 axes.grid(alpha=0.3)
 axes.legend()
 figure.savefig(folder / "compress_kv_cache.png", dpi=110)

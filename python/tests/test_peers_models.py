@@ -77,8 +77,10 @@ def test_log_probabilities(form, stored, tmp_path):
     model, want = calm_model(config, quantization, ids)
     if quantization:
         config = config | {"quantization": quantization, "quantization_config": quantization}
-    mx.save_safetensors(str(tmp_path / "model.safetensors"), dict(mlx_utils.tree_flatten(model.parameters())), metadata={"format": "mlx"})
+    mx.save_safetensors(str(tmp_path / "model.safetensors"), dict(mlx_utils.tree_flatten(model.parameters())),
+                        metadata={"format": "mlx"})
     (tmp_path / "config.json").write_text(json.dumps(config))
-    got = mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(tmp_path)), max_context=64, kv_type="f32").logits(ids, all_positions=True)
+    got = mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(tmp_path)), max_context=64, kv_type="f32").logits(ids,
+                          all_positions=True)
     got = got - np.log(np.exp(got.astype(np.float64)).sum(-1, keepdims=True))
     assert np.abs(got - want).max() < 2e-3
