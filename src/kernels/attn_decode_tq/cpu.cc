@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "backends/cpu/cpu_stream.h"
+#include "kernels/attn_decode/partials.h"
 #include "kernels/attn_decode/splits.h"
 #include "kernels/attn_decode/tiles-inl.h"
 #include "kernels/attn_decode_tq/cpu.h"
@@ -25,26 +26,8 @@
 #define MLXN_KERNELS_ATTN_DECODE_TQ_PARTS_
 namespace mlxn::kernels {
 
-// Rows of f32 are padded to this many with zeros.
-inline constexpr int64_t kTqPad = 16;
-
 // Rows that become levels at a time: 32 rows of 256 f16 are 16 KiB.
 inline constexpr int64_t kTqRows = 32;
-
-// What a part leaves for the merge: its values, padded, then its maximum and its sum.
-struct TqPartials {
-  float* data;  // [batch, num_heads, splits, stride]; null: one part, which writes the output
-  int64_t splits;
-  int64_t width;   // v_dim padded
-  int64_t stride;  // width + kTqPad
-  float* at(const AttnDecodeParams& p, int64_t b, int64_t head, int64_t split) const {
-    return data + ((b * p.num_heads + head) * splits + split) * stride;
-  }
-};
-
-inline KeyMap tq_key_map(const AttnDecodeParams& p, int64_t b) {
-  return make_key_map(p.kv_len[b], p.ring_start ? p.ring_start[b] : 0, p.ring, p.capacity);
-}
 
 // Keys that are worked on together.
 struct TqBlock {
@@ -139,10 +122,10 @@ TqWork MakeTqWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   TqWork w;
   w.group = p.num_heads / p.num_kv_heads;
   w.tiles = base::ceil_div(w.group, int64_t{kHeadTile});
-  w.q_stride = base::round_up(p.head_dim, kTqPad);
-  const int64_t width = base::round_up(p.v_dim, kTqPad);
+  w.q_stride = base::round_up(p.head_dim, kAttnDecodePad);
+  const int64_t width = base::round_up(p.v_dim, kAttnDecodePad);
   w.level_stride = std::max(w.q_stride, width);
-  const int64_t numbers = base::round_up(w.group, kTqPad);
+  const int64_t numbers = base::round_up(w.group, kAttnDecodePad);
   static_assert(sizeof(RowState) == 2 * sizeof(float));
   const int64_t floats = w.group * (w.q_stride + 2 * kAttnKeyTile) + 4 * numbers + w.q_stride +
                          kTqRows * w.level_stride + (out == nullptr ? w.group * width : 0);
@@ -257,10 +240,10 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
                    });
 }
 
-void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, int64_t b,
+void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
                        int64_t kv_head, int64_t split) {
   const AttnDecodeParams& a = p.attn;
-  const KeyMap map = tq_key_map(a, b);
+  const KeyMap map = key_map(a, b);
   const VisibleKeys visible = visible_keys(map, a.window_size);
   const int64_t keys_each = split_keys(visible.count(), a.n_split);
   const int64_t begin = visible.first + split * keys_each;
@@ -302,12 +285,12 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, 
 }
 
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
-void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const TqPartials& partials, int64_t b,
+void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
                        int64_t head) {
   const hn::ScalableTag<float> d;
   const AttnDecodeParams& a = p.attn;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
-  const int64_t visible = visible_keys(tq_key_map(a, b), a.window_size).count();
+  const int64_t visible = visible_keys(key_map(a, b), a.window_size).count();
   const int64_t live = base::ceil_div(visible, split_keys(visible, a.n_split));
   float max = kAttnFloor;
   for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(a, b, head, s)[width]);
@@ -342,7 +325,7 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   auto& cpu = backends::cpu::cpu_stream(stream);
   const AttnDecodeParams& a = p.attn;
   const int64_t rows = a.batch * a.num_heads, splits = max_splits(a);
-  const auto split = [&](backends::Access split_access, const TqPartials& partials) {
+  const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
     cpu.dispatch("attn_decode_tq", name, std::move(split_access),
                  static_cast<uint32_t>(a.batch * a.num_kv_heads * splits),
                  [p, partials, split_fn](uint32_t task) {
@@ -353,10 +336,11 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   };
   if (splits == 1) return split(std::move(access), {nullptr, 1, 0, 0});
 
-  const int64_t width = base::round_up(a.v_dim, kTqPad), stride = width + kTqPad;
+  const int64_t width = base::round_up(a.v_dim, kAttnDecodePad), stride = width + kAttnDecodePad;
   const Buffer scratch =
       stream.scratch(static_cast<size_t>(rows * splits * stride) * sizeof(float));
-  const TqPartials partials{reinterpret_cast<float*>(scratch.data()), splits, width, stride};
+  const AttnDecodePartials partials{reinterpret_cast<float*>(scratch.data()), splits, width,
+                                    stride};
   backends::Access split_access = access.inputs();
   split_access.write(scratch);
   split(std::move(split_access), partials);
