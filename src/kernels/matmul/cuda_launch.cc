@@ -27,12 +27,6 @@ constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
 constexpr int64_t kMaxTeams = 4, kTeamThreads = 256;
 constexpr uint32_t kThreads = 256, kPackThreads = 128;
 
-GpuMatmulType type_of(DType dtype) {
-  return dtype == DType::kF16    ? kGpuMatmulF16
-         : dtype == DType::kBF16 ? kGpuMatmulBF16
-                                 : kGpuMatmulF32;
-}
-
 uint32_t u32_of(int64_t value) { return static_cast<uint32_t>(value); }
 
 // Scales, and biases, of a block of 32 in the tables of codecs that have one.
@@ -183,11 +177,11 @@ CudaMatmul args_of(const MatmulParams& p, const Spans& spans, const Plan& plan) 
           .group_shift = groups ? u32_of(std::countr_zero(
                                       static_cast<uint64_t>(std::max(layout.group_size / 32, 1))))
                                 : 0,
-          .scale_type = type_of(w.scale_dtype),
+          .scale_type = matmul_type(w.scale_dtype),
           .has_biases = layout.has_biases,
           .has_ids = p.ids != nullptr,
           .has_residual = p.residual != nullptr,
-          .out_type = type_of(p.out_dtype)};
+          .out_type = matmul_type(p.out_dtype)};
 }
 
 // Formats whose codes lie in the order of RunOrder (cuda_codecs.h).
@@ -216,7 +210,7 @@ const void* stage_x(StreamImpl& stream, const MatmulParams& p, bool wide,
   launch.constants(CudaStage{.rows = u32_of(p.x_rows),
                              .cols = u32_of(cols),
                              .tiles = u32_of(row_tiles),
-                             .x_type = type_of(p.x_dtype),
+                             .x_type = matmul_type(p.x_dtype),
                              .run_order = is_run_order(p.weight)});
   backends::gpu_stream(stream).launch(std::move(launch), std::move(staging));
   access.read(staged);
@@ -294,7 +288,7 @@ void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access acc
                              .groups = {u32_of(plan.groups), 1, 1},
                              .threads = u32_of(plan.threads)};
   launch.buffer(packed).buffer(x);
-  if (plan.kernel != Kernel::kWide) launch.buffer(p.ids);
+  if (plan.kernel == Kernel::kSingle) launch.buffer(p.ids);
   launch.buffer(p.residual).buffer(p.out);
   launch.constants(args_of(p, spans, plan)).threadgroup(static_cast<size_t>(plan.memory));
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));

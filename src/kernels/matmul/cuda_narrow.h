@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul of few rows of x, and expert_matmul: the time goes into reading the weight. A group of
-// eight simdgroups takes kPanels panels of 16 rows; simdgroup i sums slice i of K, with two spans
-// of each panel on their way from memory.
-//   packed: panels   x f32 [x rows, cols], rows aligned to 16 bytes   ids [out rows]
-//   residual, out [out rows, rows]
+// matmul of few rows of x. A group of eight simdgroups takes kPanels panels of 16 rows; simdgroup i
+// sums slice i of K, with two spans of each panel on their way from memory.
+//   packed: panels   x f32 [out rows, cols], aligned to 16 bytes   residual, out [out rows, rows]
 #pragma once
 #include "kernels/matmul/cuda_tile.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_narrow {
 
 enum { kStages = 2, kThreads = 32 * kCudaSlices, kPanels = 2, kWeightRows = kPanels * kPanelRows };
@@ -17,8 +16,8 @@ enum { kStages = 2, kThreads = 32 * kCudaSlices, kPanels = 2, kWeightRows = kPan
 template <class Codec, int kTiles>
 __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ packed,
                                                    const float* __restrict__ x,
-                                                   const uint* __restrict__, const uchar* residual,
-                                                   uchar* out, const CudaMatmul p) {
+                                                   const uchar* residual, uchar* out,
+                                                   const CudaMatmul p) {
   typedef typename Codec::Order Order;
   typedef ScaleTable<Codec> Scales;
   constexpr int kRows = 8 * kTiles;
@@ -57,8 +56,7 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
   // Columns past the last out row repeat it, and are not stored.
   const float* x_at[kTiles];
   UNROLL for (int j = 0; j < kTiles; j++) {
-    const uint out_row = first_out + min(g + 8 * j, out_rows - 1);
-    x_at[j] = x + ulong(out_row / p.rows_per_x) * p.cols;
+    x_at[j] = x + ulong(first_out + min(g + 8 * j, out_rows - 1)) * p.cols;
   }
   // x of the blocks to come, block k in slot k % kAhead.
   float v[kAhead][kTiles][8];
@@ -134,5 +132,6 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
   INSTANTIATE(matmul_narrow_16_##name, narrow, __VA_ARGS__, 2)
 
 }  // namespace kernels_matmul_narrow
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

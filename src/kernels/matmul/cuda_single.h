@@ -10,6 +10,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_single {
 
 enum { kStages = 2, kTeamThreads = 32 * kCudaSlices, kMaxTeams = 4 };
@@ -193,5 +194,6 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
 #define CUDA_SINGLE(name, ...) INSTANTIATE(matmul_single_##name, single, __VA_ARGS__)
 
 }  // namespace kernels_matmul_single
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

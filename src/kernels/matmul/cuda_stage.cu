@@ -4,6 +4,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_stage {
 
 // Rows of any float type as f32: x [rows, cols] -> out [rows, cols]; a thread per element.
@@ -49,5 +50,6 @@ EXPORT(matmul_widen)
 EXPORT(matmul_split)
 
 }  // namespace kernels_matmul_stage
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the narrow and the wide kernel share, so that a result has the same bits in both: spans of
-// panels in threadgroup memory, and the product of a block of 16 weight rows with 8 rows of x.
+// What the kernels for one, few and many rows of x share, so that a result has the same bits in all
+// of them: spans of panels in threadgroup memory, and the product of a block of 16 weight rows with
+// 8 rows of x.
 //
 // The order of f32 additions of one result, along K:
 //   a block of 32 (or each half of one with two scales): matrix units, from zero, 16 elements at a
@@ -13,6 +14,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 
 enum { kPanelRows = 16, kSpanBlocks = 8 };
 
@@ -168,6 +170,7 @@ GPU_FN void store_result(const CudaMatmul& p, const uchar* residual, uchar* out,
   store_element(out, to, p.out_type, v);
 }
 
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn
 

@@ -9,6 +9,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_wide {
 
 enum {
@@ -167,5 +168,6 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
   INSTANTIATE(matmul_wide_2_##name, wide, __VA_ARGS__, 2)
 
 }  // namespace kernels_matmul_wide
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn
