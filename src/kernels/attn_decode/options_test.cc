@@ -40,7 +40,7 @@ Buffer slopes_of(const Device& device, int64_t heads) {
 
 class AttnDecodeOptions : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   struct Result {

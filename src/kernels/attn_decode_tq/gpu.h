@@ -10,30 +10,7 @@
 
 KERNELS_BEGIN(attn_decode_tq)
 
-enum { kSimds = 4, kMaxDim = 512 };
-
-// Visible positions [first, end), and how many of them make a part (attn_decode/splits.h).
-struct TqVisibleKeys {
-  uint first, end;
-  uint keys_each;
-};
-
-GPU_FN uint divided_up(uint a, uint b) { return a / b + (a % b != 0 ? 1 : 0); }
-
-GPU_FN TqVisibleKeys tq_visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDecodeTq& p) {
-  TqVisibleKeys keys;
-  keys.end = held.end;
-  keys.first = held.first;
-  if (p.window_size > 0) keys.first = max(keys.first, keys.end - min(p.window_size, keys.end));
-  const uint visible = keys.end - keys.first;
-  if (p.n_split > 0) {
-    keys.keys_each = max(1u, divided_up(visible, p.n_split));
-  } else {
-    const uint even = divided_up(divided_up(visible, 64), 64) * 64;
-    keys.keys_each = max(visible > 2048 ? 512u : 256u, even);
-  }
-  return keys;
-}
+enum { kSimds = 4, kMaxDim = 512, kMergeThreads = 1024 };
 
 // The score of a key from its levels: per run a dot product and what the levels stand for.
 template <int kLanes>
@@ -76,7 +53,7 @@ KERNEL(attn_decode_tq, IN(float, q), IN(uchar, k), IN(float, k_norms), IN(uchar,
   const uint first_head = b * p.num_heads + kv_head * group + tile * kHeads;  // over the batch
   const HeldKeys held =
       held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const TqVisibleKeys keys = tq_visible_keys(held, p);
+  const VisibleKeys keys = visible_keys(held, p.window_size, 0, p.n_split, p.parts);
   const uint begin = keys.first + split * keys.keys_each;
   const uint end = min(begin + keys.keys_each, keys.end);
   if (begin >= end) return;
@@ -142,35 +119,46 @@ KERNEL(attn_decode_tq, IN(float, q), IN(uchar, k), IN(float, k_norms), IN(uchar,
   }
 }
 
-// One simdgroup per head joins the parts that hold keys.
+// One threadgroup per head joins the parts that hold keys, as attn_decode_merge does; then its
+// first simdgroup rotates the row back.
 KERNEL(attn_decode_tq_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
        IN(int, ring_start), OUT(float, out), PARAMS(GpuAttnDecodeTq, p)) {
+  SHARED(float, partial, kMergeThreads);
   const ulong head = GROUP_ID.x;
   const uint b = GROUP_ID.x / p.num_heads;
   const HeldKeys held =
       held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const TqVisibleKeys keys = tq_visible_keys(held, p);
-  const uint live = min(divided_up(keys.end - keys.first, keys.keys_each), p.splits);
-  const ulong part = head * p.splits;
-  float most = ATTN_FLOOR;
-  for (uint s = 0; s < live; s++) most = max(most, part_states[part + s].x);
-  float sums[kRowElements], denominator = 0.0f;
-  UNROLL for (int j = 0; j < kRowElements; j++) sums[j] = 0.0f;
-  for (uint s = 0; s < live; s++) {
-    const float2 state = part_states[part + s];
-    const float factor = exp(state.x - most);
-    denominator = fma(factor, state.y, denominator);
-    float values[kRowElements];
-    load_elements<32>(part_values + (part + s) * p.v.dim, p.v.dim, LANE, true, values);
-    UNROLL for (int j = 0; j < kRowElements; j++) sums[j] = fma(factor, values[j], sums[j]);
+  const VisibleKeys keys = visible_keys(held, p.window_size, 0, p.n_split, p.parts);
+  const uint live = part_count(keys, p.splits);
+  DEVICE const float* values = part_values + head * p.splits * p.v.dim;
+  DEVICE const float2* states = part_states + head * p.splits;
+  const float2 state = join_states(states, live, LANE);
+  const float denominator = state.y;
+  const uint row = (p.v.dim + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+  const uint slices = GROUP_SIZE / row, slice = THREAD_ID / row, at = THREAD_ID % row;
+  float element = 0.0f;
+  if (at < p.v.dim) {
+    element = add_parts(values + at, p.v.dim, states, state.x, slice, slices, live);
   }
-  UNROLL for (int j = 0; j < kRowElements; j++) {
-    sums[j] = denominator == 0.0f ? 0.0f : sums[j] / denominator;
+  partial[THREAD_ID] = element;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (slice == 0) {
+    for (uint s = 1; s < slices; s++) element = element + partial[s * row + at];
+    partial[at] = denominator == 0.0f ? 0.0f : element / denominator;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (SIMD_ID != 0) return;
+  float sums[kRowElements];
+  UNROLL for (int i = 0; i < kRowElements; i++) {
+    const uint e = 8 * (i / 8 * 32 + LANE) + i % 8;
+    sums[i] = e < p.v.dim ? partial[e] : 0.0f;
   }
   if (p.rotated == 0) rotate_elements_back<32>(sums, p.v, LANE);
   UNROLL for (int run = 0; run < 2; run++) {
-    const uint at = 8 * (run * 32 + LANE);
-    if (at < p.v.dim) store_row<8>(out + head * p.v.dim + at, 8, p.vectors != 0, sums + 8 * run);
+    const uint at_run = 8 * (run * 32 + LANE);
+    if (at_run < p.v.dim) {
+      store_row<8>(out + head * p.v.dim + at_run, 8, p.vectors != 0, sums + 8 * run);
+    }
   }
 }
 

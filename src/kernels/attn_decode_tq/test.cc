@@ -72,7 +72,7 @@ void allow_rotation(kernels::AttnReference& r) {
 
 class AttnTqTest : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   ops::TqRows make_rows(const Case& c, int64_t dim, ops::TqFormat format, Random& random) {
@@ -258,7 +258,7 @@ TEST_P(AttnTqTest, BatchThreadsAndSplits) {
   testing::expect_attention(all, reference_of(args), c.name());
   const size_t row = all.byte_len() / 3;
   for (int threads : testing::unless_emulated<int>({1, 3}, {1})) {
-    const Device device = test_device(GetParam(), threads);
+    const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto copy = [&](const Buffer& b) {
       return device.upload(b.data(), b.dtype(), b.shape());
