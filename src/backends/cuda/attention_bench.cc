@@ -71,6 +71,28 @@ Case decode_tq(const Heads& h, int bits, int64_t kv_len) {
           }};
 }
 
+// A whole prompt at once; a pair is a query and a key it sees.
+Case prefill(const Heads& h, DType q_dtype, DType kv_dtype, int64_t len, int64_t window) {
+  const double all = static_cast<double>(len), kept = static_cast<double>(window);
+  const double pairs = window == 0 ? all * (all + 1) / 2 : kept * all - kept * (kept - 1) / 2;
+  Case c{2.0 * static_cast<double>(h.kv_heads * len * h.head_dim) * size(kv_dtype),
+         [=](const Device& device, Stream& stream) -> std::function<void()> {
+           const Shape cache = {1, h.kv_heads, len, h.head_dim};
+           const ops::AttnPrefillArgs args{
+               .q = normals(device, q_dtype, {1, h.heads, len, h.head_dim}),
+               .k = random_bytes(device, kv_dtype, cache, 0xbfff),
+               .v = random_bytes(device, kv_dtype, cache, 0xbfff),
+               .out = device.alloc(q_dtype, {1, h.heads, len, h.head_dim}),
+               .kv_len = len,
+               .softmax_scale = 0.001f,
+               .window_size = window};
+           return [&stream, args] { ops::attn_prefill(stream, args); };
+         }};
+  c.operations = 4.0 * static_cast<double>(h.heads * h.head_dim) * pairs;
+  c.calls = 8;
+  return c;
+}
+
 const bool registered = [] {
   add_case("copy", copy_case());
   for (const Heads& h : {Heads{64, 32, 8}, Heads{128, 32, 8}, Heads{256, 16, 8}, Heads{256, 16, 2},
@@ -82,6 +104,15 @@ const bool registered = [] {
       for (const int bits : {2, 3, 4, 5, 6, 8}) {
         add_case("attn_decode_tq/tq" + std::to_string(bits) + at, decode_tq(h, bits, kv_len));
       }
+    }
+  }
+  for (const Heads& h :
+       {Heads{64, 32, 8}, Heads{128, 32, 8}, Heads{256, 16, 8}, Heads{512, 16, 2}}) {
+    for (const int64_t window : {0, 1024}) {
+      const std::string at = "/" + h.name() + (window == 0 ? "/causal" : "/window_1024");
+      add_case("attn_prefill/f16/f16" + at, prefill(h, f16, f16, 8192, window));
+      add_case("attn_prefill/bf16/bf16" + at, prefill(h, bf16, bf16, 8192, window));
+      add_case("attn_prefill/f32/f16" + at, prefill(h, f32, f16, 8192, window));
     }
   }
   return true;

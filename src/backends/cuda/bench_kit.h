@@ -27,17 +27,18 @@ struct Case {
   double bytes;
   std::function<std::function<void()>(const Device&, Stream&)> make;
   double operations = 0.0;
+  int calls = kMinCalls;  // of a graph at least
 };
 
 // Milliseconds of one call, the median over the repetitions.
 inline double time_ms(const Device& device, const Case& c) {
   Stream stream(device);
   auto& gpu = backends::cuda::cuda_stream(stream.impl());
-  const int sets = std::clamp(static_cast<int>(kWorkingSet / c.bytes) + 1, 2, kMinCalls);
+  const int sets = std::clamp(static_cast<int>(kWorkingSet / c.bytes) + 1, 2, c.calls);
   std::vector<std::function<void()>> calls;
   for (int i = 0; i < sets; ++i) calls.push_back(c.make(device, stream));
   stream.begin_capture();
-  const int count = std::max(kMinCalls, sets);
+  const int count = std::max(c.calls, sets);
   for (int i = 0; i < count; ++i) calls[static_cast<size_t>(i % sets)]();
   const Graph graph = stream.end_capture();
   std::vector<double> times;

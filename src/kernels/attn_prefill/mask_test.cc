@@ -20,7 +20,7 @@ struct Case {
 
 class AttnPrefillMask : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   ops::AttnPrefillArgs make_args(const Case& c, uint32_t seed = 1) {

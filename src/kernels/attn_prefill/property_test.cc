@@ -463,7 +463,7 @@ TEST(AttnProperty, RandomCallsGiveTheOracleOrTheError) {
   std::vector<Device> devices;
   for (const std::string& name : names) {
     // Ops without an entry of this name run the best one they have.
-    devices.push_back(testing::test_device(name));
+    devices.push_back(testing::entry_device(name));
   }
   for (uint32_t i = 0; i < cases && !HasFailure(); ++i) {
     SCOPED_TRACE("seed " + std::to_string(seed + i));
