@@ -81,6 +81,18 @@ std::optional<KvType> parse_kv_type(std::string_view text) {
   return std::nullopt;
 }
 
+std::string name(const KvTypes& types) {
+  return types.k == types.v ? name(types.k) : name(types.k) + "/" + name(types.v);
+}
+
+std::optional<KvTypes> parse_kv_types(std::string_view text) {
+  const size_t slash = text.find('/');
+  const auto k = parse_kv_type(text.substr(0, slash));
+  const auto v = slash == text.npos ? k : parse_kv_type(text.substr(slash + 1));
+  if (!k || !v || !(*k == *v || (k->is_coded() && v->is_coded()))) return std::nullopt;
+  return KvTypes{*k, *v};
+}
+
 int64_t KvCache::capacity_of(const KvCacheShape& s) {
   check(s);
   int64_t slots = s.max_context;
