@@ -12,6 +12,7 @@
 #include "kernels/attn_mask_classify/params.h"
 #include "kernels/attn_merge/params.h"
 #include "kernels/attn_prefill/params.h"
+#include "kernels/attn_prefill_tq/params.h"
 #include "kernels/common/entry.h"
 #include "kernels/dequantize/params.h"
 #include "kernels/elementwise/params.h"
@@ -57,6 +58,7 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("argmax", argmax_entries(), device),
       report_of("attn_decode", attn_decode_entries(), device),
       report_of("attn_decode_tq", attn_decode_tq_entries(), device),
+      report_of("attn_prefill_tq", attn_prefill_tq_entries(), device),
       report_of("attn_mask_build", attn_mask_build_entries(), device),
       report_of("attn_mask_classify", attn_mask_classify_entries(), device),
       report_of("attn_merge", attn_merge_entries(), device),

@@ -6,6 +6,7 @@
 
 #include "kernels/attn_decode/splits.h"
 #include "kernels/attn_decode_tq/gpu_args.h"
+#include "kernels/common/gpu_attn_launch.h"
 #include "kernels/common/gpu_tq_launch.h"
 
 namespace mlxn::kernels {
@@ -26,13 +27,19 @@ GpuAttnDecodeTq args_of(const AttnDecodeTqParams& p) {
           .capacity = static_cast<uint32_t>(a.capacity),
           // A window beyond the counters is none.
           .window_size = a.window_size < kMaxGpuExtent ? static_cast<uint32_t>(a.window_size) : 0,
+          .chunk_size = a.chunk_size < kMaxGpuExtent ? static_cast<uint32_t>(a.chunk_size) : 0,
           .n_split = static_cast<uint32_t>(a.n_split),
           .splits = static_cast<uint32_t>(max_splits(a)),
           .tiles = divide_up(a.num_heads / a.num_kv_heads, heads_per_tile(a)),
           .ring_start = a.ring_start != nullptr,
           .ring = a.ring,
           .rotated = p.rotated,
+          .query_type = query_type(a.q_dtype),
           .vectors = aligned({a.q, a.out}),
+          .sinks = a.sinks != nullptr,
+          .slopes = a.alibi_slopes != nullptr,
+          .lse = a.lse != nullptr,
+          .pages = gpu_pages(a.pages),
           .softmax_scale = a.softmax_scale,
           .logits_soft_cap = a.logits_soft_cap};
 }
@@ -40,7 +47,8 @@ GpuAttnDecodeTq args_of(const AttnDecodeTqParams& p) {
 }  // namespace
 
 std::optional<std::string_view> attn_decode_tq_gpu_refuses(const AttnDecodeTqParams& p) {
-  return refuse_large({p.attn.capacity, p.attn.batch * p.attn.num_heads * max_splits(p.attn)});
+  return refuse_large(
+      {p.attn.capacity, p.attn.pages.count, p.attn.batch * p.attn.num_heads * max_splits(p.attn)});
 }
 
 void attn_decode_tq_gpu(StreamImpl& stream, const AttnDecodeTqParams& p, backends::Access access) {
@@ -60,8 +68,8 @@ void attn_decode_tq_gpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
       .groups = {groups, 1, 1},
       .threads = 128};  // four simdgroups, as in gpu.h
   launch.buffer(a.q).buffer(p.k.codes).buffer(p.k.norms).buffer(p.v.codes).buffer(p.v.norms);
-  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(values.data()).buffer(states.data());
-  launch.constants(args);
+  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(a.pages.table).buffer(a.alibi_slopes);
+  launch.buffer(values.data()).buffer(states.data()).constants(args);
   backends::Access split = access.inputs();
   split.write(values);
   split.write(states);
@@ -74,7 +82,7 @@ void attn_decode_tq_gpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
             .groups = {static_cast<uint32_t>(heads), 1, 1},
             .threads = 32};
   launch.buffer(values.data()).buffer(states.data()).buffer(a.kv_len).buffer(a.ring_start);
-  launch.buffer(a.out).constants(args);
+  launch.buffer(a.sinks).buffer(a.out).buffer(a.lse).constants(args);
   gpu.launch(std::move(launch), std::move(access));
 }
 
