@@ -365,13 +365,13 @@ class Property : testing::RandomCall {
     args.out = out.view();
     args.lse = lse.view();
     const auto call = [&] { ops::attn_prefill_tq(stream_, args); };
-    if (chance(10)) {
-      const std::string named = spoil(args);
-      return expect_refused(named, "attn_prefill_tq", call);
-    }
     const std::vector<int64_t> q_len(static_cast<size_t>(batch), rows);
     if (ring_lost_keys(args, q_len, h.kv_len, offsets, h.layout.capacity)) {
       return expect_refused("k: capacity", "attn_prefill_tq", call);
+    }
+    if (chance(10)) {
+      const std::string named = spoil(args);
+      return expect_refused(named, "attn_prefill_tq", call);
     }
     const auto reference = testing::tq_oracle_of(device_, args);
     if (args.q.dtype() == f32 && chance(20)) rotate(args);

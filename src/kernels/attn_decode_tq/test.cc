@@ -159,33 +159,6 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
   for (float value : testing::to_floats(run(blocked))) EXPECT_EQ(value, 0.0f);
 }
 
-// Every parameter at once; the seed of a configuration is in its name.
-TEST_P(AttnTqTest, RandomConfigurations) {
-  const int widths[] = {2, 3, 4, 5, 6, 8};
-  for (uint32_t seed = 0; seed < (on_emulator() ? 10u : 150u); ++seed) {
-    Random random(1000 + seed);
-    const auto pick = [&](int64_t low, int64_t high) { return random.integer(low, high); };
-    Case c{.batch = pick(1, 3), .kv_heads = pick(1, 3), .dim = 8 * pick(1, 64)};
-    c.heads = c.kv_heads * pick(1, 9);
-    c.v_dim = 8 * pick(1, 64);
-    c.capacity = pick(1, on_emulator() ? 40 : 600);
-    c.ring = pick(0, 1) == 1;
-    c.kv_len.clear();
-    for (int64_t b = 0; b < c.batch; ++b) {
-      c.kv_len.push_back(pick(1, c.ring ? 3 * c.capacity : c.capacity));
-    }
-    c.bits_k = widths[pick(0, 5)];
-    c.bits_v = widths[pick(0, 5)];
-    c.window_size = pick(0, 1) * pick(1, 2 * c.capacity);
-    c.logits_soft_cap = static_cast<float>(pick(0, 1) * pick(1, 20));
-    auto args = make_args(c, seed);
-    args.n_split = static_cast<int>(pick(0, 1) * pick(1, 9));
-    if (!c.ring && pick(0, 1) == 1) args.ring_start = pick(0, c.capacity - 1);
-    testing::expect_attention(run(args), reference_of(args),
-                              "seed " + std::to_string(seed) + " " + c.name());
-  }
-}
-
 TEST_P(AttnTqTest, BatchThreadsAndSplits) {
   const int64_t most = on_emulator() ? 270 : 700;
   const Case c{.batch = 3, .heads = 8, .dim = 128, .capacity = most, .kv_len = {1, 77, most}};
