@@ -34,10 +34,25 @@ inline Buffer dense_rows(const Device& device, const ops::TqRows& rows, int64_t 
   return make_buffer(device, f32, {shape[0], shape[1], shape[2], dim}, values);
 }
 
-// Rotating and rotating back costs up to 1e-6 of the norm of what is rotated.
-inline void allow_rotation(kernels::AttnReference& r) {
+// The largest norm of a row.
+inline double largest_norm(std::span<const float> values, int64_t dim) {
+  double largest = 0.0;
+  for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(dim)) {
+    double sum = 0.0;
+    for (size_t i = begin; i < begin + static_cast<size_t>(dim); ++i) {
+      sum += double{values[i]} * values[i];
+    }
+    if (sum > largest) largest = sum;  // not NaN
+  }
+  return std::sqrt(largest);
+}
+
+// A rotation costs up to 1e-6 of the norm of what is rotated, spread over its elements: of outputs,
+// and of queries, whose scores are then as inexact as if they were `score` larger.
+inline void allow_rotation(kernels::AttnReference& r, double score) {
   const size_t width = r.out.size() / r.z_max.size();
   for (size_t row = 0; row < r.z_max.size(); ++row) {
+    r.z_max[row] += score;
     double sum = 0.0;
     for (size_t i = 0; i < width; ++i) sum += r.weight[row * width + i];
     for (size_t i = 0; i < width; ++i) {
@@ -92,8 +107,12 @@ inline ops::AttnPrefillArgs dense_args(const Device& device, const ops::AttnPref
 
 template <class Args>
 kernels::AttnReference tq_oracle_of(const Device& device, const Args& args) {
-  kernels::AttnReference reference = oracle_of(dense_args(device, args));
-  allow_rotation(reference);
+  const auto dense = dense_args(device, args);
+  kernels::AttnReference reference = oracle_of(dense);
+  const int64_t dim = dense.k.dim(3);
+  const double norms =
+      largest_norm(to_floats(dense.q), dim) * largest_norm(to_floats(dense.k), dim);
+  allow_rotation(reference, std::abs(args.softmax_scale) * norms / std::sqrt(double(dim)));
   return reference;
 }
 
@@ -131,18 +150,19 @@ inline ops::TqRows on_pages(const Device& device, const ops::TqRows& rows,
   return paged;
 }
 
-// The index rule of attention.md 3.6, and the norm: row `row` of the cache is what `src` becomes.
+// Row `row` of the cache is what `src` becomes: indices by the rule of attention.md 3.6, norms,
+// with `correction` for the codes that were found.
 inline void expect_coded_row(const kernels::TqCache& c, int64_t row, const float* src,
                              bool correction = false) {
-  const auto expected = kernels::tq_encode_reference(c, src, correction);
-  for (int64_t b = 0; b < c.norm_count; ++b) {
-    const double norm = expected.norms[static_cast<size_t>(b)];
-    EXPECT_NEAR(c.norms[row * c.norm_count + b], norm, (correction ? 2e-5 : 2e-6) * norm);
-  }
+  const auto expected = kernels::tq_encode_reference(c, src);
+  const int64_t each = c.dim / c.norm_count;
+  std::vector<double> with_itself(2, 0.0), with_level(2, 0.0);  // of each norm's elements
   for (int64_t j = 0; j < c.dim; ++j) {
     const double z = expected.z[static_cast<size_t>(j)];
     const uint32_t index = expected.index[static_cast<size_t>(j)];
     const uint32_t found = kernels::tq_code_reference(c, row, j);
+    with_itself[static_cast<size_t>(j / each)] += z * z;
+    with_level[static_cast<size_t>(j / each)] += z * double{c.table.levels[found]};
     if (found == c.table.code_of(index)) continue;
     // A neighbour, if z is as good as on the boundary between the two.
     const bool up = index + 1 < 1u << c.table.bits && found == c.table.code_of(index + 1);
@@ -150,6 +170,12 @@ inline void expect_coded_row(const kernels::TqCache& c, int64_t row, const float
     ASSERT_TRUE(up || down) << "row " << row << " element " << j;
     const double bound = c.table.bounds[up ? index : index - 1];
     ASSERT_LE(std::abs(z - bound), 1e-5 * std::max(1.0, std::abs(z))) << row << " " << j;
+  }
+  for (size_t b = 0; b < static_cast<size_t>(c.norm_count); ++b) {
+    double norm = expected.norms[b];
+    if (correction && with_level[b] > 0.0) norm *= with_itself[b] / with_level[b];
+    EXPECT_NEAR(c.norms[row * c.norm_count + static_cast<int64_t>(b)], norm,
+                (correction ? 2e-5 : 2e-6) * norm);
   }
 }
 
