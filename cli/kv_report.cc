@@ -30,7 +30,8 @@ constexpr const char* kFooter =
     "  bytes/token: keys and values of one token in all layers, norms of codes included\n"
     "  perplexity: with its standard error, that of the text\n"
     "  change: of perplexity against --baseline, with a standard error over the same tokens\n"
-    "  logits: largest change of a logit against --baseline over all scored tokens\n"
+    "  logits: largest and mean change of a logit against --baseline over all scored tokens; in\n"
+    "    a model with experts the largest is that of a token that went to other experts\n"
     "  recall: items of --recall whose greedy reply has the right digits\n"
     "  tokens/s: a decode step behind --n-depth tokens\n"
     "A recall file is {\"items\": [{\"prompt\": .., \"digits\": \"1234\"}, ..]}; a prompt is a "
@@ -151,8 +152,7 @@ std::vector<KvReportRow> measure(const Terminal& terminal, const Model& model,
   return rows;
 }
 
-// Four significant digits.
-std::string short_number(double value) { return fmt::format("{:#.4g}", value); }
+std::string short_number(double value) { return fmt::format("{:.2g}", value); }
 
 Row row_of(const KvReportRow& found, const KvTypes& baseline) {
   const bool is_baseline = found.types == baseline, scored = found.perplexity.windows > 0;
@@ -173,7 +173,11 @@ Row row_of(const KvReportRow& found, const KvTypes& baseline) {
           ? "-"
           : fmt::format("{:+.3f} ± {:.3f} %", 100.0 * found.change, 100.0 * found.change_error);
   row["logit_change"] = scored ? Row(found.logit_change) : Row();
-  row["logit_change_text"] = is_baseline || !scored ? "-" : short_number(found.logit_change);
+  row["mean_logit_change"] = scored ? Row(found.mean_logit_change) : Row();
+  row["logit_change_text"] = is_baseline || !scored
+                                 ? "-"
+                                 : fmt::format("{}, {}", short_number(found.logit_change),
+                                               short_number(found.mean_logit_change));
   row["recall_right"] = found.recall_right;
   row["recall_items"] = found.recall_items;
   row["recall_text"] = found.recall_items == 0

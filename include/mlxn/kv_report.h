@@ -39,16 +39,17 @@ struct KvReportOptions {
 
 struct KvReportRow {
   KvTypes types;
-  int64_t bytes_per_token = 0;   // of all layers, as long as no ring drops it
-  uint64_t cache_bytes = 0;      // of one sequence of the longest context that the model allows
-  Perplexity perplexity;         // 0 windows: not measured
-  double change = 0.0;           // perplexity / the baseline's - 1
-  double change_error = 0.0;     // its standard error; the same tokens are compared
-  double logit_change = 0.0;     // largest absolute difference of a logit, over all scored tokens
-  int64_t recall_right = 0;      // of the items below
-  int64_t recall_items = 0;      // 0: not measured
-  double prompt_rate = 0.0;      // tokens per second over `depth` tokens; 0: not measured
-  double generation_rate = 0.0;  // behind them, by the median step
+  int64_t bytes_per_token = 0;  // of all layers, as long as no ring drops it
+  uint64_t cache_bytes = 0;     // of one sequence of the longest context that the model allows
+  Perplexity perplexity;        // 0 windows: not measured
+  double change = 0.0;          // perplexity / the baseline's - 1
+  double change_error = 0.0;    // its standard error; the same tokens are compared
+  double logit_change = 0.0;    // largest absolute difference of a logit, over all scored tokens,
+  double mean_logit_change = 0.0;  // and the mean
+  int64_t recall_right = 0;        // of the items below
+  int64_t recall_items = 0;        // 0: not measured
+  double prompt_rate = 0.0;        // tokens per second over `depth` tokens; 0: not measured
+  double generation_rate = 0.0;    // behind them, by the median step
 };
 
 // Bytes that a token's keys and values take in all layers of a model.

@@ -90,17 +90,19 @@ struct Subject {
   Model model;
   std::vector<double> nll;
   double logit_change = 0.0;
-};
+  double sum_of_changes = 0.0;
+  double logits_compared = 0.0;
 
-double largest_difference(std::span<const float> a, std::span<const float> b) {
-  double largest = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    // A NaN stays.
-    if (!(difference <= largest)) largest = difference;
+  void compare(std::span<const float> logits, std::span<const float> baseline) {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      const double change =
+          std::abs(static_cast<double>(logits[i]) - static_cast<double>(baseline[i]));
+      if (!(change <= logit_change)) logit_change = change;  // a NaN stays
+      sum_of_changes += change;
+    }
+    logits_compared += static_cast<double>(logits.size());
   }
-  return largest;
-}
+};
 
 // The baseline comes first; a type is scored once however often it was asked for.
 std::vector<Subject> make_subjects(const Model& model, const KvReportOptions& options) {
@@ -126,8 +128,7 @@ void score_rows(Subject& subject, std::span<const float> logits, std::span<const
     const auto own = logits.subspan(first, vocab);
     subject.nll.push_back(
         runtime::negative_log_likelihood(own, window[static_cast<size_t>(row) + 1]));
-    const double change = largest_difference(own, baseline.subspan(first, vocab));
-    if (!(change <= subject.logit_change)) subject.logit_change = change;
+    subject.compare(own, baseline.subspan(first, vocab));
   }
 }
 
@@ -153,7 +154,7 @@ bool score_window(std::vector<Subject>& subjects, std::span<const int32_t> windo
 }
 
 // Windows that all subjects have taken. Of one that was stopped half way nothing is kept but its
-// largest change of a logit.
+// changes of logits.
 int64_t score_text(std::vector<Subject>& subjects, std::span<const int32_t> tokens,
                    const PerplexityOptions& options, int64_t windows, Progress& progress) {
   const std::vector<runtime::Piece> pieces = runtime::pieces_of(options);
@@ -179,6 +180,7 @@ void compare(KvReportRow& row, const Subject& subject, const Subject& baseline, 
   row.change = std::expm1(difference.mean);
   row.change_error = std::exp(difference.mean) * difference.error;
   row.logit_change = subject.logit_change;
+  row.mean_logit_change = subject.sum_of_changes / subject.logits_compared;
 }
 
 std::string digits_of(const std::string& text) {

@@ -64,17 +64,21 @@ TEST(KvReport, EachRowIsWhatAModelOfThatTypeSays) {
     EXPECT_EQ(row.perplexity.standard_error, alone.standard_error);
     EXPECT_EQ(row.perplexity.windows, 2);
     EXPECT_NEAR(row.change, alone.perplexity / of_f32.perplexity - 1.0, 1e-12);
-    double largest = 0.0;
+    double largest = 0.0, sum = 0.0, count = 0.0;
     for (size_t begin : {0u, 100u}) {
       std::vector<int32_t> window(tokens.begin() + static_cast<std::ptrdiff_t>(begin),
                                   tokens.begin() + static_cast<std::ptrdiff_t>(begin) + 99);
       window[0] = 2;
       const auto a = own.logits(window, true), b = baseline.logits(window, true);
       for (size_t i = 50 * a.size() / 99; i < a.size(); ++i) {
-        largest = std::max(largest, std::abs(static_cast<double>(a[i]) - b[i]));
+        const double change = std::abs(static_cast<double>(a[i]) - b[i]);
+        largest = std::max(largest, change);
+        sum += change;
+        ++count;
       }
     }
     EXPECT_EQ(row.logit_change, largest);
+    EXPECT_NEAR(row.mean_logit_change, sum / count, 1e-12);
     const bool is_baseline = row.types == options.baseline;
     EXPECT_EQ(row.logit_change == 0.0, is_baseline);
     EXPECT_EQ(row.change_error == 0.0, is_baseline);
