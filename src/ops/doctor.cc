@@ -12,6 +12,7 @@
 #include "kernels/attn_mask_classify/params.h"
 #include "kernels/attn_merge/params.h"
 #include "kernels/attn_prefill/params.h"
+#include "kernels/attn_prefill_tq/params.h"
 #include "kernels/common/entry.h"
 #include "kernels/dequantize/params.h"
 #include "kernels/elementwise/params.h"
@@ -61,6 +62,7 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("attn_mask_classify", attn_mask_classify_entries(), device),
       report_of("attn_merge", attn_merge_entries(), device),
       report_of("attn_prefill", attn_prefill_entries(), device),
+      report_of("attn_prefill_tq", attn_prefill_tq_entries(), device),
       report_of("axpy", axpy_entries(), device),
       report_of("dequantize", dequantize_entries(), device),
       report_of("elementwise", elementwise_entries(), device),

@@ -18,6 +18,7 @@
 #include "kernels/attn_decode/tiles-inl.h"
 #include "kernels/attn_decode_tq/cpu.h"
 #include "kernels/common/attn_softmax-inl.h"
+#include "kernels/common/float_io.h"
 #include "kernels/common/fwht-inl.h"
 #include "kernels/common/simd.h"
 #include "kernels/common/tq_levels-inl.h"
@@ -35,6 +36,7 @@ struct TqBlock {
   const uint8_t* values[kAttnKeyTile];  // codes
   float key_factors[2][kAttnKeyTile];   // per norm of a row
   float value_factors[2][kAttnKeyTile];
+  float distances[kAttnKeyTile];  // position less the query's, for ALiBi
   int64_t count;
 };
 
@@ -44,11 +46,11 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
                                cache.table.scale_factor);
 }
 
-// Walks the slots of the positions [position, end) of one KV head, whose rows start at row0.
+// Walks the slots of the positions [position, end) of one KV head.
 struct TqKeyWalk {
   const AttnDecodeTqParams& p;
   const KeyMap& map;
-  int64_t row0;
+  CacheRows rows;
   int64_t position;
   int64_t end;
   int64_t slot;
@@ -59,8 +61,10 @@ struct TqKeyWalk {
   void next(TqBlock& block) {
     block.count = 0;
     for (; position < end && block.count < kAttnKeyTile; ++position, slot = map.next(slot)) {
-      if (slot >= map.num_valid) continue;
-      const int64_t j = block.count++, row = row0 + slot;
+      const int64_t row = slot < map.num_valid ? rows.at(slot) : -1;
+      if (row < 0) continue;
+      const int64_t j = block.count++;
+      block.distances[j] = static_cast<float>(position - (map.end - 1));
       block.keys[j] = p.k.codes + row * p.k.row_bytes;
       block.values[j] = p.v.codes + row * p.v.row_bytes;
       for (int64_t b = 0; b < p.k.norm_count; ++b) {
@@ -80,12 +84,19 @@ HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The output of a head from values [padded v_dim] and their sum, 0 if nothing was visible.
-void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values, float sum) {
+// The output of a head from values [padded v_dim] and their sum, +0 if nothing was visible.
+void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values,
+                 RowState state) {
   const AttnDecodeParams& a = p.attn;
-  for (int64_t c = 0; c < a.v_dim; ++c) values[c] = sum == 0.0f ? 0.0f : values[c] / sum;
-  if (!p.rotated) RotateRowBack(p.v.table.signs.data(), values, a.v_dim);
-  std::copy_n(values, a.v_dim, static_cast<float*>(a.out) + (b * a.num_heads + head) * a.v_dim);
+  const float factor = a.sinks == nullptr ? 1.0f : JoinSink(a.sinks[head], state);
+  if (state.sum == 0.0f) {
+    std::fill_n(values, a.v_dim, 0.0f);
+  } else {
+    for (int64_t c = 0; c < a.v_dim; ++c) values[c] = values[c] * factor / state.sum;
+    if (!p.rotated) RotateRowBack(p.v.table.signs.data(), values, a.v_dim);
+  }
+  store_f32(a.q_dtype, values, a.v_dim, a.out, (b * a.num_heads + head) * a.v_dim);
+  if (a.lse != nullptr) a.lse[b * a.num_heads + head] = LogSumExp(state);
 }
 
 // The heads [first, first + count) of a group.
@@ -104,6 +115,7 @@ struct TqWork {
   RowState* state;   // [group]
   float* row;        // [q_stride]
   float* levels;     // [kTqRows, level_stride], f16 or f32
+  int64_t first_head;
   int64_t group;
   int64_t tiles;
   int64_t q_stride;
@@ -120,6 +132,7 @@ struct TqWork {
 // `out` null: the values are accumulated in scratch too.
 TqWork MakeTqWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   TqWork w;
+  w.first_head = 0;
   w.group = p.num_heads / p.num_kv_heads;
   w.tiles = base::ceil_div(w.group, int64_t{kHeadTile});
   w.q_stride = base::round_up(p.head_dim, kAttnDecodePad);
@@ -154,7 +167,7 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, T
     const TqHeadTile tile = w.tile(i);
     for (int64_t h = 0; h < tile.count; ++h) {
       const int64_t head = b * p.attn.num_heads + first_head + tile.first + h;
-      std::copy_n(static_cast<const float*>(p.attn.q) + head * dim, dim, w.row);
+      load_f32(p.attn.q_dtype, p.attn.q, head * dim, dim, w.row);
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
       float* target = w.q + tile.first * w.q_stride + h * lanes;
       for (int64_t c = 0; c < w.q_stride; c += lanes, target += tile.count * lanes) {
@@ -217,9 +230,14 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
   ScaleKeys(w, w.scores[0], block.key_factors[0], two_key_norms ? w.scores[1] : nullptr,
             block.key_factors[1]);
   const ScoreRule rule{p.attn.softmax_scale, p.attn.logits_soft_cap};
+  float bias[kAttnKeyTile];
+  const float* const slopes = p.attn.alibi_slopes;
   for (int64_t g = 0; g < w.group; ++g) {
-    w.factors[g] =
-        SoftmaxTile(w.scores[0] + g * kAttnKeyTile, {0, block.count, nullptr}, rule, w.state[g]);
+    for (int64_t j = 0; slopes != nullptr && j < kAttnKeyTile; ++j) {
+      bias[j] = slopes[w.first_head + g] * block.distances[j];
+    }
+    const TileVisible visible{0, block.count, nullptr, slopes != nullptr ? bias : nullptr};
+    w.factors[g] = SoftmaxTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g]);
   }
   if (p.v.norm_count == 2) {
     std::copy_n(w.scores[0], w.group * kAttnKeyTile, w.scores[1]);
@@ -244,7 +262,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
                        int64_t kv_head, int64_t split) {
   const AttnDecodeParams& a = p.attn;
   const KeyMap map = key_map(a, b);
-  const VisibleKeys visible = visible_keys(map, a.window_size);
+  const VisibleKeys visible = visible_keys(map, a.window_size, a.chunk_size);
   const int64_t keys_each = split_keys(visible.count(), a.n_split);
   const int64_t begin = visible.first + split * keys_each;
   const int64_t end = std::min(visible.end, begin + keys_each);
@@ -253,12 +271,12 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
   const int64_t first_head = kv_head * (a.num_heads / a.num_kv_heads);
   float* out = partials.data == nullptr ? nullptr : partials.at(a, b, first_head, split);
   TqWork w = MakeTqWork(a, out, partials.splits * partials.stride);
+  w.first_head = first_head;
   LoadTqQueries(p, b, first_head, w);
   const bool half = p.k.table.has_half && p.v.table.has_half;
-  const int64_t row0 = (b * a.num_kv_heads + kv_head) * a.capacity;
   TqKeyWalk walk{p,
                  map,
-                 row0,
+                 tq_rows(p.k, a.pages, b, kv_head, a.num_kv_heads),
                  begin,
                  end,
                  map.slot(begin),
@@ -276,7 +294,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
   for (int64_t g = 0; g < w.group; ++g) {
     float* values = w.out + g * w.out_stride;
     if (partials.data == nullptr) {
-      WriteTqHead(p, b, first_head + g, values, w.state[g].sum);
+      WriteTqHead(p, b, first_head + g, values, w.state[g]);
       continue;
     }
     values[partials.width] = w.state[g].max;
@@ -290,7 +308,7 @@ void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
   const hn::ScalableTag<float> d;
   const AttnDecodeParams& a = p.attn;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
-  const int64_t visible = visible_keys(key_map(a, b), a.window_size).count();
+  const int64_t visible = visible_keys(key_map(a, b), a.window_size, a.chunk_size).count();
   const int64_t live = base::ceil_div(visible, split_keys(visible, a.n_split));
   float max = kAttnFloor;
   for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(a, b, head, s)[width]);
@@ -305,7 +323,7 @@ void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
       hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
-  WriteTqHead(p, b, head, out, sum);
+  WriteTqHead(p, b, head, out, {max, sum});
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE

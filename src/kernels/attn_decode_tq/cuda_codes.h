@@ -81,14 +81,14 @@ GPU_FN void fwht_row(float* x) {
 // [digit][step][lane] of two words, the most significant first. Lane 4g + t has elements
 // 128 unit + 32 t + 8 step .. + 7 of head g.
 template <class Shape>
-GPU_FN void put_queries(const float* q, uint heads, const GpuAttnDecodeTq& p, uint2* digits,
-                        HeadQuery* head_queries) {
+GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const GpuAttnDecodeTq& p,
+                        uint2* digits, HeadQuery* head_queries) {
   constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
 #pragma unroll 1
   for (uint head = warp_index(); head < kColumns; head += Shape::kWarps) {
     float x[kRowElements];
-    load_elements<32>(q + ulong(head) * p.k.dim, head < heads ? p.k.dim : 0, LANE, p.vectors != 0,
-                      x);
+    load_query<32>(q, (first_row + head) * p.k.dim, p.query_type, head < heads ? p.k.dim : 0, LANE,
+                   p.vectors != 0, x);
     if (p.rotated == 0) {
       apply_signs<32>(x, p.k, LANE);
       fwht_row<Shape::kDim>(x);
@@ -282,9 +282,10 @@ struct KeyNorms {
 // Grid: parts; KV heads and tiles of their query heads; sequences.
 template <int kDim, int kWarpCount, bool kPlain>
 __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
-    const float* __restrict__ q, const uchar* __restrict__ k, const float* __restrict__ k_norms,
+    const uchar* __restrict__ q, const uchar* __restrict__ k, const float* __restrict__ k_norms,
     const uchar* __restrict__ v, const float* __restrict__ v_norms, const int* __restrict__ kv_len,
-    const int* __restrict__ ring_start, float* __restrict__ part_values,
+    const int* __restrict__ ring_start, const int* __restrict__ block_table,
+    const float* __restrict__ slopes, float* __restrict__ part_values,
     float2* __restrict__ part_states, const GpuAttnDecodeTq p) {
   typedef Shape<kDim, kWarpCount> S;
   constexpr int kNorms = S::kNorms;
@@ -298,7 +299,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   const ulong first_head = ulong(b) * p.num_heads + kv_head * group + tile * kColumns;
   const HeldKeys held =
       held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const VisibleKeys keys = visible_keys(held, p.window_size, 0, p.n_split, p.parts);
+  const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
   const uint begin = keys.first + split * keys.keys_each;
   const uint end = min(begin + keys.keys_each, keys.end);
   const ulong part = first_head * p.splits + split;
@@ -308,8 +309,10 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   uint2* const digits = reinterpret_cast<uint2*>(memory);
   uchar* const work = memory + S::kQueryBytes;
   const uint warp = warp_index(), first = begin + warp * kKeys, step = S::kWarps * kKeys;
-  const KeyRows rows(held, end, p.capacity, nullptr, GpuPages{}, p.num_kv_heads);
-  const ulong first_row = ulong(kv_row) * p.capacity;
+  const KeyRows rows(held, end, p.capacity, block_table + ulong(b) * p.pages.per_sequence, p.pages,
+                     p.num_kv_heads);
+  const ulong first_row =
+      p.pages.size > 0 ? ulong(kv_head) * p.pages.size : ulong(kv_row) * p.capacity;
   k_norms += first_row * kNorms;
   v_norms += first_row * kNorms;
   typename S::Stream stream(rows, k + first_row * (kDim / 2), v + first_row * (kDim / 2),
@@ -318,7 +321,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   KeyNorms<kNorms> norms;
   norms.load(rows, cursor, k_norms, v_norms);
   put_table(p, shared);
-  put_queries<S>(q + first_head * kDim, heads, p, digits, head_queries);
+  put_queries<S>(q, first_head, heads, p, digits, head_queries);
   __syncthreads();
   const Queries<S> queries(digits);
   const float norm_scale = kNorms == 2 ? 1.0f / p.k.scale_factor : rsqrtf(float(kDim));
@@ -329,8 +332,12 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     rules.scale[e] =
         query.scale * 2.0f * p.k_unit * norm_scale * p.softmax_scale * (kPlain ? kLog2E : 1.0f);
     UNROLL for (int n = 0; n < kNorms; n++) query_sum[n][e] = 0.5f * query.sum[n];
+    const uint column = LANE % 4 * 2 + e;
+    rules.slope[e] =
+        p.slopes != 0 && column < heads ? slopes[first_head % p.num_heads + column] : 0.0f;
   }
   rules.cap = p.logits_soft_cap;
+  rules.last = held.end - 1;
   const uint2 bytes = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   const uint lane_table = shared_address(shared) + 4 * LANE;
 
@@ -405,7 +412,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
 template <int kDim>
 __global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
     const float* __restrict__ part_values, const float2* __restrict__ part_states,
-    float* __restrict__ out, const GpuAttnDecodeTq p) {
+    const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
+    const GpuAttnDecodeTq p) {
   __shared__ float4 partial[kMergeThreads];
   __shared__ float row[kDim];
   const ulong head = blockIdx.x;
@@ -413,10 +421,14 @@ __global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
   const float2 state =
       merge.add(part_values + head * p.splits * kDim, part_states + head * p.splits, p.splits);
   __syncthreads();
+  constexpr float kLn2 = 0.693147180559945f;
+  float most = state.x * kLn2, total = state.y, keep = 1.0f;
+  if (p.sinks != 0) keep = join_sink(sinks[blockIdx.x % p.num_heads], &most, &total);
+  if (p.lse != 0 && threadIdx.x == 0) lse[head] = log_sum_exp(most, total);
   if (threadIdx.x < kDim) {
-    const float v = state.y == 0.0f ? 0.0f : merge.element(threadIdx.x) / state.y;
+    const float v = total == 0.0f ? 0.0f : merge.element(threadIdx.x) * keep / total;
     row[threadIdx.x] = v;
-    if (p.rotated != 0) out[head * kDim + threadIdx.x] = v;
+    if (p.rotated != 0) store_output(out, head * kDim + threadIdx.x, p.query_type, v);
   }
   if (p.rotated != 0) return;
   __syncthreads();
@@ -430,7 +442,8 @@ __global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
   apply_signs<32>(x, p.v, LANE);
   UNROLL for (int i = 0; i < kRowElements; i++) {
     const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
-    if (at < kDim) out[head * kDim + at] = x[i];
+    // Of no key at all the row is 0, not -0.
+    if (at < kDim) store_output(out, head * kDim + at, p.query_type, total == 0.0f ? 0.0f : x[i]);
   }
 }
 

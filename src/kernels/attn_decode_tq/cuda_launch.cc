@@ -61,8 +61,9 @@ std::optional<std::string_view> attn_decode_tq_cuda_refuses(const AttnDecodeTqPa
   if (p.attn.batch > kMaxGrid || p.attn.num_heads > kMaxGrid) {
     return "counts sequences and heads in 16 bits";
   }
-  return refuse_large({p.attn.capacity, rows * std::max(p.attn.n_split, 1),
-                       rows * base::ceil_div(p.attn.capacity, kKeys)});
+  return refuse_large(
+      {p.attn.capacity, p.attn.pages.count * p.attn.num_kv_heads * p.attn.pages.page_size,
+       rows * std::max(p.attn.n_split, 1), rows * base::ceil_div(p.attn.capacity, kKeys)});
 }
 
 void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backends::Access access) {
@@ -80,18 +81,20 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
   bytes_of(p.v.table, args.v_bytes);
   args.k_unit = p.k.table.half_unit;
   args.v_unit = p.v.table.half_unit;
+  const bool plain = a.logits_soft_cap == 0.0f && a.alibi_slopes == nullptr;
   const int64_t rows = a.batch * a.num_heads * args.splits;
   const Buffer values = stream.scratch(static_cast<size_t>(rows * a.v_dim) * sizeof(float));
   const Buffer states = stream.scratch(static_cast<size_t>(rows) * 2 * sizeof(float));
   backends::GpuLaunch launch{
       .op = "attn_decode_tq",
-      .kernel = (a.logits_soft_cap == 0.0f ? "attn_decode_tq_mma_" : "attn_decode_tq_mma_capped_") +
-                std::to_string(p.k.dim),
+      .kernel =
+          (plain ? "attn_decode_tq_mma_" : "attn_decode_tq_mma_ruled_") + std::to_string(p.k.dim),
       .groups = {args.splits, static_cast<uint32_t>(a.num_kv_heads) * args.tiles,
                  static_cast<uint32_t>(a.batch)},
       .threads = static_cast<uint32_t>(warps) * 32};
   launch.buffer(a.q).buffer(p.k.codes).buffer(p.k.norms).buffer(p.v.codes).buffer(p.v.norms);
-  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(values.data()).buffer(states.data());
+  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(a.pages.table).buffer(a.alibi_slopes);
+  launch.buffer(values.data()).buffer(states.data());
   launch.constants(args).threadgroup(static_cast<size_t>(memory));
   backends::Access split = access.inputs();
   split.write(values);
@@ -104,7 +107,8 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
             .kernel = "attn_decode_tq_mma_merge_" + std::to_string(p.k.dim),
             .groups = {static_cast<uint32_t>(a.batch * a.num_heads), 1, 1},
             .threads = kMergeThreads};
-  launch.buffer(values.data()).buffer(states.data()).buffer(a.out).constants(args);
+  launch.buffer(values.data()).buffer(states.data()).buffer(a.sinks).buffer(a.out).buffer(a.lse);
+  launch.constants(args);
   gpu.launch(std::move(launch), std::move(access));
 }
 

@@ -11,13 +11,19 @@ struct GpuAttnDecodeTq {
   unsigned int num_kv_heads;
   unsigned int capacity;     // slots per KV head
   unsigned int window_size;  // keys; 0: all
+  unsigned int chunk_size;   // keys; 0: no chunks
   unsigned int n_split;      // as asked for; 0: by the number of keys
   unsigned int splits;       // parts of a query head that the launch has room for
   unsigned int tiles;        // threadgroups that share the query heads of one KV head
   unsigned int ring_start;   // 1: the operand is there
   unsigned int ring;         // slot = position mod capacity
   unsigned int rotated;      // 1: q and out are in the rotated domain
+  unsigned int query_type;   // a GpuQueryType: of q and out
   unsigned int vectors;      // 1: q and out are aligned to 16 bytes
+  unsigned int sinks;        // 1: the operand is there
+  unsigned int slopes;       // 1: the operand is there
+  unsigned int lse;          // 1: the operand is there
+  GpuPages pages;
   GpuParts parts;
   // Of codes of sign and magnitude whose levels are odd integers 2 b + 1 times a unit: the bytes b
   // by magnitude, four in a word.
@@ -26,4 +32,4 @@ struct GpuAttnDecodeTq {
   float softmax_scale;
   float logits_soft_cap;  // 0: off
 };
-static_assert(sizeof(GpuAttnDecodeTq) == 2312, "4-byte scalars only");
+static_assert(sizeof(GpuAttnDecodeTq) == 2348, "4-byte scalars only");

@@ -6,6 +6,7 @@
 
 #include "kernels/attn_decode/gpu_parts.h"
 #include "kernels/attn_decode_tq/gpu_args.h"
+#include "kernels/common/gpu_attn_launch.h"
 #include "kernels/common/gpu_tq_launch.h"
 
 namespace mlxn::kernels {
@@ -20,13 +21,19 @@ GpuAttnDecodeTq attn_decode_tq_args(const AttnDecodeTqParams& p, const GpuParts&
           .capacity = static_cast<uint32_t>(a.capacity),
           // A window beyond the counters is none.
           .window_size = a.window_size < kMaxGpuExtent ? static_cast<uint32_t>(a.window_size) : 0,
+          .chunk_size = a.chunk_size < kMaxGpuExtent ? static_cast<uint32_t>(a.chunk_size) : 0,
           .n_split = static_cast<uint32_t>(a.n_split),
           .splits = static_cast<uint32_t>(gpu_splits(a, parts)),
           .tiles = divide_up(a.num_heads / a.num_kv_heads, tile_heads),
           .ring_start = a.ring_start != nullptr,
           .ring = a.ring,
           .rotated = p.rotated,
+          .query_type = query_type(a.q_dtype),
           .vectors = aligned({a.q, a.out}),
+          .sinks = a.sinks != nullptr,
+          .slopes = a.alibi_slopes != nullptr,
+          .lse = a.lse != nullptr,
+          .pages = gpu_pages(a.pages),
           .parts = parts,
           .k_bytes = {},
           .v_bytes = {},
@@ -48,15 +55,16 @@ void merge_parts(StreamImpl& stream, const AttnDecodeTqParams& p, const GpuAttnD
       .groups = {static_cast<uint32_t>(p.attn.batch * p.attn.num_heads), 1, 1},
       .threads = merge_threads(p.attn)};
   launch.buffer(values.data()).buffer(states.data()).buffer(p.attn.kv_len);
-  launch.buffer(p.attn.ring_start).buffer(p.attn.out).constants(args);
+  launch.buffer(p.attn.ring_start).buffer(p.attn.sinks).buffer(p.attn.out).buffer(p.attn.lse);
+  launch.constants(args);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
 }  // namespace
 
 std::optional<std::string_view> attn_decode_tq_gpu_refuses(const AttnDecodeTqParams& p) {
-  return refuse_large(
-      {p.attn.capacity, p.attn.batch * p.attn.num_heads * gpu_splits(p.attn, kSharedParts)});
+  return refuse_large({p.attn.capacity, p.attn.pages.count,
+                       p.attn.batch * p.attn.num_heads * gpu_splits(p.attn, kSharedParts)});
 }
 
 void attn_decode_tq_gpu(StreamImpl& stream, const AttnDecodeTqParams& p, backends::Access access) {
@@ -76,8 +84,8 @@ void attn_decode_tq_gpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
       .groups = {groups, 1, 1},
       .threads = 128};  // four simdgroups, as in gpu.h
   launch.buffer(a.q).buffer(p.k.codes).buffer(p.k.norms).buffer(p.v.codes).buffer(p.v.norms);
-  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(values.data()).buffer(states.data());
-  launch.constants(args);
+  launch.buffer(a.kv_len).buffer(a.ring_start).buffer(a.pages.table).buffer(a.alibi_slopes);
+  launch.buffer(values.data()).buffer(states.data()).constants(args);
   backends::Access split = access.inputs();
   split.write(values);
   split.write(states);
