@@ -87,7 +87,8 @@ def main():
 
     def write(name, value):
         with open(os.path.join(args.out, name), "w", encoding="utf-8") as file:
-            file.write(value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
+            file.write(text)
 
     write("tokenizer.json", data)
     write("chat_template.jinja", TEMPLATE)

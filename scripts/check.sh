@@ -20,6 +20,9 @@ scripts/verify_metal.sh short
 # 64-bit Arm: everything compiles, and the ops that differ most run (scripts/test_arm.sh runs them all).
 scripts/test_arm.sh short
 
+# The Python package next to its peers of PyPI, and the examples.
+CMAKE_CXX_COMPILER_LAUNCHER=ccache scripts/test_python.sh peers
+
 # Address and undefined behaviour: the whole suite.
 cmake --preset asan
 cmake --build --preset asan

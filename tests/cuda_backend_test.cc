@@ -146,6 +146,26 @@ TEST_F(Cuda, WrongBuffersAreNamed) {
   EXPECT_THROW(Device::open("cuda:x"), Error);
 }
 
+TEST_F(Cuda, ForeignMemoryAndStreamsAreUsedAsTheyAre) {
+  const std::vector<float> values = ramp(64);
+  const Buffer theirs = device.upload(values.data(), f32, {64});
+  const auto owner = std::make_shared<int>(0);
+  {
+    const Buffer ours = device.adopt(theirs.data(), theirs.byte_len(), f32, {8, 8}, owner);
+    EXPECT_EQ(ours.data(), theirs.data());
+    Stream stream = Stream::on(device, nullptr);
+    ops::scale(stream, {.x = ours, .out = ours, .factor = 2.0f});
+    stream.commit().wait();
+  }
+  EXPECT_EQ(owner.use_count(), 1);
+  std::vector<float> expected = values;
+  for (float& v : expected) v *= 2.0f;
+  EXPECT_EQ(read_back(device, theirs), expected);
+  std::vector<float> host(8);
+  EXPECT_THROW(device.adopt(host.data(), 32, f32, {8}, nullptr), Error);
+  EXPECT_THROW(device.adopt(theirs.data(), theirs.byte_len(), f32, {65}, nullptr), Error);
+}
+
 TEST_F(Cuda, ProfileHasTheGpusTimes) {
   Stream stream(device);
   const Buffer x = device.alloc(f32, {4096, 4096});

@@ -66,6 +66,7 @@ class MLXN_API Device {
   static std::vector<DeviceInfo> list();
 
   DeviceKind kind() const;
+  int index() const;                // N of "cuda:N"; 0 for devices of which there is one
   const std::string& name() const;  // never empty
   const DeviceOptions& options() const;
   int num_threads() const;
@@ -78,6 +79,11 @@ class MLXN_API Device {
   // with memory of its own takes a copy, which cannot be `writable`.
   Buffer wrap(const void* data, size_t byte_len, DType dtype, const Shape& shape,
               std::shared_ptr<void> owner, bool writable = false) const;
+  // Memory of this device that belongs to someone else, such as a tensor of another library: the
+  // very bytes, writable; `owner` keeps them alive. Throws kInvalidArgument for memory of another
+  // device.
+  Buffer adopt(void* data, size_t byte_len, DType dtype, const Shape& shape,
+               std::shared_ptr<void> owner) const;
   // A copy of host data.
   Buffer upload(const void* data, DType dtype, const Shape& shape) const;
   // Copies between host memory and a whole view, done when they return. Work on the buffer that was

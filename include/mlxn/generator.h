@@ -61,7 +61,7 @@ struct TokenEvent {
   std::vector<TokenLogprob> top_logprobs;  // best first
 };
 
-struct GenerateStats {
+struct MLXN_API GenerateStats {
   int64_t prompt_tokens = 0;     // as far as the prompts were read, cached ones included
   int64_t cached_tokens = 0;     // of these, already in the caches
   int64_t generated_tokens = 0;  // all sequences, end tokens included

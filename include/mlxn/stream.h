@@ -76,6 +76,13 @@ class MLXN_API Stream {
   Stream(Stream&&) noexcept;
   Stream& operator=(Stream&&) noexcept;
 
+  // Work joins what the caller puts on `native`, a cudaStream_t of the device (null: the default
+  // stream), which must outlive this object. Without wait() a commit only queues, and throws what
+  // goes wrong there. It may lie inside a capture of the caller's: kernels must have run once
+  // before, and what they need lives as long as this object. Throws kInvalidArgument for devices
+  // that have no such streams.
+  static Stream on(const Device& device, void* native);
+
   const Device& device() const;
 
   // Runs what was recorded. On the CPU the work is done when commit returns.
@@ -111,6 +118,7 @@ class MLXN_API Stream {
   StreamImpl& impl() const { return *impl_; }
 
  private:
+  explicit Stream(std::unique_ptr<StreamImpl> impl);
   std::unique_ptr<StreamImpl> impl_;
 };
 

@@ -24,6 +24,7 @@ class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
   size_t allocated_bytes() const { return allocated_.load(std::memory_order_relaxed); }
   size_t peak_allocated_bytes() const { return peak_.load(std::memory_order_relaxed); }
 
+  virtual int index() const { return 0; }  // among devices of its kind
   virtual int num_threads() const = 0;
   virtual Isa isa() const = 0;
   virtual DeviceMemory memory() const { return {}; }
@@ -34,10 +35,15 @@ class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
   // Memory of the caller as memory of this device: the very bytes, or a read-only copy.
   virtual std::shared_ptr<Allocation> wrap(const void* data, size_t byte_len,
                                            std::shared_ptr<void> owner, bool writable);
+  // Memory of this device that is not host_visible() and belongs to someone else.
+  virtual std::shared_ptr<Allocation> adopt(void* data, size_t byte_len,
+                                            std::shared_ptr<void> owner);
   // Copies between the host and memory of this device, done when they return.
   virtual void copy_in(void* device, const void* host, size_t byte_len);
   virtual void copy_out(void* host, const void* device, size_t byte_len);
   virtual std::unique_ptr<StreamImpl> create_stream(const Device& device) = 0;
+  // On a queue of the caller, where the device has such.
+  virtual std::unique_ptr<StreamImpl> create_stream_on(const Device& device, void* native);
 
  protected:
   void count_allocation(size_t byte_len);

@@ -62,6 +62,23 @@ TEST(Device, AllocatesZeroedMemoryAndCountsIt) {
   EXPECT_THROW(device.alloc(f32, {int64_t{1} << 55}), Error);
 }
 
+TEST(Device, AdoptsMemoryOfTheHostAndHasNoForeignStreams) {
+  const Device device = Device::open("cpu");
+  std::vector<float> values(8, 1.0f);
+  const Buffer buffer = device.adopt(values.data(), 32, f32, {2, 4}, nullptr);
+  buffer.span<float>()[5] = 3.0f;
+  EXPECT_EQ(values[5], 3.0f);
+  EXPECT_THROW(device.adopt(values.data(), 32, f32, {9}, nullptr), Error);
+  try {
+    Stream::on(device, nullptr);
+    FAIL() << "a CPU has no streams of the caller";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "Stream::on: device: found cpu, required cuda: other devices have no streams of "
+                 "the caller");
+  }
+}
+
 TEST(Buffer, SlicesAreRelativeToTheViewAndChecked) {
   const Device device = open_cpu();
   const Buffer whole = device.alloc(u8, {100});

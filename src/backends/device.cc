@@ -117,6 +117,17 @@ std::shared_ptr<Allocation> DeviceImpl::wrap(const void* data, size_t byte_len,
   return allocation;
 }
 
+std::shared_ptr<Allocation> DeviceImpl::adopt(void*, size_t, std::shared_ptr<void>) {
+  throw Error(ErrorKind::kInvalidArgument,
+              ErrorDetail{"Device::adopt", "device", name_, "a device that takes foreign memory"});
+}
+
+std::unique_ptr<StreamImpl> DeviceImpl::create_stream_on(const Device&, void*) {
+  throw Error(ErrorKind::kInvalidArgument,
+              ErrorDetail{"Stream::on", "device", std::string(mlxn::name(kind_)),
+                          "cuda: other devices have no streams of the caller"});
+}
+
 void DeviceImpl::copy_in(void* device, const void* host, size_t byte_len) {
   std::memcpy(device, host, byte_len);
 }
@@ -183,6 +194,7 @@ std::vector<DeviceInfo> Device::list() {
 }
 
 DeviceKind Device::kind() const { return impl_->kind(); }
+int Device::index() const { return impl_->index(); }
 const std::string& Device::name() const { return impl_->name(); }
 const DeviceOptions& Device::options() const { return impl_->options(); }
 int Device::num_threads() const { return impl_->num_threads(); }
@@ -210,6 +222,20 @@ Buffer Device::wrap(const void* data, size_t byte_len, DType dtype, const Shape&
   }
   auto allocation = impl_->wrap(data, byte_len, std::move(owner), writable);
   return Buffer(std::move(allocation), 0, needed, dtype, shape);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+Buffer Device::adopt(void* data, size_t byte_len, DType dtype, const Shape& shape,
+                     std::shared_ptr<void> owner) const try {
+  if (host_visible()) return wrap(data, byte_len, dtype, shape, std::move(owner), true);
+  const size_t needed = backends::checked_byte_len(dtype, shape, "Device::adopt");
+  if (needed > byte_len) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Device::adopt", "byte_len", std::to_string(byte_len),
+                            "at least " + std::to_string(needed)});
+  }
+  return Buffer(impl_->adopt(data, byte_len, std::move(owner)), 0, needed, dtype, shape);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -23,9 +23,16 @@ Stream::Stream(const Device& device) try : impl_(device.impl()->create_stream(de
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
+Stream::Stream(std::unique_ptr<StreamImpl> impl) : impl_(std::move(impl)) {}
 Stream::~Stream() = default;
 Stream::Stream(Stream&&) noexcept = default;
 Stream& Stream::operator=(Stream&&) noexcept = default;
+
+Stream Stream::on(const Device& device, void* native) try {
+  return Stream(device.impl()->create_stream_on(device, native));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 
 const Device& Stream::device() const { return impl_->device(); }
 

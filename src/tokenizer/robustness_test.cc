@@ -65,7 +65,7 @@ TEST(Robustness, MutatedTokenizerFiles) {
 }
 
 TEST(Robustness, MutatedTemplates) {
-  const TestJson cases = read_json_fixture("template_cases.json");
+  const TestJson cases = read_template_cases();
   const std::string json = read_json_fixture("variants.json")["plain"]["tokenizer"].dump();
   const std::vector<ChatMessage> messages = {
       {"system", "be"}, {"user", "hi \xff"}, {"assistant", "yes"}};

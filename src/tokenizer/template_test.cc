@@ -25,7 +25,7 @@ std::string render(const std::string& source) {
 class TemplateParity : public testing::Test {
  protected:
   static const TestJson& cases() {
-    static const TestJson all = read_json_fixture("template_cases.json");
+    static const TestJson all = read_template_cases();
     return all;
   }
 };

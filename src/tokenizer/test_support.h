@@ -27,6 +27,15 @@ inline TestJson read_json_fixture(const std::string& name) {
   return TestJson::parse(read_fixture(name));
 }
 
+// Cases of testdata/make_template_fixtures.py, each with its own template.
+inline TestJson read_template_cases() {
+  TestJson cases = read_json_fixture("template_cases.json");
+  for (TestJson& entry : cases) {
+    if (entry[1].is_number()) entry[1] = TestJson(cases[entry[1].get<size_t>()][1]);
+  }
+  return cases;
+}
+
 // Streams in two parts, flushing only at the end, and wants the batch result.
 inline void expect_stream_equals_batch(const Tokenizer& tokenizer,
                                        const std::vector<int32_t>& ids) {

@@ -21,21 +21,25 @@ inline void check(cudaError_t status, const char* where, const char* what) {
 }
 
 // Makes a GPU the current one of this thread, to which most CUDA calls refer, and puts back what
-// was current.
+// was current. Meanwhile a capture by another library does not forbid this thread to allocate or to
+// ask for the state of other streams.
 class CurrentDevice {
  public:
   explicit CurrentDevice(int index) {
+    cudaThreadExchangeStreamCaptureMode(&mode_);
     if (cudaGetDevice(&before_) != cudaSuccess) before_ = index;
     if (before_ != index) check(cudaSetDevice(index), "Device", "cudaSetDevice");
     changed_ = before_ != index;
   }
   ~CurrentDevice() {
     if (changed_) cudaSetDevice(before_);
+    cudaThreadExchangeStreamCaptureMode(&mode_);
   }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
   int before_ = 0;
   bool changed_ = false;
 };

@@ -161,6 +161,30 @@ std::shared_ptr<Allocation> CudaDevice::wrap(const void* data, size_t byte_len,
   return allocation;
 }
 
+std::shared_ptr<Allocation> CudaDevice::adopt(void* data, size_t byte_len,
+                                              std::shared_ptr<void> owner) {
+  const CurrentDevice current(index_);
+  cudaPointerAttributes attributes = {};
+  check(cudaPointerGetAttributes(&attributes, data), "Device::adopt", "cudaPointerGetAttributes");
+  const bool is_memory =
+      attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+  if (!is_memory || attributes.device != index_) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Device::adopt", "data",
+                            is_memory ? "memory of cuda:" + std::to_string(attributes.device)
+                                      : "memory of the host",
+                            "memory of cuda:" + std::to_string(index_)});
+  }
+  auto allocation = std::make_shared<Allocation>();
+  allocation->data = static_cast<std::byte*>(data);
+  allocation->byte_len = byte_len;
+  allocation->id = next_id();
+  allocation->device_id = id();
+  allocation->host_visible = false;
+  allocation->owner = std::move(owner);
+  return allocation;
+}
+
 void CudaDevice::copy_in(void* device, const void* host, size_t byte_len) {
   const CurrentDevice current(index_);
   const std::lock_guard<std::mutex> lock(copy_mutex_);
@@ -204,6 +228,10 @@ void CudaDevice::copy_out(void* host, const void* device, size_t byte_len) {
 
 std::unique_ptr<StreamImpl> CudaDevice::create_stream(const Device& device) {
   return std::make_unique<CudaStream>(device, *this);
+}
+
+std::unique_ptr<StreamImpl> CudaDevice::create_stream_on(const Device& device, void* native) {
+  return std::make_unique<CudaStream>(device, *this, static_cast<cudaStream_t>(native));
 }
 
 const Kernel& CudaDevice::kernel(const GpuLaunch& launch) {

@@ -36,11 +36,14 @@ class CudaDevice final : public DeviceImpl {
   std::shared_ptr<Allocation> allocate(size_t byte_len) override;
   std::shared_ptr<Allocation> wrap(const void* data, size_t byte_len, std::shared_ptr<void> owner,
                                    bool writable) override;
+  std::shared_ptr<Allocation> adopt(void* data, size_t byte_len,
+                                    std::shared_ptr<void> owner) override;
   void copy_in(void* device, const void* host, size_t byte_len) override;
   void copy_out(void* host, const void* device, size_t byte_len) override;
   std::unique_ptr<StreamImpl> create_stream(const Device& device) override;
+  std::unique_ptr<StreamImpl> create_stream_on(const Device& device, void* native) override;
 
-  int index() const { return index_; }
+  int index() const override { return index_; }
   const GpuLimits& limits() const { return limits_; }
   // Page-locked host memory, which the GPU copies from and to on its own.
   MemoryCache& staging() { return staging_; }

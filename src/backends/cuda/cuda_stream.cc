@@ -69,14 +69,28 @@ CudaStream::CudaStream(const Device& device, CudaDevice& gpu)
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "Stream", "cudaStreamCreate");
 }
 
+CudaStream::CudaStream(const Device& device, CudaDevice& gpu, cudaStream_t stream)
+    : StreamImpl(device),
+      gpu_(gpu),
+      scratch_pool_(device),
+      stream_(stream),
+      owned_(false),
+      barriers_(device.options().serial) {}
+
 CudaStream::~CudaStream() {
   // Buffers must outlive the work on them. Errors are lost: nobody waited for them.
-  cudaStreamSynchronize(stream_);
+  if (!is_in_callers_capture()) cudaStreamSynchronize(stream_);
   for (const Commit& commit : in_flight_) {
     if (commit.done != nullptr) cudaEventDestroy(commit.done);
   }
   for (const cudaEvent_t event : free_events_) cudaEventDestroy(event);
-  cudaStreamDestroy(stream_);
+  if (owned_) cudaStreamDestroy(stream_);
+}
+
+bool CudaStream::is_in_callers_capture() const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return !owned_ && cudaStreamIsCapturing(stream_, &status) == cudaSuccess &&
+         status == cudaStreamCaptureStatusActive;
 }
 
 void CudaStream::launch(GpuLaunch launch, Access access) {
@@ -101,6 +115,7 @@ void CudaStream::record(const char* op, std::string entry, Access access, Enqueu
 }
 
 std::shared_ptr<void> CudaStream::take_staging(size_t byte_len, const char* where) {
+  const CurrentDevice current(gpu_.index());
   void* const block = gpu_.staging().take(byte_len);
   if (block == nullptr) {
     throw Error(ErrorKind::kBufferAllocation,
@@ -160,6 +175,7 @@ void CudaStream::commit() {
   if (items_.empty()) return;
   const CudaProfile::HostSpan span(profiling_ ? &profile_ : nullptr, "commit");
   const CurrentDevice current(gpu_.index());
+  if (is_in_callers_capture()) return commit_to_callers_graph();
   retire_finished();
   Commit commit{std::move(items_), std::move(downloads_), nullptr};
   discard();
@@ -178,6 +194,20 @@ void CudaStream::commit() {
     commit.downloads.clear();
   }
   in_flight_.push_back(std::move(commit));
+  if (!owned_ && failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+// Nothing may be asked of such a stream, so that its work never counts as done.
+void CudaStream::commit_to_callers_graph() {
+  if (!downloads_.empty()) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::commit", "download", "inside a capture of the caller's",
+                            "a download outside of it"});
+  }
+  const size_t first = in_callers_graphs_.size();
+  for (Item& item : items_) in_callers_graphs_.push_back(std::move(item));
+  discard();
+  for (size_t i = first; i < in_callers_graphs_.size(); ++i) enqueue(in_callers_graphs_[i]);
 }
 
 void CudaStream::retire(Commit& commit) {
@@ -216,6 +246,11 @@ std::string CudaStream::ops_in_flight() const {
 void CudaStream::wait() {
   const CudaProfile::HostSpan span(profiling_ ? &profile_ : nullptr, "wait");
   const CurrentDevice current(gpu_.index());
+  if (is_in_callers_capture()) {
+    throw Error(ErrorKind::kInvalidArgument,
+                ErrorDetail{"Stream::wait", "state", "inside a capture of the caller's",
+                            "a wait outside of it"});
+  }
   const cudaError_t status = cudaStreamSynchronize(stream_);
   const std::string ops = status == cudaSuccess ? "" : ops_in_flight();
   if (status != cudaSuccess) {

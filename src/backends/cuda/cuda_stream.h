@@ -46,6 +46,8 @@ struct CudaGraph final : GraphData {
 class CudaStream final : public StreamImpl, public GpuStream {
  public:
   CudaStream(const Device& device, CudaDevice& gpu);
+  // On a stream of the caller.
+  CudaStream(const Device& device, CudaDevice& gpu, cudaStream_t stream);
   ~CudaStream() override;
 
   GpuLimits limits() const override { return gpu_.limits(); }
@@ -90,8 +92,11 @@ class CudaStream final : public StreamImpl, public GpuStream {
     cudaEvent_t done = nullptr;
   };
 
+  // Whether the caller captures what is put on the stream.
+  bool is_in_callers_capture() const;
   std::shared_ptr<void> take_staging(size_t byte_len, const char* where);
   void enqueue(const Item& item);
+  void commit_to_callers_graph();
   void enqueue_call(const Call& call);
   void retire(Commit& commit);
   void retire_finished();
@@ -101,6 +106,7 @@ class CudaStream final : public StreamImpl, public GpuStream {
   CudaDevice& gpu_;
   BufferPool scratch_pool_;
   cudaStream_t stream_ = nullptr;
+  bool owned_ = true;
   BarrierPlan barriers_;
 
   std::vector<Item> items_;
@@ -108,6 +114,7 @@ class CudaStream final : public StreamImpl, public GpuStream {
   std::unique_ptr<CudaGraph> capture_;
 
   std::deque<Commit> in_flight_;
+  std::vector<Item> in_callers_graphs_;  // what graphs that the caller captured refer to
   std::vector<cudaEvent_t> free_events_;
   std::exception_ptr failure_;
 

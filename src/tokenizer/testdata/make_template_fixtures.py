@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes template_cases.json: chat templates and what the PyPI package jinja2 makes of them, in the
 environment of published chat templates. A case is [name, template, variables, result]; where the
-template must fail the result is null, and the line follows (null if jinja2 does not tell).
+template must fail the result is null, and the line follows (null if jinja2 does not tell). A number in the template's place is that of an earlier
+case with the same template.
 """
 import datetime
 import json
@@ -48,10 +49,12 @@ def render(template, variables):
 
 
 def main():
-    cases = []
+    cases, first = [], {}
     for name, template, variables in template_sources.all_cases():
         result, line = render(template, variables)
-        cases.append([name, template, variables, result] + ([line] if result is None else []))
+        stored = first.get(template, template) if len(template) > 200 else template
+        first.setdefault(template, len(cases))
+        cases.append([name, stored, variables, result] + ([line] if result is None else []))
         expected_failure = name.startswith("fails")
         if (result is None) != expected_failure:
             raise SystemExit(f"{name}: {'failed' if result is None else 'did not fail'}: {template!r}")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devices, and arrays of NumPy, PyTorch, MLX, JAX or CuPy as buffers of a device."""
+import sys
+import threading
+
+from ._mlxn import Buffer, Device, Stream, TqRows, Weight, import_array
+from .errors import InvalidArgumentError, refusal
+
+_devices: dict = {}
+_lock = threading.Lock()
+_streams = threading.local()
+
+
+def device(id: str = "cpu") -> Device:
+    """The device of this name that ops share: 'cpu', 'cuda:N', 'metal:N' or 'best'."""
+    with _lock:
+        if id not in _devices:
+            _devices[id] = Device.open(id)
+        return _devices[id]
+
+
+def is_torch(x) -> bool:
+    return "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor)
+
+
+def home_of(x) -> Device:
+    """Where an argument lies: the device of a buffer or of a CUDA tensor, else the CPU."""
+    if isinstance(x, (Buffer, Weight, TqRows)):
+        return x.device
+    if not isinstance(x, (list, tuple, int, float)) and hasattr(x, "__dlpack_device__"):
+        kind, index = x.__dlpack_device__()
+        if kind in (2, 13):
+            return device(f"cuda:{index}")
+    return device()
+
+
+def native_stream(x):
+    """The cudaStream_t that the owner of a CUDA tensor works on now; None for what needs none."""
+    if is_torch(x) and x.is_cuda:
+        return sys.modules["torch"].cuda.current_stream(x.device).cuda_stream
+    if "cupy" in sys.modules and isinstance(x, sys.modules["cupy"].ndarray):
+        return sys.modules["cupy"].cuda.get_current_stream().ptr
+    return None
+
+
+def stream_for(home: Device, native=None) -> Stream:
+    """This thread's stream on a device, or on a CUDA stream of another library."""
+    streams = _streams.__dict__.setdefault("all", {})
+    key = (home, native)
+    if key not in streams:
+        streams[key] = Stream(home) if native is None else Stream.on(home, native)
+    return streams[key]
+
+
+def array(x, device: Device | None = None, *, dtype: str | None = None, writable: bool = False, what: str = "array") -> Buffer:
+    """x as a buffer. Contiguous NumPy and DLPack memory is used where it lies, read-only unless `writable`; a GPU
+    copies what lies on the host. Lists become `dtype`, f32 by default; 'i32' and 'u32' also convert other integers that fit."""
+    if isinstance(x, Buffer):
+        return x
+    home = device or home_of(x)
+    as_dtype = None
+    if is_torch(x):
+        x = x.detach()
+    if not hasattr(x, "__dlpack__"):
+        import numpy as np
+
+        x = np.asarray(x, None if hasattr(x, "__array__") or dtype in ("i32", "u32") else _numpy_type(dtype or "f32"))
+    if type(x).__module__ == "numpy":
+        x, as_dtype = _from_numpy(x, dtype, what)
+    elif hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == 2:
+        native = native_stream(x)
+        x = x.__dlpack__(stream=native or 1)  # 1: the default stream
+    return import_array(home, x, what, writable, as_dtype)
+
+
+def _numpy_type(dtype):
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16 if dtype == "bf16" else _NUMPY.get(dtype, dtype)
+
+
+def _from_numpy(x, dtype, what):
+    import numpy as np
+
+    if dtype in ("i32", "u32") and x.dtype.kind in "iu" and x.dtype.name != _NUMPY[dtype]:
+        limits = np.iinfo(_NUMPY[dtype])
+        if x.size and not limits.min <= int(x.min()) <= int(x.max()) <= limits.max:
+            raise refusal(InvalidArgumentError, "mlxn.array", what, f"{x.min()} to {x.max()}", f"values of {dtype}")
+        x = x.astype(_NUMPY[dtype])
+    if x.dtype.name == "bfloat16":
+        return x.view(np.uint16), "bf16"
+    return x, None
+
+
+_NUMPY = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "uint8", "u16": "uint16", "u32": "uint32",
+          "i32": "int32"}
+
+
+def like(tensor, home: Device, shape, dtype: str):
+    """A new array for a result, and its buffer: PyTorch's beside a tensor of its own, so that its allocator and streams know it."""
+    if tensor is None:
+        made = Buffer.alloc(home, list(shape), dtype)
+        return made, made
+    torch = sys.modules["torch"]
+    made = torch.empty(tuple(shape), dtype=getattr(torch, _NUMPY[dtype]), device=tensor.device)
+    return made, array(made, home, writable=True)

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The Python package on an NVIDIA GPU, without network: builds the wheel with the nanobind, scikit-build-core and nvcc that are
+# there, installs it into build/python/gpu and runs every op on PyTorch's CUDA tensors, on its streams and in its graphs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=build/python
+python3 -m pip wheel . --no-deps --no-build-isolation -w "$build/wheel" -C "build-dir=$build/cmake_gpu" -C cmake.define.MLXN_CUDA=ON
+rm -rf "$build/gpu"
+python3 -m pip install --no-deps --no-index --target "$build/gpu" "$build"/wheel/mlxn-*.whl
+export PYTHONPATH=$PWD/$build/gpu
+CUDA_VISIBLE_DEVICES= python3 -c "import mlxn; print('without a GPU:', mlxn.Device.list()[1])"
+MLXN_TEST_DEVICE=cuda python3 -m pytest python/tests/test_ops.py python/tests/test_cuda.py
