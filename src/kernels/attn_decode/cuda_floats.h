@@ -61,10 +61,10 @@ struct Shape {
 };
 
 // Operand b of the scores: terms of the queries of up to eight heads, [term][step][lane] of two
-// words. factors[head] undoes their scaling.
-template <typename T, int kDim>
-GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const GpuAttnDecode& p,
-                        uint2* terms, float* factors) {
+// words. factors[head] undoes their scaling. turn(x) may change the lane's elements of a row.
+template <typename T, int kDim, class Args, class Turn>
+GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const Args& p,
+                        const Turn& turn, uint2* terms, float* factors) {
   typedef Shape<T, kDim> S;
   uint* const words = reinterpret_cast<uint*>(terms);
 #pragma unroll 1
@@ -72,6 +72,7 @@ GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const GpuAt
     float x[kRowElements];
     load_query<32>(q, (first_row + head) * kDim, p.query_type, head < heads ? kDim : 0, LANE,
                    p.vectors != 0, x);
+    turn(x);
     float largest = 0.0f;
     UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
     const uint exponent = max(__reduce_max_sync(~0u, __float_as_uint(largest)) >> 23,
@@ -117,13 +118,13 @@ class Queries {
   uint2 held_[S::kQueryInRegisters ? S::kTerms * S::kSteps : 1];
 };
 
-// sums[term] = K q^T over the units of K.
-template <typename T, int kDim, class Stream>
+// sums[term] = K q^T over units kFirst .. kFirst + kCount of K, which the stream gives next.
+template <typename T, int kDim, int kFirst, int kCount, class Stream>
 GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
                        float (&sums)[Element<T>::kTerms][4]) {
   typedef Shape<T, kDim> S;
   const uint row = LANE % 16;  // of matrices 0 and 2, 1 and 3
-  UNROLL for (int unit = 0; unit < S::kUnits; unit++) {
+  UNROLL for (int unit = kFirst; unit < kFirst + kCount; unit++) {
     const uint at = stream.wait();
     UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
       uint a[4];
@@ -137,13 +138,13 @@ GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
   }
 }
 
-// sums[element / 16] += V^T weights over the units of V.
-template <typename T, int kDim, class Stream>
+// sums[element / 16] += V^T weights over such units of V.
+template <typename T, int kDim, int kFirst, int kCount, class Stream>
 GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>& weights,
                        float (&sums)[kDim / 16][4]) {
   typedef Shape<T, kDim> S;
   const uint row = LANE % 8 + LANE / 16 * 8;  // of matrices 0 and 1, 2 and 3
-  UNROLL for (int unit = 0; unit < S::kUnits; unit++) {
+  UNROLL for (int unit = kFirst; unit < kFirst + kCount; unit++) {
     const uint at = stream.wait();
     UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
       uint a[4];
@@ -190,7 +191,8 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
       2 * kDim * (p.pages.size > 0 ? ulong(kv_head) * p.pages.size : ulong(kv_row) * p.capacity);
   typename S::Stream stream(rows, k + base, v + base, shared_address(work) + warp * S::kRingBytes,
                             first, step);
-  put_queries<T, kDim>(q, ulong(b) * p.num_heads + first_head, heads, p, terms, factors);
+  put_queries<T, kDim>(
+      q, ulong(b) * p.num_heads + first_head, heads, p, [](float*) {}, terms, factors);
   __syncthreads();
   const Queries<T, kDim> queries(terms);
   LogitRules<kPlain> rules;
@@ -211,7 +213,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
   constexpr float kOne[1][2] = {{1.0f, 1.0f}};
   for (uint at = first; at < end; at += step) {
     float scores[S::kTerms][4] = {};
-    score_keys<T, kDim>(stream, queries, scores);
+    score_keys<T, kDim, 0, S::kUnits>(stream, queries, scores);
     float z[1][4], w[1][4], products[1][4];
     UNROLL for (int i = 0; i < 4; i++) {
       z[0][i] = scores[S::kTerms - 1][i];
@@ -220,7 +222,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
     rules.apply(z, at, cursor.there<kKeys>(rows));
     cursor.advance(rows, step);
     softmax.weigh(z, kOne, w, products, sums);
-    add_values<T, kDim>(stream, WeightTerms<T, S::kTerms>(w[0]), sums);
+    add_values<T, kDim, 0, S::kUnits>(stream, WeightTerms<T, S::kTerms>(w[0]), sums);
   }
   softmax.finish();
 

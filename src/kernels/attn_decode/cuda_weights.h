@@ -83,6 +83,8 @@ template <typename T, int kTerms>
 struct WeightTerms {
   uint b[kTerms][2];
 
+  WeightTerms() = default;
+
   // w: rows g and g + 8 of columns 2t and 2t + 1.
   GPU_FN explicit WeightTerms(const float* w) {
     UNROLL for (int m = 0; m < 2; m++) {

@@ -6,10 +6,7 @@
 // are exact. V: two codes of neighbouring keys become two f16 by a table; weights times norms are
 // two f16 terms. Buffers and their layout: gpu.h.
 #pragma once
-#include "kernels/attn_decode/cuda_join.h"
-#include "kernels/attn_decode/cuda_keys.h"
-#include "kernels/attn_decode/cuda_rules.h"
-#include "kernels/attn_decode_tq/gpu_args.h"
+#include "kernels/attn_decode_tq/cuda_norms.h"
 #include "kernels/common/gpu_tq.h"
 
 namespace mlxn {
@@ -264,21 +261,6 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
   }
 }
 
-// The norms of key LANE of a tile; 0 if it is not there.
-template <int kNorms>
-struct KeyNorms {
-  float k[kNorms], v[kNorms];
-  GPU_FN void load(const KeyRows& rows, const KeyCursor& cursor, const float* k_norms,
-                   const float* v_norms) {
-    bool there;
-    const uint row = cursor.row(rows, &there);
-    UNROLL for (int n = 0; n < kNorms; n++) {
-      k[n] = there ? k_norms[ulong(row) * kNorms + n] : 0.0f;
-      v[n] = there ? v_norms[ulong(row) * kNorms + n] : 0.0f;
-    }
-  }
-};
-
 // Grid: parts; KV heads and tiles of their query heads; sequences.
 template <int kDim, int kWarpCount, bool kPlain>
 __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
@@ -292,52 +274,37 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[kWarpCount][kColumns];
-  const uint split = blockIdx.x, kv_head = blockIdx.y / p.tiles, tile = blockIdx.y % p.tiles;
-  const uint b = blockIdx.z, kv_row = b * p.num_kv_heads + kv_head;
-  const uint group = p.num_heads / p.num_kv_heads;
-  const uint heads = min(group - tile * kColumns, uint(kColumns));
-  const ulong first_head = ulong(b) * p.num_heads + kv_head * group + tile * kColumns;
-  const HeldKeys held =
-      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
-  const uint begin = keys.first + split * keys.keys_each;
-  const uint end = min(begin + keys.keys_each, keys.end);
-  const ulong part = first_head * p.splits + split;
-  if (begin >= end) return put_empty_part(heads, part, p.splits, part_states);
+  const TqPart part(kv_len, ring_start, p);
+  if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
   uchar* const memory = reinterpret_cast<uchar*>(shared) + kTableBytes;
   uint2* const digits = reinterpret_cast<uint2*>(memory);
   uchar* const work = memory + S::kQueryBytes;
-  const uint warp = warp_index(), first = begin + warp * kKeys, step = S::kWarps * kKeys;
-  const KeyRows rows(held, end, p.capacity, block_table + ulong(b) * p.pages.per_sequence, p.pages,
-                     p.num_kv_heads);
-  const ulong first_row =
-      p.pages.size > 0 ? ulong(kv_head) * p.pages.size : ulong(kv_row) * p.capacity;
-  k_norms += first_row * kNorms;
-  v_norms += first_row * kNorms;
-  typename S::Stream stream(rows, k + first_row * (kDim / 2), v + first_row * (kDim / 2),
+  const uint warp = warp_index(), first = part.begin + warp * kKeys, step = S::kWarps * kKeys;
+  const KeyRows rows(part.held, part.end, p.capacity,
+                     block_table + ulong(part.b) * p.pages.per_sequence, p.pages, p.num_kv_heads);
+  k_norms += part.first_row * kNorms;
+  v_norms += part.first_row * kNorms;
+  typename S::Stream stream(rows, k + part.first_row * (kDim / 2), v + part.first_row * (kDim / 2),
                             shared_address(work) + warp * S::kRingBytes, first, step);
   KeyCursor cursor(rows, first + LANE);
   KeyNorms<kNorms> norms;
   norms.load(rows, cursor, k_norms, v_norms);
   put_table(p, shared);
-  put_queries<S>(q, first_head, heads, p, digits, head_queries);
+  put_queries<S>(q, part.first_head, part.heads, p, digits, head_queries);
   __syncthreads();
   const Queries<S> queries(digits);
-  const float norm_scale = kNorms == 2 ? 1.0f / p.k.scale_factor : rsqrtf(float(kDim));
   LogitRules<kPlain> rules = {};
   float query_sum[kNorms][2];
   UNROLL for (uint e = 0; e < 2; e++) {
     const HeadQuery& query = head_queries[LANE % 4 * 2 + e];
-    rules.scale[e] =
-        query.scale * 2.0f * p.k_unit * norm_scale * p.softmax_scale * (kPlain ? kLog2E : 1.0f);
+    rules.scale[e] = query.scale * 2.0f * p.k_unit * norm_scale<kDim>(p.k) * p.softmax_scale *
+                     (kPlain ? kLog2E : 1.0f);
     UNROLL for (int n = 0; n < kNorms; n++) query_sum[n][e] = 0.5f * query.sum[n];
-    const uint column = LANE % 4 * 2 + e;
-    rules.slope[e] =
-        p.slopes != 0 && column < heads ? slopes[first_head % p.num_heads + column] : 0.0f;
+    rules.slope[e] = part.slope(slopes, LANE % 4 * 2 + e, p);
   }
   rules.cap = p.logits_soft_cap;
-  rules.last = held.end - 1;
+  rules.last = part.held.end - 1;
   const uint2 bytes = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   const uint lane_table = shared_address(shared) + 4 * LANE;
 
@@ -346,48 +313,22 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   UNROLL for (int i = 0; i < 8 * S::kUnits; i++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
-  for (uint at = first; at < end; at += step) {
+  for (uint at = first; at < part.end; at += step) {
     float scores[kNorms][kTiles][4];
     score_keys<S>(stream, queries, bytes, scores);
-    float z[kTiles][4] = {}, w[kTiles][4], products[kTiles][4];
-    float v_norm[kNorms][kTiles][2], factor[kTiles][2];
-    UNROLL for (int t = 0; t < kTiles; t++) {
-      UNROLL for (int m = 0; m < 2; m++) {
-        const uint key = 16 * t + 8 * m + LANE / 4;
-        UNROLL for (int n = 0; n < kNorms; n++) {
-          const float k_norm = __shfl_sync(~0u, norms.k[n], key);
-          v_norm[n][t][m] = __shfl_sync(~0u, norms.v[n], key);
-          UNROLL for (int e = 0; e < 2; e++) {
-            z[t][2 * m + e] =
-                fmaf(scores[n][t][2 * m + e] + query_sum[n][e], k_norm, z[t][2 * m + e]);
-          }
-        }
+    UNROLL for (int n = 0; n < kNorms; n++) {
+      UNROLL for (int t = 0; t < kTiles; t++) {
+        UNROLL for (int i = 0; i < 4; i++) scores[n][t][i] += query_sum[n][i % 2];
       }
     }
+    float z[kTiles][4], v_norm[kNorms][kTiles][2];
+    norms.template apply<kTiles>(scores, z, v_norm);
     rules.apply(z, at, cursor.there<kKeys>(rows));
     cursor.advance(rows, step);
     norms.load(rows, cursor, k_norms, v_norms);
-    UNROLL for (int t = 0; t < kTiles; t++) {
-      UNROLL for (int m = 0; m < 2; m++) {
-        factor[t][m] = kNorms == 1 ? v_norm[0][t][m]
-                                   : fmaxf(fabsf(v_norm[0][t][m]), fabsf(v_norm[kNorms - 1][t][m]));
-      }
-    }
-    softmax.weigh(z, factor, w, products, sums);
-    if constexpr (kNorms == 1) {
-      typedef WeightTerms<half, 2> Terms;
-      const Terms weights[1][kTiles] = {{Terms(products[0]), Terms(products[1])}};
-      add_values<S>(stream, lane_table, weights, sums);
-    } else {
-      const auto terms_of = [&](int n, int t) {
-        float product[4];
-        UNROLL for (int i = 0; i < 4; i++) product[i] = w[t][i] * v_norm[n][t][i / 2];
-        return WeightTerms<half, 2>(product);
-      };
-      const WeightTerms<half, 2> weights[2][kTiles] = {{terms_of(0, 0), terms_of(0, 1)},
-                                                       {terms_of(1, 0), terms_of(1, 1)}};
-      add_values<S>(stream, lane_table, weights, sums);
-    }
+    WeightTerms<half, 2> weights[kNorms][kTiles];
+    weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
+    add_values<S>(stream, lane_table, weights, sums);
   }
   softmax.finish();
 
@@ -403,9 +344,9 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   }
   all.put_state(warp, softmax);
   __syncthreads();
-  const uint live = min(uint(S::kWarps), ceil_div(end - begin, kKeys));
-  const float v_scale = p.v_unit * (kNorms == 2 ? 1.0f / p.v.scale_factor : rsqrtf(float(kDim)));
-  all.join(live, heads, v_scale, part, p.splits, part_values, part_states);
+  const uint live = min(uint(S::kWarps), ceil_div(part.end - part.begin, kKeys));
+  all.join(live, part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
+           part_states);
 }
 
 // A threadgroup per query head; its first simdgroup rotates the row back.

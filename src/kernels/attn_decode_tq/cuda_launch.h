@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA entry of attn_decode_tq for caches of 4 bits.
+// The CUDA entry of attn_decode_tq for caches whose levels are exact in f16.
 #pragma once
 
 #include "kernels/attn_decode_tq/params.h"
