@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys and values of one layer for a batch of sequences. A linear cache keeps every position up
 // to max_context. A ring keeps what a sliding window still needs: position a lies in slot
-// a mod capacity. How many tokens each sequence holds is the caller's: all layers of a model share
-// these numbers, and in a captured step they live in a device buffer.
+// a mod capacity. Either may be cut into pages, which sequences take as they grow and give back. How
+// many tokens each sequence holds is the caller's: all layers of a model share these numbers, and
+// in a captured step they live in a device buffer. A layer's step, whatever the cache:
+//
+//     KvCache cache(device, {.batch = 4, .num_kv_heads = 8, .head_dim = 128,
+//                            .dtype = KvType::tq(4), .max_context = 32768, .page_size = 64});
+//     cache.append(stream, k, v, pos);  // k, v [4, 1, 8, 128]; pos: tokens held, per sequence
+//     cache.decode(stream, {.q = q, .out = out, .kv_len = pos_plus_1, .softmax_scale = scale});
 #pragma once
 
 #include <cstdint>
@@ -81,8 +87,8 @@ class MLXN_API KvCache {
   KvCache sequences(int64_t begin, int64_t count) const;
   KvCache sequence(int64_t b) const { return sequences(b, 1); }
 
-  // Writes new tokens k [batch, n, Hkv, head_dim] and v [batch, n, Hkv, v_dim] (f32, f16, bf16; f32
-  // for codes) at positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a
+  // Writes new tokens k [batch, n, Hkv, head_dim] and v [batch, n, Hkv, v_dim] (f32, f16, bf16) at
+  // positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a
   // device-resident pos is trusted), kInvalidArgument for n > max_chunk on a ring and as
   // ops::kv_append. A paged cache takes the pages it needs, as reserve() does, where the host knows
   // pos; else what has no page is dropped.

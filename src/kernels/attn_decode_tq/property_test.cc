@@ -4,7 +4,7 @@
 //   MLXN_PROPERTY_SEED   another seed; case i of a run is case 0 of seed + i
 //   MLXN_PROPERTY_CASES  their number
 #include "kernels/attn_decode_tq/params.h"
-#include "kernels/common/property_kit.h"
+#include "kernels/common/property_test_kit.h"
 #include "kernels/common/tq_oracle_kit.h"
 
 namespace mlxn {

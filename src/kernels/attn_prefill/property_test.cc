@@ -5,7 +5,7 @@
 //   MLXN_PROPERTY_CASES  their number
 #include "kernels/attn_merge/reference.h"
 #include "kernels/common/attn_oracle_kit.h"
-#include "kernels/common/property_kit.h"
+#include "kernels/common/property_test_kit.h"
 #include "kernels/kv_append/reference.h"
 
 namespace mlxn {
