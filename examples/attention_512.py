@@ -32,7 +32,8 @@ def exact(q, k, v):
 
 
 def with_torch(q, k, v):
-    return torch.nn.functional.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True, enable_gqa=True).numpy()
+    return torch.nn.functional.scaled_dot_product_attention(*map(torch.from_numpy, (q, k, v)), is_causal=True,
+                                                            enable_gqa=True).numpy()
 
 
 def milliseconds(run, *args):

@@ -32,7 +32,7 @@ def nmse(got, want):
 def plain_codes(x, bits):
     """The same number of bits without a rotation: equal steps over each row."""
     step = np.abs(x).max(-1, keepdims=True) * 2 / (2**bits - 1)
-    return (np.floor(x / step) + 0.5) * step
+    return np.round(x / step) * step
 
 
 widths = [2, 3, 4, 5, 6, 8]
@@ -47,9 +47,11 @@ for bits in widths:
     print(f"{bits} bits: {size / (k.nbytes + v.nbytes) * 32:.2f} bits an element, keys {rotated[-1]:.2e}, attention {attention[-1]:.2e}")
 
 figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-for values, label in ((plain, "keys, equal steps, not rotated"), (rotated, "keys, TurboQuant"), (attention, "attention over the codes")):
+for values, label in ((plain, "keys, equal steps, not rotated"), (rotated, "keys, TurboQuant"),
+                      (attention, "attention over the codes")):
     axes.semilogy(widths, values, "o-", label=label)
-axes.set(xlabel="bits of a code", ylabel="squared error / squared values", title=f"A KV cache of {TOKENS} tokens, head size {DIM}")
+axes.set(xlabel="bits of a code", ylabel="squared error / squared values",
+         title=f"A KV cache of {TOKENS} tokens, head size {DIM}")
 axes.grid(alpha=0.3)
 axes.legend()
 figure.savefig(folder / "compress_kv_cache.png", dpi=110)

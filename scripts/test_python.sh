@@ -13,8 +13,8 @@ build=build/python
 python=$build/venv/bin/python
 pip=("$python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install scikit-build-core nanobind
-# The flags of the release build, so that a compiler cache serves both.
-"${pip[@]}" wheel . --no-deps --no-build-isolation -w "$build/wheel" -C "build-dir=$build/cmake" -C cmake.define.MLXN_WERROR=ON
+# Compiler and flags of the release build, so that a compiler cache serves both.
+CXX=${CXX:-c++} "${pip[@]}" wheel . --no-deps --no-build-isolation -w "$build/wheel" -C "build-dir=$build/cmake" -C cmake.define.MLXN_WERROR=ON
 "${pip[@]}" install --upgrade pytest hypothesis numpy matplotlib
 "${pip[@]}" install --force-reinstall --no-deps "$build"/wheel/mlxn-*.whl
 "${pip[@]}" install "$build"/wheel/mlxn-*.whl

@@ -96,8 +96,8 @@ def generate(model: Model, tokenizer: Tokenizer, prompt: str | Sequence[int], *,
              stop: Sequence[str] = (), ignore_eos: bool = False,
              prompt_progress_callback: Callable[[int, int], None] | None = None, **sampling) -> str:
     """The reply to a prompt, text or token ids. Instead of a sampler, make_sampler's arguments (temp, top_p, ..)."""
-    session, ids, options = _prepare(model, tokenizer, [prompt], max_tokens, sampler, prompt_cache, max_kv_size, stop, ignore_eos,
-                                     -1, sampling)
+    session, ids, options = _prepare(model, tokenizer, [prompt], max_tokens, sampler, prompt_cache, max_kv_size, stop,
+                                     ignore_eos, -1, sampling)
 
     def show(sequence, token, text, logprob, top):
         print(text, end="", flush=True)
@@ -126,8 +126,8 @@ def stream_generate(model: Model, tokenizer: Tokenizer, prompt: str | Sequence[i
                     prompt_progress_callback: Callable[[int, int], None] | None = None, **sampling) -> Iterator[GenerationResponse]:
     """generate() piece by piece, one for each token; the last one has finish_reason and the text that was held back.
     Work goes on in a thread, at most two tokens ahead of the caller, and stops when the iterator is closed."""
-    session, ids, options = _prepare(model, tokenizer, [prompt], max_tokens, sampler, prompt_cache, max_kv_size, stop, ignore_eos,
-                                     logprobs, sampling)
+    session, ids, options = _prepare(model, tokenizer, [prompt], max_tokens, sampler, prompt_cache, max_kv_size, stop,
+                                     ignore_eos, logprobs, sampling)
     events: queue.Queue = queue.Queue(maxsize=1)
     closed = threading.Event()
 
@@ -161,7 +161,8 @@ def stream_generate(model: Model, tokenizer: Tokenizer, prompt: str | Sequence[i
                 continue
             tokens.append(token)
             rate = (len(tokens) - 1) / (now - first) if now > first else 0.0
-            yield GenerationResponse(text, token, logprob, top, len(ids[0]), len(ids[0]) / (first - start), len(tokens), rate, _peak_gb())
+            yield GenerationResponse(text, token, logprob, top, len(ids[0]), len(ids[0]) / (first - start), len(tokens), rate,
+                                     _peak_gb())
         if isinstance(event[0], BaseException):
             raise event[0]
         stats = session.stats

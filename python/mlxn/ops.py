@@ -12,8 +12,8 @@ import math
 from types import SimpleNamespace
 
 from . import _mlxn
-from ._mlxn import (Buffer, TqRows, Weight, alibi_slopes, check_sampling_params, lloyd_max, rope_frequencies, tq_codebook, tq_norm_count,
-                    tq_row_bytes, tq_signs)
+from ._mlxn import (Buffer, TqRows, Weight, alibi_slopes, check_sampling_params, lloyd_max, rope_frequencies, tq_codebook,
+                    tq_norm_count, tq_row_bytes, tq_signs)
 from .arrays import array, home_of, is_torch, like, native_stream, stream_for
 from .errors import InvalidArgumentError, refusal
 
@@ -121,7 +121,8 @@ def rope(x, positions, inv_freq, *, pairing="split_head", out=None, stream=None)
     return _run("rope", locals(), out=_like_x)
 
 
-def head_norm_rope(x, weight=None, positions=None, inv_freq=None, *, pairing="split_head", eps=1e-6, weight_offset=0.0, out=None, stream=None):
+def head_norm_rope(x, weight=None, positions=None, inv_freq=None, *, pairing="split_head", eps=1e-6, weight_offset=0.0,
+                   out=None, stream=None):
     """rms_norm over D, then rope, of x [T, H, D], rounded once. Without inv_freq the norm alone."""
     return _run("head_norm_rope", locals(), out=_like_x)
 
@@ -153,7 +154,8 @@ def softcap(x, cap, *, out=None, stream=None):
 
 def glu(gate, up=None, *, activation="silu", out=None, stream=None):
     """activation(gate) * up; without `up`, gate is [.., 2 I]: gate first. gelu_tanh, gelu_erf, silu, sigmoid."""
-    return _run("glu", locals(), out=lambda a: (a.gate.shape if a.up is not None else (*a.gate.shape[:-1], a.gate.shape[-1] // 2), a.gate.dtype))
+    return _run("glu", locals(),
+                out=lambda a: (a.gate.shape if a.up is not None else (*a.gate.shape[:-1], a.gate.shape[-1] // 2), a.gate.dtype))
 
 
 def cast(x, dtype="f32", *, out=None, stream=None):
@@ -188,7 +190,8 @@ def expert_matmul(x, weight, ids, *, per_slot_input=False, dtype=None, out=None,
 
 def moe_route(logits, top_k, *, expert_scale=None, mode="softmax_top_k", renormalize=True, ids=None, weights=None, stream=None):
     """logits f32 [T, E] -> (ids u32 [T, top_k], weights f32 [T, top_k]). mode: softmax_top_k or top_k_softmax."""
-    return _run("moe_route", locals(), ids=lambda a: ((a.logits.shape[0], a.top_k), "u32"), weights=lambda a: ((a.logits.shape[0], a.top_k), "f32"))
+    return _run("moe_route", locals(), ids=lambda a: ((a.logits.shape[0], a.top_k), "u32"),
+                weights=lambda a: ((a.logits.shape[0], a.top_k), "f32"))
 
 
 def moe_combine(y, weights, *, shared=None, shared_gate=None, residual=None, out=None, stream=None):
@@ -198,28 +201,38 @@ def moe_combine(y, weights, *, shared=None, shared_gate=None, residual=None, out
 
 def argmax(x, *, return_values=False, indices=None, values=None, stream=None):
     """Indices u32 [rows] of the largest of each row of f32 [rows, n]; ties: the lowest index."""
-    return _run("argmax", locals(), indices=lambda a: (a.x.shape[:1], "u32"), values=lambda a: (a.x.shape[:1], "f32") if a.return_values else None)
+    return _run("argmax", locals(), indices=lambda a: (a.x.shape[:1], "u32"),
+                values=lambda a: (a.x.shape[:1], "f32") if a.return_values else None)
 
 
 def top_k(x, k, *, indices=None, values=None, stream=None):
     """(indices u32, values f32), both [rows, k], of the k largest of each row of f32 [rows, n], best first."""
-    return _run("top_k", locals(), indices=lambda a: ((a.x.shape[0], a.k), "u32"), values=lambda a: ((a.x.shape[0], a.k), "f32"))
+    return _run("top_k", locals(), indices=lambda a: ((a.x.shape[0], a.k), "u32"),
+                values=lambda a: ((a.x.shape[0], a.k), "f32"))
 
 
-def sample(logits, params, *, positions=0, history=None, history_len=None, suppress=None, sequence_ids=None, return_logprobs=False, tokens=None, logprobs=None, stream=None):
+def sample(logits, params, *, positions=0, history=None, history_len=None, suppress=None, sequence_ids=None,
+           return_logprobs=False, tokens=None, logprobs=None, stream=None):
     """Token ids i32 [B] drawn from logits f32 [B, V]; params: mlxn.make_sampler(...), one or B of them."""
     params = params if isinstance(params, (list, tuple)) else [params]
-    return _run("sample", locals(), tokens=lambda a: (a.logits.shape[:1], "i32"), logprobs=lambda a: (a.logits.shape[:1], "f32") if a.return_logprobs else None)
+    return _run("sample", locals(), tokens=lambda a: (a.logits.shape[:1], "i32"),
+                logprobs=lambda a: (a.logits.shape[:1], "f32") if a.return_logprobs else None)
 
 
-def attn_decode(q, k, v, *, kv_len=None, softmax_scale=1.0, logits_soft_cap=0.0, mask="causal", window_size=0, ring=False, ring_start=None, n_split=0, sinks=None, alibi_slopes=None, block_table=None, return_lse=False, out=None, lse=None, stream=None):
+def attn_decode(q, k, v, *, kv_len=None, softmax_scale=1.0, logits_soft_cap=0.0, mask="causal", window_size=0, ring=False,
+                ring_start=None, n_split=0, sinks=None, alibi_slopes=None, block_table=None, return_lse=False, out=None,
+                lse=None, stream=None):
     """One query per sequence, q [B, H, D], over caches k [B, Hkv, C, D] and v -> [B, H, Dv]. kv_len: slots in use, all
     by default. mask: none, causal, window or chunk. With block_table caches are pages [P, Hkv, page_size, D]."""
     kv_len = k.shape[2] if kv_len is None else kv_len
-    return _run("attn_decode", locals(), out=lambda a: ((*a.q.shape[:2], a.v.shape[3]), a.q.dtype), lse=lambda a: (a.q.shape[:2], "f32") if a.return_lse else None)
+    return _run("attn_decode", locals(), out=lambda a: ((*a.q.shape[:2], a.v.shape[3]), a.q.dtype),
+                lse=lambda a: (a.q.shape[:2], "f32") if a.return_lse else None)
 
 
-def attn_prefill(q, k, v, *, kv_len=None, q_offset=None, softmax_scale=1.0, logits_soft_cap=0.0, causal=True, window_size=0, window_ahead=0, chunk_size=0, prefix_len=None, mask=None, mask_tiles=None, q_layout="head_major", kv_layout="head_major", ring=False, ring_start=None, q_starts=None, k_starts=None, sinks=None, alibi_slopes=None, block_table=None, return_lse=False, out=None, lse=None, stream=None):
+def attn_prefill(q, k, v, *, kv_len=None, q_offset=None, softmax_scale=1.0, logits_soft_cap=0.0, causal=True, window_size=0,
+                 window_ahead=0, chunk_size=0, prefix_len=None, mask=None, mask_tiles=None, q_layout="head_major",
+                 kv_layout="head_major", ring=False, ring_start=None, q_starts=None, k_starts=None, sinks=None,
+                 alibi_slopes=None, block_table=None, return_lse=False, out=None, lse=None, stream=None):
     """q [B, H, L, D] over k, v [B, Hkv, C, D] -> like q with v's D; seq_major layouts: [B, L, H, D]. Queries are the last L
     positions. mask: additive [L, S] or [B, H, L, S], or bool; mask_tiles: (classes, 32, 64) of attn_mask_classify."""
     if kv_len is None and k_starts is None:
@@ -237,15 +250,18 @@ def attn_prefill(q, k, v, *, kv_len=None, q_offset=None, softmax_scale=1.0, logi
 def attention(q, k, v, *, scale=None, causal=True, window=None, mask=None, soft_cap=0.0, sinks=None, out=None, stream=None):
     """softmax(scale q k^T + mask) v of q [B, H, L, D] and k, v [B, Hkv, S, D]; L = 1 too. scale: D^-0.5 by default.
     causal: query i sees keys up to S - L + i; window: that many of them. mask: additive, or bool where True is seen."""
-    return attn_prefill(q, k, v, softmax_scale=q.shape[-1] ** -0.5 if scale is None else scale, causal=causal, window_size=window or 0, mask=mask, logits_soft_cap=soft_cap, sinks=sinks, out=out, stream=stream)
+    return attn_prefill(q, k, v, softmax_scale=q.shape[-1] ** -0.5 if scale is None else scale, causal=causal,
+                        window_size=window or 0, mask=mask, logits_soft_cap=soft_cap, sinks=sinks, out=out, stream=stream)
 
 
 def attn_merge(parts, lse, *, return_lse=False, out=None, out_lse=None, stream=None):
     """Joins results [N, .., Dv] over disjoint sets of keys by their lse f32 [N, ..] -> [.., Dv]."""
-    return _run("attn_merge", locals(), out=lambda a: (a.parts.shape[1:], a.parts.dtype), out_lse=lambda a: (a.lse.shape[1:], "f32") if a.return_lse else None)
+    return _run("attn_merge", locals(), out=lambda a: (a.parts.shape[1:], a.parts.dtype),
+                out_lse=lambda a: (a.lse.shape[1:], "f32") if a.return_lse else None)
 
 
-def kv_append(k, k_cache, v=None, v_cache=None, *, pos, n=-1, src_offset=0, ring=False, layout="head_major", block_table=None, stream=None):
+def kv_append(k, k_cache, v=None, v_cache=None, *, pos, n=-1, src_offset=0, ring=False, layout="head_major", block_table=None,
+              stream=None):
     """Writes tokens k [B, n, Hkv, D] at positions pos, pos + 1, .. of k_cache [B, Hkv, C, D] (token_major: [B, C, Hkv D]),
     and v likewise, converted to the cache's dtype. Returns the caches."""
     return _run("kv_append", locals(), k_cache=lambda a: None, v_cache=lambda a: None)
@@ -261,7 +277,8 @@ def attn_mask_classify(mask, *, q_tile=32, k_tile=64, stream=None):
     home = stream.device if stream else home_of(mask)
     buffer = array(mask, home, what="attn_mask_classify: mask")
     rows, keys = buffer.shape[-2:]
-    result, classes = like(mask if is_torch(mask) else None, home, [*buffer.shape[:-2], -(-rows // q_tile), -(-keys // k_tile)], "u8")
+    result, classes = like(mask if is_torch(mask) else None, home, [*buffer.shape[:-2], -(-rows // q_tile), -(-keys // k_tile)],
+                           "u8")
     _record("attn_mask_classify", {"mask": buffer, "tiles": (classes, q_tile, k_tile)}, stream, home, native_stream(mask))
     return result
 
@@ -295,12 +312,14 @@ def tq_decode(rows, dim, *, first_slot=0, n=None, rotate_back=True, out=None, st
     return _run("tq_decode", given, out=lambda a: ((b, heads, count, dim), "f32"))
 
 
-def attn_decode_tq(q, k, v, *, kv_len, v_dim=None, softmax_scale=1.0, logits_soft_cap=0.0, mask="causal", window_size=0, ring=False, ring_start=None, n_split=0, rotated=False, out=None, stream=None):
+def attn_decode_tq(q, k, v, *, kv_len, v_dim=None, softmax_scale=1.0, logits_soft_cap=0.0, mask="causal", window_size=0,
+                   ring=False, ring_start=None, n_split=0, rotated=False, out=None, stream=None):
     """attn_decode over coded caches: q f32 [B, H, D], k and v TqRows."""
     return _run("attn_decode_tq", locals(), out=lambda a: ((*a.q.shape[:2], a.v_dim or a.q.shape[2]), "f32"))
 
 
-def attn_prefill_tq(q, k, v, *, kv_len, v_dim=None, q_offset=None, softmax_scale=1.0, logits_soft_cap=0.0, causal=True, window_size=0, q_layout="head_major", ring=False, ring_start=None, rotated=False, out=None, stream=None):
+def attn_prefill_tq(q, k, v, *, kv_len, v_dim=None, q_offset=None, softmax_scale=1.0, logits_soft_cap=0.0, causal=True,
+                    window_size=0, q_layout="head_major", ring=False, ring_start=None, rotated=False, out=None, stream=None):
     """attn_prefill over coded caches: q f32 [B, H, L, D], k and v TqRows."""
     return _run("attn_prefill_tq", locals(), out=lambda a: ((*a.q.shape[:3], a.v_dim or a.q.shape[3]), "f32"))
 

@@ -9,7 +9,8 @@ from mlxn import _mlxn, errors, ops
 
 HEADERS = {path.name: re.sub(r"//[^\n]*", "", path.read_text()) for path in sorted((ROOT / "include/mlxn/ops").glob("*.h"))}
 FUNCTIONS = [name for text in HEADERS.values() for name in re.findall(r"^MLXN_API [\w:<> ]+?[ &](\w+)\(", text, re.M)]
-RECORDED = [(name, args) for text in HEADERS.values() for name, args in re.findall(r"(\w+)\(Stream& stream, const (\w+)& args\)", text)]
+RECORDED = [(name, args) for text in HEADERS.values() for name,
+             args in re.findall(r"(\w+)\(Stream& stream, const (\w+)& args\)", text)]
 
 
 def fields_of(struct):

@@ -14,7 +14,8 @@ STORY = "Tell me a story about a fox."
 
 
 def open_golden(name, **options):
-    return mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(GOLDENS / name)), **{"max_context": 128, "kv_type": "f32"} | options)
+    return mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(GOLDENS / name)),
+                           **{"max_context": 128, "kv_type": "f32"} | options)
 
 
 @pytest.mark.parametrize("name", FLOATS)
@@ -130,7 +131,8 @@ def test_perplexity_and_conversion(tmp_path, demo):
 @pytest.mark.parametrize("window", [0, 24])
 def test_caches(kv_type, tolerance, window):
     rng = np.random.default_rng(3)
-    cache = mlxn.KvCache.make(mlxn.device(), num_kv_heads=2, head_dim=64, kv_type=kv_type, max_context=100, window_size=window, max_chunk=16)
+    cache = mlxn.KvCache.make(mlxn.device(), num_kv_heads=2, head_dim=64, kv_type=kv_type, max_context=100, window_size=window,
+                              max_chunk=16)
     k, v, q = normal(rng, 1, 80, 2, 64), normal(rng, 1, 80, 2, 64), normal(rng, 1, 4, 64)
     for at in range(0, 80, 16):
         cache.append(k[:, at:at + 16], v[:, at:at + 16], at)

@@ -265,14 +265,16 @@ def test_attn_prefill(rng, kind):
     close(lse, want_lse, 1e-5)
     mask = normal(rng, 19, 33)
     classes = ops.attn_mask_classify(mask)
-    close(ops.attn_prefill(q, k, v, mask=mask, mask_tiles=(classes, 32, 64), causal=False), attention(q, k, v, 1.0, mask)[0], 4 * kind[1])
+    close(ops.attn_prefill(q, k, v, mask=mask, mask_tiles=(classes, 32, 64), causal=False), attention(q, k, v, 1.0, mask)[0],
+          4 * kind[1])
 
 
 def test_attention(rng, kind):
     q, k, v = (normal(rng, *s, dtype=kind[0]) for s in ((1, 6, 9, 64), (1, 3, 40, 64), (1, 3, 40, 64)))
     close(ops.attention(q, k, v), attention(q, k, v, 1 / 8, causal_mask(9, 40))[0], 4 * kind[1])
     seen = rng.random((9, 40)) < 0.5
-    close(ops.attention(q, k, v, causal=False, mask=seen), attention(q, k, v, 1 / 8, np.where(seen, 0, -np.inf))[0], 4 * kind[1])
+    close(ops.attention(q, k, v, causal=False, mask=seen), attention(q, k, v, 1 / 8, np.where(seen, 0, -np.inf))[0],
+          4 * kind[1])
 
 
 def test_attn_merge(rng, kind):

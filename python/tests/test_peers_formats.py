@@ -58,7 +58,8 @@ def test_safetensors_files_hold_what_safetensors_reads(tmp_path):
     assert {t["name"]: (t["dtype"], t["shape"]) for t in checkpoint.tensors()} == theirs
     want = safetensors_numpy.load_file(ROOT / "tests/goldens/gemma4_dense/model.safetensors")
     golden = mlxn.Checkpoint.open(str(ROOT / "tests/goldens/gemma4_dense"))
-    for ours, name in (("embed_tokens", "model.embed_tokens.weight"), ("layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj.weight")):
+    for ours, name in (("embed_tokens", "model.embed_tokens.weight"),
+                       ("layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj.weight")):
         weight = golden.weight(mlxn.device(), ours, want[name].shape)
         np.testing.assert_array_equal(ops.dequantize(weight).numpy(), want[name].astype(np.float32))
 

@@ -57,7 +57,8 @@ def test_fp_modes(mode):
     codes, scales = mx.quantize(w, mode=mode)[:2]
     group, bits = (16 if mode == "nvfp4" else 32), (8 if mode == "mxfp8" else 4)
     weight = mlxn.Weight.mlx(mode, codes, scales)
-    np.testing.assert_array_equal(ops.dequantize(weight).numpy(), f32(mx.dequantize(codes, scales, mode=mode, group_size=group, bits=bits)))
+    np.testing.assert_array_equal(ops.dequantize(weight).numpy(),
+                                  f32(mx.dequantize(codes, scales, mode=mode, group_size=group, bits=bits)))
     close(ops.matmul(x, weight), f32(mx.quantized_matmul(x, codes, scales, mode=mode, group_size=group, bits=bits)), 1e-4)
 
 
@@ -83,9 +84,11 @@ def test_rope(dims, traditional):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("heads,kv_heads,dim,q_len,kv_len", [(8, 2, 64, 17, 50), (4, 4, 128, 1, 33), (4, 1, 256, 9, 9), (2, 1, 512, 5, 70)])
+@pytest.mark.parametrize("heads,kv_heads,dim,q_len,kv_len",
+                         [(8, 2, 64, 17, 50), (4, 4, 128, 1, 33), (4, 1, 256, 9, 9), (2, 1, 512, 5, 70)])
 def test_attention(dtype, heads, kv_heads, dim, q_len, kv_len):
-    q, k, v = (normal(2, h, n, dim, dtype=getattr(mx, dtype)) for h, n in ((heads, q_len), (kv_heads, kv_len), (kv_heads, kv_len)))
+    q, k, v = (normal(2, h, n, dim, dtype=getattr(mx, dtype)) for h,
+               n in ((heads, q_len), (kv_heads, kv_len), (kv_heads, kv_len)))
     sdpa = mx.fast.scaled_dot_product_attention
     close(ops.attention(q, k, v), f32(sdpa(q, k, v, scale=dim**-0.5, mask="causal")), 4 * DTYPES[dtype])
     close(ops.attention(q, k, v, causal=False), f32(sdpa(q, k, v, scale=dim**-0.5)), 4 * DTYPES[dtype])

@@ -37,9 +37,11 @@ def test_tensors_come_and_go(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("heads,kv_heads,dim,q_len,kv_len", [(8, 2, 64, 17, 17), (4, 4, 128, 1, 33), (4, 1, 256, 40, 40), (2, 1, 512, 70, 70)])
+@pytest.mark.parametrize("heads,kv_heads,dim,q_len,kv_len",
+                         [(8, 2, 64, 17, 17), (4, 4, 128, 1, 33), (4, 1, 256, 40, 40), (2, 1, 512, 70, 70)])
 def test_attention(dtype, heads, kv_heads, dim, q_len, kv_len):
-    q, k, v = (torch.randn(2, h, n, dim, dtype=getattr(torch, dtype)) for h, n in ((heads, q_len), (kv_heads, kv_len), (kv_heads, kv_len)))
+    q, k, v = (torch.randn(2, h, n, dim, dtype=getattr(torch, dtype)) for h,
+               n in ((heads, q_len), (kv_heads, kv_len), (kv_heads, kv_len)))
     causal = q_len == kv_len
     want = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), is_causal=causal, enable_gqa=True)
     close(wide(ops.attention(q, k, v)), wide(want), 4 * DTYPES[dtype])
@@ -59,9 +61,11 @@ def test_logits(form, as_saved, tmp_path):
     if as_saved:
         model.save_pretrained(tmp_path)
     else:
-        make_goldens.save_file({k: v.contiguous() for k, v in make_goldens.tensors_of(model).items()}, tmp_path / "model.safetensors")
+        make_goldens.save_file({k: v.contiguous() for k, v in make_goldens.tensors_of(model).items()},
+                               tmp_path / "model.safetensors")
         (tmp_path / "config.json").write_text(json.dumps(config))
     ids = torch.randint(0, config["vocab_size"], (32,))
     want = model(input_ids=ids[None], use_cache=False).logits[0].numpy()
-    got = mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(tmp_path)), max_context=64, kv_type="f32").logits(ids, all_positions=True)
+    got = mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(tmp_path)), max_context=64, kv_type="f32").logits(ids,
+                          all_positions=True)
     close(got, want, 2e-4)

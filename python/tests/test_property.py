@@ -68,7 +68,8 @@ def test_two_arrays(a, b):
     close(got, wide(a) + wide(b).reshape(a.shape), TOLERANCE[a.dtype.name])
 
 
-@given(st.data(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.sampled_from([8, 24, 40, 64, 12, 0]),
+@given(st.data(), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 40), st.integers(1, 40),
+       st.sampled_from([8, 24, 40, 64, 12, 0]),
        st.integers(-1, 45), st.booleans())
 def test_attention(data, batch, heads, group, q_len, kv_len, dim, window, causal):
     dtype = data.draw(st.sampled_from([np.float32, np.float16]))
@@ -96,7 +97,8 @@ def test_matmul(x, w):
     close(got, wide(x) @ wide(w).T, TOLERANCE[x.dtype.name] * 4)
 
 
-@given(st.binary(max_size=200), st.sampled_from(["q4_0", "q8_0", "q6_k", "iq4_nl", "mxfp4", "affine"]), st.lists(st.integers(-2, 70), max_size=3))
+@given(st.binary(max_size=200), st.sampled_from(["q4_0", "q8_0", "q6_k", "iq4_nl", "mxfp4", "affine"]),
+       st.lists(st.integers(-2, 70), max_size=3))
 def test_weights_of_any_bytes(data, kind, shape):
     try:
         weight = mlxn.Weight.gguf(data, kind, shape)
