@@ -76,6 +76,10 @@ class MLXN_API KvCache {
   // ops::kv_append.
   void append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const;
 
+  // The arguments of such an append for ops that do more besides. Throws kInvalidArgument for codes
+  // and for a v_dim other than head_dim.
+  ops::KvAppendArgs append_args(const Buffer& k, const Buffer& v, const Lengths& pos) const;
+
   // One query per sequence, or a chunk of them, over a cache of any type, window included.
   void decode(Stream& stream, const KvAttention& args) const;
   void prefill(Stream& stream, const KvAttention& args) const;
