@@ -89,7 +89,7 @@ def main():
         with open(os.path.join(args.out, name), "w", encoding="utf-8") as file:
             file.write(value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
-    write("tokenizer.json", data)
+    write("tokenizer.json", json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
     write("chat_template.jinja", TEMPLATE)
     write("tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4096, "clean_up_tokenization_spaces": False,
