@@ -300,6 +300,17 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
   base::throw_no_memory();
 }
 
+ops::KvAppendArgs KvCache::append_args(const Buffer& k, const Buffer& v, const Lengths& pos) const
+    try {
+  if (is_coded() || shape_.v_dim != shape_.head_dim) {
+    fail("dtype", name(shape_.dtype) + ", v_dim " + std::to_string(shape_.v_dim),
+         "floats, and a v_dim of " + std::to_string(shape_.head_dim));
+  }
+  return {.k = k, .k_cache = k_, .v = v, .v_cache = v_, .pos = pos, .ring = is_ring()};
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
 void KvCache::decode(Stream& stream, const KvAttention& a) const try {
   if (!is_coded()) {
     ops::AttnDecodeArgs args = decode_args(a.q, a.out, a.kv_len);
