@@ -302,6 +302,7 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
 
 ops::KvAppendArgs KvCache::append_args(const Buffer& k, const Buffer& v, const Lengths& pos) const
     try {
+  if (is_paged()) fail("page_size", "pages", "a cache in one piece");
   if (is_coded() || shape_.v_dim != shape_.head_dim) {
     fail("dtype", name(shape_.dtype) + ", v_dim " + std::to_string(shape_.v_dim),
          "floats, and a v_dim of " + std::to_string(shape_.head_dim));
