@@ -61,6 +61,7 @@ for name, run in runs.items():
     axes.loglog(lengths, times, "o-", label=name)
 axes.set(xlabel="tokens", ylabel="milliseconds", title=f"Causal attention, {HEADS} heads of {DIM} on {KV_HEADS}, f32")
 axes.set_xticks(lengths, lengths)
+axes.set_xticks([], minor=True)
 axes.grid(alpha=0.3, which="both")
 axes.legend()
 figure.savefig(folder / "attention_512.png", dpi=110)
