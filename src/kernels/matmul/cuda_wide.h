@@ -189,7 +189,8 @@ __global__ __launch_bounds__(kThreads, 1) void wide(
     first = false;
   }
 
-  UNROLL for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
+#pragma unroll 1
+  for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
     const uint c = k % 4, j = k / 4 % kTilesAtOnce, i = k / 4 / kTilesAtOnce % kOwnPanels;
     const uint own = own_tile(k / 4 / kTilesAtOnce / kOwnPanels) + j;
     const uint panel = first_panel + own_panel + i, row = g + c / 2 * 8;
