@@ -17,7 +17,7 @@ from ._mlxn import (Buffer, TqRows, Weight, alibi_slopes, check_sampling_params,
 from .arrays import array, home_of, is_torch, like, native_stream, stream_for
 from .errors import InvalidArgumentError, refusal
 
-_raw = _mlxn.ops
+_raw = _mlxn._ops
 _INTEGERS = {"positions": "i32", "history": "i32", "suppress": "i32", "sequence_ids": "u32", "block_table": "i32",
              "embed.ids": "i32", "expert_matmul.ids": "u32"}
 

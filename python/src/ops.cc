@@ -140,7 +140,7 @@ void bind_turboquant(nb::module_& m) {
 }  // namespace
 
 void bind_ops(nb::module_& m) {
-  nb::module_ raw = m.def_submodule("ops", "Ops with explicit outputs, recorded on a stream.");
+  nb::module_ raw = m.def_submodule("_ops", "Ops with explicit outputs, recorded on a stream.");
   raw.attr("FIELDS") = nb::dict();
   nb::class_<ops::SamplingParams>(m, "SamplingParams", "How a token is drawn from logits.")
       .def(nb::init<>())

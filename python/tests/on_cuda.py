@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mlxn import _mlxn, ops
 
-ON_GPU = {*_mlxn.ops.FIELDS, "attention"}
+ON_GPU = {*_mlxn._ops.FIELDS, "attention"}
 
 
 def to_cuda(x):

@@ -28,9 +28,9 @@ def test_numpy_goes_in_and_out_without_a_copy(dtype):
 
 def test_dlpack_out_shares_memory():
     b = mlxn.Buffer.alloc(mlxn.device(), [3, 4])
+    b[1, 2] = 5
     view = np.from_dlpack(b)
-    view[1, 2] = 5
-    assert b[1, 2] == 5 and b.__dlpack_device__() == (1, 0)
+    assert view[1, 2] == 5 and address(view) == b.address and b.__dlpack_device__() == (1, 0)
 
 
 def test_memory_lives_as_long_as_somebody_needs_it():

@@ -31,7 +31,7 @@ def test_function_is_bound_and_compared(name):
 
 @pytest.mark.parametrize("name,struct", RECORDED)
 def test_fields_are_those_of_the_header(name, struct):
-    assert list(_mlxn.ops.FIELDS[name]) == fields_of(struct)
+    assert list(_mlxn._ops.FIELDS[name]) == fields_of(struct)
 
 
 def test_error_kinds_are_those_of_the_header():
