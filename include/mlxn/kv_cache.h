@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys and values of one layer for a batch of sequences. A linear cache keeps every position up
 // to max_context. A ring keeps what a sliding window still needs: position a lies in slot
-// a mod capacity. Either may be cut into pages, which sequences take as they grow and give back. How
-// many tokens each sequence holds is the caller's: all layers of a model share these numbers, and
-// in a captured step they live in a device buffer. A layer's step, whatever the cache:
+// a mod capacity. Either may be cut into pages, which sequences take as they grow and give back.
+// How many tokens each sequence holds is the caller's: all layers of a model share these numbers,
+// and in a captured step they live in a device buffer. A layer's step, whatever the cache:
 //
 //     KvCache cache(device, {.batch = 4, .num_kv_heads = 8, .head_dim = 128,
 //                            .dtype = KvType::tq(4), .max_context = 32768, .page_size = 64});

@@ -66,6 +66,6 @@ def test_logits(form, as_saved, tmp_path):
         (tmp_path / "config.json").write_text(json.dumps(config))
     ids = torch.randint(0, config["vocab_size"], (32,))
     want = model(input_ids=ids[None], use_cache=False).logits[0].numpy()
-    got = mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(tmp_path)), max_context=64, kv_type="f32").logits(ids,
+    got = mlxn.Model.load(mlxn.device(), mlxn.Checkpoint.open(str(tmp_path)), max_context=64, kv_type="f32").logits(ids.tolist(),
                           all_positions=True)
     close(got, want, 2e-4)
