@@ -10,10 +10,7 @@
 #include "kernels/matmul/params.h"
 #include "kernels/moe_combine/params.h"
 #include "kernels/rope/params.h"
-#include "mlxn/ops/attention.h"
-#include "mlxn/ops/matmul.h"
-#include "mlxn/ops/moe.h"
-#include "mlxn/ops/rms_norm.h"
+#include "ops/fused.h"
 #include "ops/fusion.h"
 
 namespace mlxn::ops {

@@ -21,7 +21,6 @@
 #include "mlxn/buffer.h"
 #include "mlxn/lengths.h"
 #include "mlxn/ops/attention_mask.h"
-#include "mlxn/ops/rope.h"
 #include "mlxn/stream.h"
 
 namespace mlxn::ops {
@@ -159,18 +158,5 @@ struct KvAppendArgs {
 // dtypes, extents, short buffers, overlap, and pos + n beyond the cache. A device-resident pos is
 // trusted to fit; slots outside the cache are never written, nor those of pages outside it.
 MLXN_API void kv_append(Stream& stream, const KvAppendArgs& args);
-
-// A layer's projections on their way to attention.
-struct QkvRopeArgs {
-  HeadNormRopeArgs v = {};  // V's norm; left empty, append.v is V as it is
-  HeadNormRopeArgs k;
-  HeadNormRopeArgs q = {};  // may be left empty
-  KvAppendArgs append;      // of k.out and v.out
-};
-
-// The calls in this order, to the bit; k.out and v.out are working memory, and v.x or append.v may
-// be k.x: V is then K before its norm. One kernel on GPUs for f32 projections, weights and
-// head-major caches without pages. Throws as the calls do.
-MLXN_API void qkv_rope(Stream& stream, const QkvRopeArgs& args);
 
 }  // namespace mlxn::ops

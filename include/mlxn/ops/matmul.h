@@ -2,10 +2,7 @@
 // y = x W^T for weights of every format, and the same with an expert per row.
 #pragma once
 
-#include <vector>
-
 #include "mlxn/buffer.h"
-#include "mlxn/ops/elementwise.h"
 #include "mlxn/stream.h"
 #include "mlxn/weight.h"
 
@@ -38,17 +35,5 @@ struct ExpertMatmulArgs {
 // out[t, s, :] = x[t (, s), :] W[ids[t, s]]^T, each row the same bits as matmul with that expert.
 // ids are read when the work runs. Throws as matmul, and for a weight without experts.
 MLXN_API void expert_matmul(Stream& stream, const ExpertMatmulArgs& args);
-
-// Products of the same x, which a kernel makes together.
-struct JointMatmulArgs {
-  std::vector<MatmulArgs> parts = {};               // 1 to 3
-  std::vector<ExpertMatmulArgs> expert_parts = {};  // or these
-  GluArgs glu = {};  // of the parts' outs, which are then working memory; may be left empty
-};
-
-// The calls one after the other, to the bit. One kernel on CUDA for weights of codes and scales of
-// one format; glu joins it for gelu_tanh and silu. Throws as they do, for other numbers of parts,
-// and for outs that overlap another part's operands.
-MLXN_API void joint_matmul(Stream& stream, const JointMatmulArgs& args);
 
 }  // namespace mlxn::ops

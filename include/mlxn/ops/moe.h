@@ -2,10 +2,7 @@
 // Routing of tokens to experts and combining what they return.
 #pragma once
 
-#include <vector>
-
 #include "mlxn/buffer.h"
-#include "mlxn/ops/rms_norm.h"
 #include "mlxn/stream.h"
 
 namespace mlxn::ops {
@@ -42,22 +39,5 @@ struct MoeCombineArgs {
 // out[t] = sum_j weights[t, j] y[t, j] (+ sigmoid(shared_gate[t]) shared[t]) (+ residual[t]), j
 // ascending, f32, rounded once. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
 MLXN_API void moe_combine(Stream& stream, const MoeCombineArgs& args);
-
-// What lies between two layers' matmuls: a branch joins the residual stream through a norm, and the
-// stream is normed for what reads it next.
-struct ResidualNormsArgs {
-  // A branch of two, x and experts; left empty, join.x is the branch.
-  MoeCombineArgs combine = {};
-  RmsNormArgs x_norm = {};
-  RmsNormAddArgs experts_norm = {};  // of combine.out, with x_norm.out as residual
-  RmsNormAddArgs join;               // of experts_norm.out
-  std::vector<RmsNormArgs> normed;   // of join.out; at most 3
-};
-
-// The calls in this order, to the bit; outs that a later call reads are working memory, but for
-// join.out. One kernel on GPUs if all is f32, dim at most 8192 and the calls are linked as above.
-// Throws as they do, for more than 3 normed, and for a join.out or normed.out that overlaps what
-// is read, but for join.residual and the operand of its own norm.
-MLXN_API void residual_norms(Stream& stream, const ResidualNormsArgs& args);
 
 }  // namespace mlxn::ops

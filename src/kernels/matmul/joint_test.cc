@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // joint_matmul against the ops that it stands for, bit for bit; those have oracles.
 #include "kernels/matmul/test_cases.h"
-#include "mlxn/ops/matmul.h"
+#include "ops/fused.h"
 
 namespace mlxn {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // residual_norms against the ops that it stands for, bit for bit; those have oracles.
 #include "kernels/common/test_kit.h"
-#include "mlxn/ops/moe.h"
+#include "ops/fused.h"
 
 namespace mlxn {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // qkv_rope against the ops that it stands for, bit for bit; those have oracles.
 #include "kernels/common/test_kit.h"
-#include "mlxn/ops/attention.h"
+#include "ops/fused.h"
 
 namespace mlxn {
 namespace {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/blocks/attention.h"
 
-#include "mlxn/ops/matmul.h"
-#include "mlxn/ops/rope.h"
+#include "ops/fused.h"
 
 namespace mlxn::models {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/blocks/mlp.h"
 
-#include "mlxn/ops/matmul.h"
+#include "ops/fused.h"
 
 namespace mlxn::models {
 

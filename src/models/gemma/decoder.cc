@@ -6,9 +6,7 @@
 
 #include "mlxn/ops/elementwise.h"
 #include "mlxn/ops/embed.h"
-#include "mlxn/ops/matmul.h"
-#include "mlxn/ops/moe.h"
-#include "mlxn/ops/rope.h"
+#include "ops/fused.h"
 
 namespace mlxn::models {
 namespace {
