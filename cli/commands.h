@@ -20,6 +20,7 @@ Command add_chat(CLI::App& app);
 Command add_bench(CLI::App& app);
 Command add_quantize(CLI::App& app);
 Command add_perplexity(CLI::App& app);
+Command add_kv_report(CLI::App& app);
 Command add_info(CLI::App& app);
 Command add_doctor(CLI::App& app);
 Command add_completion(CLI::App& app);

@@ -3,7 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <memory>
 #include <random>
 
 #include "machine.h"
@@ -51,6 +55,20 @@ CLI::Validator not_empty() {
       [](std::string& text) { return text.empty() ? "found no text" : std::string(); }, "");
 }
 
+std::string read_file(const char* flag, const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
+      std::fopen(path.c_str(), "rb"), [](std::FILE* open) { return std::fclose(open); });
+  std::string text;
+  if (file) {
+    char buffer[1 << 16];
+    while (const size_t count = std::fread(buffer, 1, sizeof(buffer), file.get())) {
+      text.append(buffer, count);
+    }
+    if (!std::ferror(file.get())) return text;
+  }
+  throw UsageError(fmt::format("{}: {}: {}", flag, path, std::strerror(errno)));
+}
+
 CLI::Option* with_environment(CLI::Option* option, const std::string& name) {
   return option->envname("MLXN_" + name);
 }
@@ -96,13 +114,17 @@ Device DeviceFlags::open() const {
   return opened;
 }
 
-void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
+void ModelFlags::add_path_to(CLI::App& app, bool model_required) {
   auto* option = with_environment(
       app.add_option("-m,--model", model,
                      "MLX or Hugging Face directory, GGUF file, or a Hugging Face id in the local "
                      "cache"),
       "MODEL");
   if (model_required) option->required();
+}
+
+void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
+  add_path_to(app, model_required);
   const std::vector<std::string> types(std::begin(kKvTypeNames), std::end(kKvTypeNames));
   with_environment(app.add_option("--kv-type", kv_type,
                                   "KV cache: f32, f16, bf16, or tq2, tq3, tq4, tq5, tq6, tq8 for "

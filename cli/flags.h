@@ -51,7 +51,8 @@ struct ModelFlags {
   bool no_repack = false;
 
   void add_to(CLI::App& app, bool model_required = true);
-  void add_file_to(CLI::App& app, bool model_required);  // all but --max-kv-size
+  void add_path_to(CLI::App& app, bool model_required);  // --model alone
+  void add_file_to(CLI::App& app, bool model_required);  // that and the types of the cache
   std::string path() const;                              // resolved
   // Throws UsageError if --max-kv-size is more than the model was made for, and for types of K and
   // V that do not go together.
@@ -75,6 +76,9 @@ struct SamplingFlags {
 
 // A flag that may also be set by the variable MLXN_<NAME>, and its help.
 CLI::Option* with_environment(CLI::Option* option, const std::string& name);
+
+// The bytes of the file that a flag names. Throws UsageError.
+std::string read_file(const char* flag, const std::string& path);
 
 // A number between two bounds. NaN is not.
 CLI::Validator number_between(double low, double high);

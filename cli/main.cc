@@ -24,9 +24,11 @@ namespace {
 
 constexpr const char* kFooter =
     "Every flag can also be set by a variable named after its first long name: --max-tokens by\n"
-    "MLXN_MAX_TOKENS. Flags that only bench, perplexity, quantize, info or doctor has carry its\n"
-    "name: bench --n-prompt by MLXN_BENCH_N_PROMPT. The command line wins. Of a repeated flag the\n"
-    "last one counts; --stop, --prompt-tokens, --keep and the lengths of bench add up.\n"
+    "MLXN_MAX_TOKENS. Flags that only bench, perplexity, kv-report, quantize, info or doctor has\n"
+    "carry its name: bench --n-prompt by MLXN_BENCH_N_PROMPT. The command line wins. Of a "
+    "repeated\n"
+    "flag the last one counts; --stop, --prompt-tokens, --keep, --types and the lengths of bench\n"
+    "add up.\n"
     "Text goes to stdout, everything else to stderr.\n"
     "Exit codes: 0 done, 1 error (without a message: the reader of stdout went away),\n"
     "2 bad usage, 3 bad or missing model file, 4 out of memory, 5 context full,\n"
@@ -35,8 +37,8 @@ constexpr const char* kFooter =
 // Numbers that the user gave and only the library could judge.
 bool is_about_flags(const Error& error) {
   if (error.kind() != ErrorKind::kInvalidArgument) return false;
-  for (const char* where :
-       {"ModelOptions", "Generator::run", "perplexity", "quantize", "sample", "Device::open"}) {
+  for (const char* where : {"ModelOptions", "Generator::run", "perplexity", "kv_report", "quantize",
+                            "sample", "Device::open"}) {
     if (error.detail().where == where) return true;
   }
   return false;
@@ -118,9 +120,9 @@ int main_checked(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kFooter);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  const std::vector<Command> commands = {add_generate(app),   add_chat(app),      add_bench(app),
-                                         add_perplexity(app), add_quantize(app),  add_info(app),
-                                         add_doctor(app),     add_completion(app)};
+  const std::vector<Command> commands = {
+      add_generate(app), add_chat(app), add_bench(app),  add_perplexity(app), add_kv_report(app),
+      add_quantize(app), add_info(app), add_doctor(app), add_completion(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -5,10 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -44,20 +41,6 @@ struct PerplexityFlags {
   bool json = false;
 };
 
-std::string read_file(const std::string& path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
-      std::fopen(path.c_str(), "rb"), [](std::FILE* open) { return std::fclose(open); });
-  std::string text;
-  if (file) {
-    char buffer[1 << 16];
-    while (const size_t count = std::fread(buffer, 1, sizeof(buffer), file.get())) {
-      text.append(buffer, count);
-    }
-    if (!std::ferror(file.get())) return text;
-  }
-  throw UsageError(fmt::format("--file: {}: {}", path, std::strerror(errno)));
-}
-
 int64_t context_of(const PerplexityFlags& flags, const ModelConfig& config) {
   const int64_t limit = config.max_position_embeddings;
   if (flags.context > limit) {
@@ -78,17 +61,6 @@ void check(const PerplexityFlags& flags, const PerplexityOptions& options, size_
     throw UsageError(fmt::format("--file: {}: found {} tokens, required at least {}, the --context",
                                  flags.file, tokens, options.context));
   }
-}
-
-Model load(const Device& device, const Checkpoint& checkpoint, const ModelOptions& wanted,
-           const Terminal& terminal) {
-  ModelOptions options = wanted;
-  ProgressBar bar(terminal, "Loading");
-  options.progress = [&bar](double fraction) { bar.update(fraction); };
-  Model model = Model::load(device, checkpoint, options);
-  bar.finish();
-  for (const std::string& warning : model.warnings()) terminal.info("warning: " + warning);
-  return model;
 }
 
 Perplexity measure(Model& model, std::span<const int32_t> tokens, PerplexityOptions options,
@@ -123,7 +95,7 @@ Json result_json(const PerplexityFlags& flags, const Perplexity& result,
 
 int run(const PerplexityFlags& flags) {
   const Terminal terminal = flags.common.terminal();
-  const std::string text = read_file(flags.file);
+  const std::string text = read_file("--file", flags.file);
   const Device device = flags.device.open();
   const Checkpoint checkpoint = Checkpoint::open(flags.model.path());
   ModelOptions model_options = flags.model.options(checkpoint.config());
@@ -138,7 +110,7 @@ int run(const PerplexityFlags& flags) {
   check(flags, options, tokens.size());
   require_memory(terminal, device, estimate_memory(device, checkpoint, model_options), true,
                  model_options);
-  Model model = load(device, checkpoint, model_options, terminal);
+  Model model = load_model(terminal, device, checkpoint, model_options);
 
   const auto start = std::chrono::steady_clock::now();
   const Perplexity result = measure(model, tokens, options, terminal);

@@ -36,6 +36,16 @@ void require_memory(const Terminal& terminal, const Device& device, const ModelM
                               weights_are_mapped ? " beside the weights" : "")});
 }
 
+Model load_model(const Terminal& terminal, const Device& device, const Checkpoint& checkpoint,
+                 ModelOptions options) {
+  ProgressBar bar(terminal, "Loading");
+  options.progress = [&bar](double fraction) { bar.update(fraction); };
+  Model model = Model::load(device, checkpoint, std::move(options));
+  bar.finish();
+  for (const std::string& warning : model.warnings()) terminal.info("warning: " + warning);
+  return model;
+}
+
 Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
                      const ModelFlags& model_flags,
                      const std::function<void(const ModelConfig&)>& check) {
@@ -46,11 +56,7 @@ Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
   if (check) check(checkpoint.config());
   require_memory(terminal, device, estimate_memory(device, checkpoint, options), true, options);
   Tokenizer tokenizer = load_tokenizer(checkpoint);
-  ProgressBar bar(terminal, "Loading");
-  options.progress = [&bar](double fraction) { bar.update(fraction); };
-  Model model = Model::load(device, checkpoint, options);
-  bar.finish();
-  for (const std::string& warning : model.warnings()) terminal.info("warning: " + warning);
+  Model model = load_model(terminal, device, checkpoint, std::move(options));
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   Generator generator(std::move(model), tokenizer);

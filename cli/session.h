@@ -23,6 +23,10 @@ struct Session {
 void require_memory(const Terminal& terminal, const Device& device, const ModelMemory& memory,
                     bool weights_are_mapped, ModelOptions& options);
 
+// Loads with a progress bar and passes on what the checkpoint has of oddities.
+Model load_model(const Terminal& terminal, const Device& device, const Checkpoint& checkpoint,
+                 ModelOptions options);
+
 // Opens the files, refuses what cannot fit in memory, loads with a progress bar. `check` sees the
 // configuration before the weights are loaded and throws to refuse it.
 Session load_session(const Terminal& terminal, const DeviceFlags& device, const ModelFlags& model,

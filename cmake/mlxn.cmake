@@ -20,10 +20,12 @@ if(MLXN_SANITIZE)
   endif()
 endif()
 
-# What lies beside the code: <name>_test.cc and test.cc are tests, bench.cc is a benchmark.
+# What lies beside the code: <name>_test.cc and test.cc are tests, bench.cc and <name>_bench.cc
+# are benchmarks.
 file(GLOB_RECURSE MLXN_TEST_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*_test.cc
      ${PROJECT_SOURCE_DIR}/src/*/test.cc)
-file(GLOB_RECURSE MLXN_BENCH_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*/bench.cc)
+file(GLOB_RECURSE MLXN_BENCH_SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/*_bench.cc
+     ${PROJECT_SOURCE_DIR}/src/*/bench.cc)
 
 # src/kernels/rms_norm/test.cc -> kernels_rms_norm_test; src/base/dtype_test.cc -> base_dtype_test.
 function(mlxn_target_name source result)

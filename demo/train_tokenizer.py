@@ -90,7 +90,7 @@ def main():
             text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
             file.write(text)
 
-    write("tokenizer.json", data)
+    write("tokenizer.json", json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
     write("chat_template.jinja", TEMPLATE)
     write("tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4096, "clean_up_tokenization_spaces": False,

@@ -14,7 +14,11 @@ python=$build/venv/bin/python
 pip=("$python" -m pip --quiet --disable-pip-version-check)
 "${pip[@]}" install scikit-build-core nanobind
 # Compiler and flags of the release build, so that a compiler cache serves both.
-CXX=${CXX:-c++} "${pip[@]}" wheel . --no-deps --no-build-isolation -w "$build/wheel" -C "build-dir=$build/cmake" -C cmake.define.MLXN_WERROR=ON
+# GPU kernels only where there is a GPU: the release build has shown that they compile.
+cuda=AUTO
+command -v nvidia-smi >/dev/null || cuda=OFF
+CXX=${CXX:-c++} "${pip[@]}" wheel . --no-deps --no-build-isolation -w "$build/wheel" -C "build-dir=$build/cmake" \
+  -C cmake.define.MLXN_WERROR=ON -C cmake.define.MLXN_CUDA=$cuda
 "${pip[@]}" install --upgrade pytest hypothesis numpy matplotlib
 "${pip[@]}" install --force-reinstall --no-deps "$build"/wheel/mlxn-*.whl
 "${pip[@]}" install "$build"/wheel/mlxn-*.whl

@@ -35,4 +35,16 @@ MLXN_API std::string name(KvType type);
 // The type of one of kKvTypeNames.
 MLXN_API std::optional<KvType> parse_kv_type(std::string_view name);
 
+// Of keys and of values: the same, or codes of two widths.
+struct KvTypes {
+  KvType k = DType::kF16;
+  KvType v = DType::kF16;
+
+  friend constexpr bool operator==(const KvTypes&, const KvTypes&) = default;
+};
+
+MLXN_API std::string name(const KvTypes& types);  // "f16", "tq8/tq4"
+// Empty for names that are none, and for two types that no cache can mix.
+MLXN_API std::optional<KvTypes> parse_kv_types(std::string_view name);
+
 }  // namespace mlxn

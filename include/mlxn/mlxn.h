@@ -10,6 +10,7 @@
 #include "mlxn/error.h"
 #include "mlxn/generator.h"
 #include "mlxn/kv_cache.h"
+#include "mlxn/kv_report.h"
 #include "mlxn/kv_type.h"
 #include "mlxn/lengths.h"
 #include "mlxn/model.h"

@@ -62,6 +62,8 @@ class MLXN_API Model {
   // group where group_size divides the row, bf16 otherwise; bits 16: all bf16; bits 32: f32.
   static Model random(const Device& device, const ModelConfig& config, int bits, int group_size,
                       ModelOptions options = {});
+  // Another model over the weights of this one, with caches and lengths of its own.
+  Model sharing_weights(ModelOptions options) const;
 
   const Device& device() const;
   const ModelConfig& config() const;

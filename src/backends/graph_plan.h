@@ -3,11 +3,13 @@
 // fewer barriers are needed, and places the barriers anew. The same for every backend.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "backends/backend.h"
 #include "backends/barrier_plan.h"
 #include "backends/fusible.h"
 #include "mlxn/stream.h"
@@ -56,6 +58,28 @@ void optimise(std::vector<Node>& nodes, const GraphOptions& options, const Recor
   }
   StreamCounters counters;
   for (Node& node : nodes) node.barrier_before = barriers.before(node.access, counters);
+}
+
+// The same to what a stream has captured: `nodes`, with `barriers` of them behind a barrier. What
+// is joined is recorded through the stream, whose counters stay as they are.
+template <typename Node>
+void optimise_capture(StreamImpl& stream, std::vector<Node>& nodes, size_t& barriers,
+                      const GraphOptions& options, GraphStats& stats) {
+  const StreamCounters counted = stream.counters();
+  std::vector<Node> list = std::exchange(nodes, {});
+  optimise(
+      list, options,
+      [&](const Joined& joined) {
+        joined.record(stream);
+        Node node = std::move(nodes.back());
+        nodes.clear();
+        return node;
+      },
+      BarrierPlan(stream.device().options().serial), stats);
+  nodes = std::move(list);
+  barriers = static_cast<size_t>(std::count_if(
+      nodes.begin(), nodes.end(), [](const Node& node) { return node.barrier_before; }));
+  stream.counters() = counted;
 }
 
 // Counts the groups of nodes between barriers, and nodes without memory.

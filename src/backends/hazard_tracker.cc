@@ -20,6 +20,12 @@ void Access::write(const Buffer& buffer) {
   keep.push_back(buffer);
 }
 
+void Access::add(const Access& other) {
+  reads.insert(reads.end(), other.reads.begin(), other.reads.end());
+  writes.insert(writes.end(), other.writes.begin(), other.writes.end());
+  keep.insert(keep.end(), other.keep.begin(), other.keep.end());
+}
+
 Access Access::inputs() const { return {reads, {}, keep}; }
 
 bool HazardTracker::conflicts(const MemoryRange& range, bool is_write) const {

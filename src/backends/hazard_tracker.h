@@ -33,6 +33,8 @@ struct Access {
   // Empty buffers (optional operands) are ignored.
   void read(const Buffer& buffer);
   void write(const Buffer& buffer);
+  // What another dispatch touches besides.
+  void add(const Access& other);
   // What is read, without what is written: for the first of several dispatches of one op.
   Access inputs() const;
 };

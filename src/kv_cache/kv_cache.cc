@@ -5,6 +5,7 @@
 #include <array>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "base/checked.h"
 #include "base/no_memory.h"
@@ -16,6 +17,7 @@ namespace {
 constexpr int64_t kSlotMultiple = 64;
 // Codes of this many slots are one unit of a device's own order.
 constexpr int64_t kCodedSlotMultiple = 16;
+constexpr int64_t kMinPageSize = 16, kMaxPageSize = 256;
 
 [[noreturn]] void fail(const char* field, const std::string& found, const std::string& required) {
   throw Error(ErrorKind::kInvalidArgument, ErrorDetail{"KvCache", field, found, required});
@@ -63,6 +65,34 @@ void check(const KvCacheShape& s) {
   check_range("max_context", s.max_context, 1, kMax - (coded ? kCodedSlotMultiple : 0));
   check_range("window_size", s.window_size, 0, kMax);
   check_range("max_chunk", s.max_chunk, 1, kMax);
+  check_range("num_pages", s.num_pages, 0, s.page_size == 0 ? 0 : kMax);
+  if (s.page_size == 0) return;
+  check_range("max_context", s.max_context, 1, kMax - kMaxPageSize);
+  const bool is_power = (s.page_size & (s.page_size - 1)) == 0;
+  if (!is_power || s.page_size < kMinPageSize || s.page_size > kMaxPageSize) {
+    fail("page_size", std::to_string(s.page_size), "0 or a power of two from 16 to 256");
+  }
+}
+
+[[noreturn]] void fail_size(const KvCacheShape& s, int64_t slots) {
+  fail("batch",
+       std::to_string(s.batch) + " sequences of " + std::to_string(slots) + " slots in " +
+           std::to_string(s.num_kv_heads) + " heads",
+       "a size below 2^63 bytes");
+}
+
+// Sequences, or pages, and the slots of each.
+struct Blocks {
+  int64_t count, slots;
+};
+Blocks blocks_of(const KvCacheShape& s) {
+  const int64_t capacity = KvCache::capacity_of(s);
+  if (s.page_size == 0) return {s.batch, capacity};
+  // Fewer than 2^62: each factor is below 2^31.
+  const int64_t all = s.batch * (capacity / s.page_size);
+  const int64_t count = s.num_pages > 0 ? s.num_pages : all;
+  if (count > std::numeric_limits<int32_t>::max()) fail_size(s, capacity);
+  return {count, s.page_size};
 }
 
 }  // namespace
@@ -81,42 +111,70 @@ std::optional<KvType> parse_kv_type(std::string_view text) {
   return std::nullopt;
 }
 
+std::string name(const KvTypes& types) {
+  return types.k == types.v ? name(types.k) : name(types.k) + "/" + name(types.v);
+}
+
+std::optional<KvTypes> parse_kv_types(std::string_view text) {
+  const size_t slash = text.find('/');
+  const auto k = parse_kv_type(text.substr(0, slash));
+  const auto v = slash == text.npos ? k : parse_kv_type(text.substr(slash + 1));
+  if (!k || !v || !(*k == *v || (k->is_coded() && v->is_coded()))) return std::nullopt;
+  return KvTypes{*k, *v};
+}
+
 int64_t KvCache::capacity_of(const KvCacheShape& s) {
   check(s);
   int64_t slots = s.max_context;
   if (s.window_size > 0) {
     slots = std::min(slots, base::round_up(s.window_size + s.max_chunk - 1, kSlotMultiple));
   }
+  if (s.page_size > 0) return base::round_up(slots, s.page_size);
   return s.dtype.is_coded() ? base::round_up(slots, kCodedSlotMultiple) : slots;
 }
 
 int64_t KvCache::cache_bytes(const KvCacheShape& s) {
+  const int64_t capacity = capacity_of(s);
+  const Blocks blocks = blocks_of(s);
   const std::array<int64_t, 4> extents = {
-      s.batch, s.num_kv_heads, capacity_of(s),
+      blocks.count, s.num_kv_heads, blocks.slots,
       row_bytes(s.dtype, s.head_dim) + row_bytes(v_type_of(s), v_dim_of(s))};
   const auto bytes = base::checked_product(extents);
-  if (!bytes) {
-    fail("batch",
-         std::to_string(s.batch) + " sequences of " + std::to_string(extents[2]) + " slots in " +
-             std::to_string(s.num_kv_heads) + " heads",
-         "a size below 2^63 bytes");
-  }
-  return *bytes;
+  if (!bytes) fail_size(s, capacity);
+  if (s.page_size == 0) return *bytes;
+  const auto table = static_cast<int64_t>(sizeof(int32_t)) * s.batch * (capacity / s.page_size);
+  if (*bytes > std::numeric_limits<int64_t>::max() - table) fail_size(s, capacity);
+  return *bytes + table;
 }
+
+struct KvCache::Pages {
+  std::vector<int32_t> free;                // taken from the back
+  std::vector<std::vector<int32_t>> taken;  // per sequence, in the order of slots
+};
 
 KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
     : shape_(shape), capacity_(capacity_of(shape)) {
   cache_bytes(shape);  // reports an overflow
   shape_.v_dim = v_dim_of(shape);
+  const Blocks blocks = blocks_of(shape);
   const auto alloc = [&](KvType type, int64_t dim, Buffer& rows, Buffer& norms) {
     const int64_t width = type.is_coded() ? ops::tq_row_bytes({.bits = type.bits()}, dim) : dim;
-    rows = device.alloc(type.dtype(), {shape.batch, shape.num_kv_heads, capacity_, width});
-    if (!type.is_coded()) return;
-    norms =
-        device.alloc(f32, {shape.batch, shape.num_kv_heads, capacity_, ops::tq_norm_count(dim)});
+    const auto of_width = [&](int64_t elements) {
+      return Shape{blocks.count, shape.num_kv_heads, blocks.slots, elements};
+    };
+    rows = device.alloc(type.dtype(), of_width(width));
+    if (type.is_coded()) norms = device.alloc(f32, of_width(ops::tq_norm_count(dim)));
   };
   alloc(shape.dtype, shape.head_dim, k_, k_norms_);
   alloc(v_type(), shape_.v_dim, v_, v_norms_);
+  if (!is_paged()) return;
+  shape_.num_pages = blocks.count;
+  pages_ = std::make_shared<Pages>();
+  pages_->taken.resize(static_cast<size_t>(shape.batch));
+  for (int64_t i = blocks.count; i-- > 0;) pages_->free.push_back(static_cast<int32_t>(i));
+  const std::vector<int32_t> none(static_cast<size_t>(shape.batch * (capacity_ / shape.page_size)),
+                                  -1);
+  block_table_ = device.upload(none.data(), i32, {shape.batch, capacity_ / shape.page_size});
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -124,6 +182,7 @@ KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
 int64_t KvCache::bytes() const {
   size_t total = k_.byte_len() + v_.byte_len();
   if (is_coded()) total += k_norms_.byte_len() + v_norms_.byte_len();
+  if (is_paged()) total += block_table_.byte_len();
   return static_cast<int64_t>(total);
 }
 
@@ -132,6 +191,11 @@ KvCache KvCache::sequences(int64_t begin, int64_t count) const try {
   check_range("count", count, 1, shape_.batch - begin);
   KvCache view = *this;
   view.shape_.batch = count;
+  if (is_paged()) {
+    view.block_table_ = block_table_.rows(begin, count);
+    view.first_sequence_ = first_sequence_ + begin;
+    return view;
+  }
   view.k_ = k_.rows(begin, count);
   view.v_ = v_.rows(begin, count);
   if (is_coded()) {
@@ -139,6 +203,56 @@ KvCache KvCache::sequences(int64_t begin, int64_t count) const try {
     view.v_norms_ = v_norms_.rows(begin, count);
   }
   return view;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+int64_t KvCache::free_pages() const {
+  return is_paged() ? static_cast<int64_t>(pages_->free.size()) : 0;
+}
+
+// Gives a sequence its first `count` pages and takes back the others.
+void KvCache::set_pages(Stream& stream, int64_t sequence, int64_t count) const {
+  auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
+  const auto wanted = static_cast<size_t>(count);
+  if (wanted == taken.size()) return;
+  std::vector<int32_t> row(taken);
+  std::vector<int32_t> free(pages_->free);
+  for (; row.size() > wanted; row.pop_back()) free.push_back(row.back());
+  for (; row.size() < wanted; free.pop_back()) row.push_back(free.back());
+  std::vector<int32_t> entries(row);
+  entries.resize(static_cast<size_t>(block_table_.dim(1)), -1);
+  stream.upload(block_table_.rows(sequence, 1), entries.data());
+  taken.swap(row);
+  pages_->free.swap(free);
+}
+
+void KvCache::reserve(Stream& stream, int64_t sequence, int64_t tokens) const try {
+  check_range("sequence", sequence, 0, shape_.batch - 1);
+  check_range("tokens", tokens, 0, shape_.max_context);
+  if (!is_paged()) return;
+  const int64_t pages = base::ceil_div(std::min(tokens, capacity_), shape_.page_size);
+  const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
+  const int64_t more = pages - static_cast<int64_t>(taken.size());
+  if (more <= 0) return;
+  if (more > free_pages()) {
+    throw Error(ErrorKind::kContextFull,
+                ErrorDetail{"KvCache", "pages", std::to_string(free_pages()) + " free",
+                            std::to_string(more) + " for " + std::to_string(tokens) +
+                                " tokens of sequence " + std::to_string(sequence)});
+  }
+  set_pages(stream, sequence, pages);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+void KvCache::release(Stream& stream, int64_t sequence, int64_t keep) const try {
+  check_range("sequence", sequence, 0, shape_.batch - 1);
+  check_range("keep", keep, 0, shape_.max_context);
+  if (!is_paged()) return;
+  const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
+  const int64_t pages = base::ceil_div(std::min(keep, capacity_), shape_.page_size);
+  if (pages < static_cast<int64_t>(taken.size())) set_pages(stream, sequence, pages);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -157,11 +271,22 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
                             std::to_string(first) + " with " + std::to_string(n) + " new tokens",
                             "at most max_context " + std::to_string(shape_.max_context)});
   }
+  for (int64_t b = 0; is_paged() && !pos.host.empty() && b < shape_.batch; ++b) {
+    const auto at = pos.host.size() == 1 ? 0 : static_cast<size_t>(b);
+    if (!pos.device.valid() && at < pos.host.size() && pos.host[at] >= 0) {
+      reserve(stream, b, pos.host[at] + n);
+    }
+  }
   if (is_coded()) {
-    ops::tq_encode(stream, {.src = k, .to = k_rows(), .pos = pos, .ring = is_ring()});
-    return ops::tq_encode(stream, {.src = v, .to = v_rows(), .pos = pos, .ring = is_ring()});
+    ops::TqEncodeArgs args{.src = k, .to = k_rows(), .pos = pos, .ring = is_ring()};
+    args.block_table = block_table_;
+    ops::tq_encode(stream, args);
+    args.src = v;
+    args.to = v_rows();
+    return ops::tq_encode(stream, args);
   }
   ops::KvAppendArgs args{.k = k, .k_cache = k_, .pos = pos, .ring = is_ring()};
+  args.block_table = block_table_;
   if (shape_.v_dim == shape_.head_dim) {
     args.v = v;
     args.v_cache = v_;
@@ -175,11 +300,26 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
   base::throw_no_memory();
 }
 
+ops::KvAppendArgs KvCache::append_args(const Buffer& k, const Buffer& v, const Lengths& pos) const
+    try {
+  if (is_paged()) fail("page_size", "pages", "a cache in one piece");
+  if (is_coded() || shape_.v_dim != shape_.head_dim) {
+    fail("dtype", name(shape_.dtype) + ", v_dim " + std::to_string(shape_.v_dim),
+         "floats, and a v_dim of " + std::to_string(shape_.head_dim));
+  }
+  return {.k = k, .k_cache = k_, .v = v, .v_cache = v_, .pos = pos, .ring = is_ring()};
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
 void KvCache::decode(Stream& stream, const KvAttention& a) const try {
   if (!is_coded()) {
     ops::AttnDecodeArgs args = decode_args(a.q, a.out, a.kv_len);
     args.softmax_scale = a.softmax_scale;
     args.logits_soft_cap = a.logits_soft_cap;
+    args.sinks = a.sinks;
+    args.alibi_slopes = a.alibi_slopes;
+    args.lse = a.lse;
     return ops::attn_decode(stream, args);
   }
   ops::AttnDecodeTqArgs args{
@@ -189,6 +329,10 @@ void KvCache::decode(Stream& stream, const KvAttention& a) const try {
   args.window_size = shape_.window_size;
   args.softmax_scale = a.softmax_scale;
   args.logits_soft_cap = a.logits_soft_cap;
+  args.sinks = a.sinks;
+  args.alibi_slopes = a.alibi_slopes;
+  args.lse = a.lse;
+  args.block_table = block_table_;
   ops::attn_decode_tq(stream, args);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -201,6 +345,9 @@ void KvCache::prefill(Stream& stream, const KvAttention& a) const try {
     args.q_offset = a.q_offset;
     args.softmax_scale = a.softmax_scale;
     args.logits_soft_cap = a.logits_soft_cap;
+    args.sinks = a.sinks;
+    args.alibi_slopes = a.alibi_slopes;
+    args.lse = a.lse;
     return ops::attn_prefill(stream, args);
   }
   ops::AttnPrefillTqArgs args{.q = a.q,
@@ -214,6 +361,10 @@ void KvCache::prefill(Stream& stream, const KvAttention& a) const try {
   args.window_size = shape_.window_size;
   args.softmax_scale = a.softmax_scale;
   args.logits_soft_cap = a.logits_soft_cap;
+  args.sinks = a.sinks;
+  args.alibi_slopes = a.alibi_slopes;
+  args.lse = a.lse;
+  args.block_table = block_table_;
   ops::attn_prefill_tq(stream, args);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -226,6 +377,7 @@ ops::AttnDecodeArgs KvCache::decode_args(const Buffer& q, const Buffer& out,
   args.ring = is_ring();
   args.mask = is_ring() ? ops::MaskKind::kWindow : ops::MaskKind::kCausal;
   args.window_size = shape_.window_size;
+  args.block_table = block_table_;
   return args;
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -237,6 +389,7 @@ ops::AttnPrefillArgs KvCache::prefill_args(const Buffer& q, const Buffer& out,
   ops::AttnPrefillArgs args{.q = q, .k = k_, .v = v_, .out = out, .kv_len = kv_len};
   args.ring = is_ring();
   args.window_size = shape_.window_size;
+  args.block_table = block_table_;
   return args;
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();

@@ -66,6 +66,14 @@ Model Model::random(const Device& device, const ModelConfig& config, int bits, i
   base::throw_no_memory();
 }
 
+Model Model::sharing_weights(ModelOptions options) const try {
+  options.prepare = this->options().prepare;
+  return Model(std::make_shared<ModelImpl>(device(), config(), impl_->decoder().weights(),
+                                           std::move(options), warnings()));
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
 const Device& Model::device() const { return impl_->device(); }
 const ModelConfig& Model::config() const { return impl_->config(); }
 const ModelOptions& Model::options() const { return impl_->options(); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/attention_args.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -106,6 +107,49 @@ void check_head_counts(const char* op, int64_t batch, int64_t num_heads, int64_t
 void check_score_rule(const char* op, float softmax_scale, float logits_soft_cap) {
   check_finite(op, "softmax_scale", softmax_scale);
   check_eps(op, "logits_soft_cap", logits_soft_cap);
+}
+
+void check_decode_mask(const char* op, MaskKind mask, int64_t window_size,
+                       const Lengths& ring_start) {
+  switch (mask) {
+    case MaskKind::kNone:
+    case MaskKind::kCausal:
+      if (window_size != 0) {
+        fail(op, "window_size", std::to_string(window_size), "0 unless mask is kWindow or kChunk");
+      }
+      return;
+    case MaskKind::kChunk:
+      if (!ring_start.empty()) {
+        fail(op, "mask", "kChunk with ring_start", "positions that count from 0");
+      }
+      return check_min(op, "window_size", window_size, 1);
+    case MaskKind::kWindow:
+      return check_min(op, "window_size", window_size, 1);
+  }
+  fail(op, "mask", std::to_string(static_cast<int>(mask)), "kNone, kCausal, kWindow or kChunk");
+}
+
+void check_chunk(const char* op, const CacheReach& cache, std::optional<int64_t> kv_len,
+                 std::optional<int64_t> q_len, const Lengths& q_offset, int64_t b) {
+  if (!kv_len || !q_len || q_offset.device.valid()) return;
+  const int64_t offset = host_value(q_offset, b).value_or(*kv_len - *q_len);
+  if (offset > 0 && offset + *q_len > *kv_len) {
+    fail(op, "q_offset",
+         std::to_string(offset) + " with " + std::to_string(*q_len) + " queries and kv_len " +
+             std::to_string(*kv_len),
+         "q_offset + queries at most kv_len");
+  }
+  if (!cache.ring || *kv_len <= cache.capacity || *q_len == 0) return;
+  int64_t oldest = 0;
+  if (cache.window_size > 0) oldest = std::max<int64_t>(0, offset - cache.window_size + 1);
+  if (cache.chunk_size > 0 && offset > 0) {
+    oldest = std::max(oldest, offset / cache.chunk_size * cache.chunk_size);
+  }
+  if (*kv_len - oldest > cache.capacity) {
+    fail(op, "k: capacity", std::to_string(cache.capacity) + " slots of a ring",
+         "at least " + std::to_string(*kv_len - oldest) + ", from the oldest key that the first " +
+             "query sees to the newest");
+  }
 }
 
 void check_lengths(const char* op, const char* parameter, const Device& device,

@@ -9,6 +9,7 @@
 
 #include "kernels/common/attn_keys.h"
 #include "mlxn/lengths.h"
+#include "mlxn/ops/attention.h"
 #include "mlxn/stream.h"
 #include "ops/check.h"
 
@@ -40,6 +41,21 @@ void check_head_dim(const char* op, const char* parameter, int64_t dim);
 void check_head_counts(const char* op, int64_t batch, int64_t num_heads, int64_t num_kv_heads);
 // Scale finite, cap finite and at least 0.
 void check_score_rule(const char* op, float softmax_scale, float logits_soft_cap);
+
+// window_size goes with the mask, and chunks with positions that count from 0.
+void check_decode_mask(const char* op, MaskKind mask, int64_t window_size,
+                       const Lengths& ring_start);
+
+// A cache as queries of a chunk look back on it.
+struct CacheReach {
+  int64_t capacity;  // slots
+  bool ring;
+  int64_t window_size, chunk_size;  // 0: all keys
+};
+// Sequence b, as far as its values are known now: its queries end with its keys at the latest, and
+// a ring still holds every key that the first of them sees.
+void check_chunk(const char* op, const CacheReach& cache, std::optional<int64_t> kv_len,
+                 std::optional<int64_t> q_len, const Lengths& q_offset, int64_t b);
 
 // One host value or `batch` of them, each in min .. max (max at most 2^31 - 1); or a device buffer
 // i32 [batch], whose values cannot be checked.

@@ -14,27 +14,6 @@ namespace {
 constexpr const char* kOp = "attn_decode";
 constexpr int64_t kMaxSplits = 1024;
 
-void check_mask(const AttnDecodeArgs& args) {
-  switch (args.mask) {
-    case MaskKind::kNone:
-    case MaskKind::kCausal:
-      if (args.window_size != 0) {
-        fail(kOp, "window_size", std::to_string(args.window_size),
-             "0 unless mask is kWindow or kChunk");
-      }
-      return;
-    case MaskKind::kChunk:
-      if (!args.ring_start.empty()) {
-        fail(kOp, "mask", "kChunk with ring_start", "positions that count from 0");
-      }
-      return check_min(kOp, "window_size", args.window_size, 1);
-    case MaskKind::kWindow:
-      return check_min(kOp, "window_size", args.window_size, 1);
-  }
-  fail(kOp, "mask", std::to_string(static_cast<int>(args.mask)),
-       "kNone, kCausal, kWindow or kChunk");
-}
-
 // The pages of the cache, if it has any.
 kernels::KeyPages check(const Device& device, const AttnDecodeArgs& args) {
   check_attention_buffers(kOp, device, args.q, args.k, args.v, args.out, 3);
@@ -48,7 +27,7 @@ kernels::KeyPages check(const Device& device, const AttnDecodeArgs& args) {
   check_shape(kOp, "out", args.out, {batch, heads, v_dim});
   check_head_counts(kOp, batch, heads, kv_heads);
   check_score_rule(kOp, args.softmax_scale, args.logits_soft_cap);
-  check_mask(args);
+  check_decode_mask(kOp, args.mask, args.window_size, args.ring_start);
   check_range(kOp, "n_split", args.n_split, 0, kMaxSplits);
   check_head_values(kOp, "sinks", device, args.sinks, heads);
   check_head_values(kOp, "alibi_slopes", device, args.alibi_slopes, heads);

@@ -138,31 +138,6 @@ std::optional<int64_t> key_count(const AttnPrefillArgs& args, const Problem& s, 
   return args.k_starts.host[at + 1] - args.k_starts.host[at];
 }
 
-// Sequence b, as far as its values are known now.
-void check_positions(const AttnPrefillArgs& args, const Problem& s, int64_t b) {
-  const auto kv_len = key_count(args, s, b), q_len = query_count(args, s, b);
-  const auto given_offset = host_value(args.q_offset, b);
-  if (!kv_len || !q_len || (args.q_offset.device && !given_offset)) return;
-  const int64_t offset = given_offset.value_or(*kv_len - *q_len);
-  if (offset > 0 && offset + *q_len > *kv_len) {
-    fail(kOp, "q_offset",
-         std::to_string(offset) + " with " + std::to_string(*q_len) + " queries and kv_len " +
-             std::to_string(*kv_len),
-         "q_offset + queries at most kv_len");
-  }
-  if (!args.ring || *kv_len <= s.capacity || *q_len == 0) return;
-  int64_t oldest = 0;
-  if (args.window_size > 0) oldest = std::max<int64_t>(0, offset - args.window_size + 1);
-  if (args.chunk_size > 0 && offset > 0) {
-    oldest = std::max(oldest, offset / args.chunk_size * args.chunk_size);
-  }
-  if (*kv_len - oldest > s.capacity) {
-    fail(kOp, "k: capacity", std::to_string(s.capacity) + " slots of a ring",
-         "at least " + std::to_string(*kv_len - oldest) + ", from the oldest key that the first " +
-             "query sees to the newest");
-  }
-}
-
 void check_lengths_of(const Device& device, const AttnPrefillArgs& args, const Problem& s) {
   if (!s.packed_k) {
     check_lengths(kOp, "kv_len", device, args.kv_len, s.batch, 1, args.ring ? kIntMax : s.capacity);
@@ -177,7 +152,10 @@ void check_lengths_of(const Device& device, const AttnPrefillArgs& args, const P
     if (args.ring) fail(kOp, "ring_start", "given together with ring", "one of the two");
     check_lengths(kOp, "ring_start", device, args.ring_start, s.batch, 0, s.capacity - 1);
   }
-  for (int64_t b = 0; b < s.batch; ++b) check_positions(args, s, b);
+  const CacheReach cache{s.capacity, args.ring, args.window_size, args.chunk_size};
+  for (int64_t b = 0; b < s.batch; ++b) {
+    check_chunk(kOp, cache, key_count(args, s, b), query_count(args, s, b), args.q_offset, b);
+  }
 }
 
 // Planes of an explicit mask from one sequence, or head, to the next.

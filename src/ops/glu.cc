@@ -2,8 +2,7 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/glu/params.h"
-#include "mlxn/ops/elementwise.h"
+#include "ops/calls.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
@@ -39,9 +38,7 @@ Layout check_packed(const char* op, const GluArgs& args) {
 
 }  // namespace
 
-void glu(Stream& stream, const GluArgs& args) try {
-  const char* op = "glu";
-  const Device& device = stream.device();
+Call<kernels::GluParams> glu_call(const char* op, const Device& device, const GluArgs& args) {
   check_buffer(op, "gate", args.gate, device, {f32, f16, bf16});
   check_output(op, "out", args.out, device, {f32, f16, bf16});
   if (args.activation > Activation::kSigmoid) {
@@ -63,8 +60,12 @@ void glu(Stream& stream, const GluArgs& args) try {
   access.read(args.gate);
   access.read(args.up);
   access.write(args.out);
-  const auto& entry = kernels::choose(op, kernels::glu_entries(), device, params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return {params, std::move(access)};
+}
+
+void glu(Stream& stream, const GluArgs& args) try {
+  kernels::record("glu", kernels::glu_entries(), stream.impl(),
+                  glu_call("glu", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

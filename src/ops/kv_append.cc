@@ -4,9 +4,8 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/kv_append/params.h"
-#include "mlxn/ops/attention.h"
 #include "ops/attention_args.h"
+#include "ops/calls.h"
 
 namespace mlxn::ops {
 namespace {
@@ -125,11 +124,12 @@ Cache check(const Device& device, const KvAppendArgs& args, int64_t n) {
 
 }  // namespace
 
-void kv_append(Stream& stream, const KvAppendArgs& args) try {
-  if (is_empty(args)) return;
+std::optional<Call<kernels::KvAppendParams>> kv_append_call(Stream& stream,
+                                                            const KvAppendArgs& args) {
+  if (is_empty(args)) return std::nullopt;
   check_source(stream.device(), "k", args.k);
   const int64_t n = token_count(args);
-  if (n == 0) return;
+  if (n == 0) return std::nullopt;
   const auto [capacity, pages] = check(stream.device(), args, n);
   // A ring keeps the last `capacity` tokens only.
   const int64_t lost = std::max<int64_t>(0, n - capacity);
@@ -159,8 +159,12 @@ void kv_append(Stream& stream, const KvAppendArgs& args) try {
   for (const Buffer* input : {&args.k, &args.v, &pos, &args.block_table}) access.read(*input);
   access.write(args.k_cache);
   access.write(args.v_cache);
-  const auto& entry = kernels::choose(kOp, kernels::kv_append_entries(), stream.device(), params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return Call<kernels::KvAppendParams>{params, std::move(access)};
+}
+
+void kv_append(Stream& stream, const KvAppendArgs& args) try {
+  const auto call = kv_append_call(stream, args);
+  if (call) kernels::record(kOp, kernels::kv_append_entries(), stream.impl(), *call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

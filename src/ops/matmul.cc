@@ -4,39 +4,38 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/matmul/params.h"
+#include "ops/calls.h"
 #include "ops/check.h"
 #include "ops/weight_operand.h"
 #include "quant/weight_view.h"
 
 namespace mlxn::ops {
 
-void matmul(Stream& stream, const MatmulArgs& args) try {
-  constexpr const char* kOp = "matmul";
-  const Device& device = stream.device();
-  check_buffer(kOp, "x", args.x, device, {f32, f16, bf16});
-  check_weight_operand(kOp, "weight", args.weight, device);
+Call<kernels::MatmulParams> matmul_call(const char* op, const Device& device,
+                                        const MatmulArgs& args) {
+  check_buffer(op, "x", args.x, device, {f32, f16, bf16});
+  check_weight_operand(op, "weight", args.weight, device);
   if (args.weight.is_expert_stack()) {
-    fail(kOp, "weight", to_string(args.weight.shape), "[N, K]; expert_matmul takes stacks");
+    fail(op, "weight", to_string(args.weight.shape), "[N, K]; expert_matmul takes stacks");
   }
-  check_output(kOp, "out", args.out, device, {f32, args.x.dtype()});
+  check_output(op, "out", args.out, device, {f32, args.x.dtype()});
   const auto [m, k] = fold_rows(args.x);
   const int64_t n = args.weight.rows();
   if (k != args.weight.cols()) {
-    fail(kOp, "x", to_string(args.x.shape()),
+    fail(op, "x", to_string(args.x.shape()),
          "rows of " + std::to_string(args.weight.cols()) + " elements");
   }
   const Rows out = fold_rows(args.out);
   if (out.rows != m || out.dim != n) {
-    fail(kOp, "out", to_string(args.out.shape()),
+    fail(op, "out", to_string(args.out.shape()),
          std::to_string(m) + " rows of " + std::to_string(n) + " elements");
   }
-  check_overlap(kOp, "out", args.out, "x", args.x);
-  check_weight_overlap(kOp, "out", args.out, "weight", args.weight);
+  check_overlap(op, "out", args.out, "x", args.x);
+  check_weight_overlap(op, "out", args.out, "weight", args.weight);
   if (args.residual) {
-    check_buffer(kOp, "residual", args.residual, device, {f32, f16, bf16});
-    check_like(kOp, "residual", args.residual, args.out, "out");
-    check_overlap(kOp, "out", args.out, "residual", args.residual, true);
+    check_buffer(op, "residual", args.residual, device, {f32, f16, bf16});
+    check_like(op, "residual", args.residual, args.out, "out");
+    check_overlap(op, "out", args.out, "residual", args.residual, true);
   }
 
   const kernels::MatmulParams params{
@@ -56,8 +55,12 @@ void matmul(Stream& stream, const MatmulArgs& args) try {
   access.read(args.residual);
   read_weight(access, args.weight);
   access.write(args.out);
-  const auto& entry = kernels::choose(kOp, kernels::matmul_entries(), device, params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return {params, std::move(access)};
+}
+
+void matmul(Stream& stream, const MatmulArgs& args) try {
+  kernels::record("matmul", kernels::matmul_entries(), stream.impl(),
+                  matmul_call("matmul", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/moe_combine/params.h"
 #include "kernels/moe_route/params.h"
+#include "ops/calls.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
@@ -115,8 +115,9 @@ void moe_route(Stream& stream, const MoeRouteArgs& args) try {
   base::throw_no_memory();
 }
 
-void moe_combine(Stream& stream, const MoeCombineArgs& args) try {
-  check_combine("moe_combine", stream.device(), args);
+Call<kernels::MoeCombineParams> moe_combine_call(const char* op, const Device& device,
+                                                 const MoeCombineArgs& args) {
+  check_combine(op, device, args);
   const kernels::MoeCombineParams params{
       .y = args.y.data(),
       .weights = floats_of(args.weights),
@@ -135,9 +136,12 @@ void moe_combine(Stream& stream, const MoeCombineArgs& args) try {
     access.read(*input);
   }
   access.write(args.out);
-  const auto& entry =
-      kernels::choose("moe_combine", kernels::moe_combine_entries(), stream.device(), params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return {params, std::move(access)};
+}
+
+void moe_combine(Stream& stream, const MoeCombineArgs& args) try {
+  kernels::record("moe_combine", kernels::moe_combine_entries(), stream.impl(),
+                  moe_combine_call("moe_combine", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -4,9 +4,8 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/rms_norm/params.h"
+#include "ops/calls.h"
 #include "ops/check.h"
-#include "ops/fusion.h"
 
 namespace mlxn::ops {
 namespace {
@@ -40,9 +39,9 @@ void check_like_x(const char* op, const char* parameter, const Device& device, c
 
 }  // namespace
 
-void record_norm(const char* op, StreamImpl& stream, const NormCall& c) {
+kernels::RmsNormParams params_of(const NormCall& c) {
   const Rows rows = fold_rows(c.x);
-  const kernels::RmsNormParams params{
+  return {
       .x = c.x.data(),
       .add_before = c.add_before.data(),
       .add_after = c.add_after.data(),
@@ -58,25 +57,38 @@ void record_norm(const char* op, StreamImpl& stream, const NormCall& c) {
       .weight_offset = c.weight_offset,
       .scale = c.scale,
   };
+}
+
+backends::Access access_of(const NormCall& c) {
   backends::Access access;
   for (const Buffer* input : {&c.x, &c.add_before, &c.add_after, &c.factor, &c.weight}) {
     access.read(*input);
   }
   access.write(c.sum);
   access.write(c.out);
+  return access;
+}
+
+void record_norm(const char* op, StreamImpl& stream, const NormCall& c) {
+  const kernels::RmsNormParams params = params_of(c);
+  backends::Access access = access_of(c);
   const auto& entry = kernels::choose(op, kernels::rms_norm_entries(), stream.device(), params);
   if (stream.is_capturing()) access.fusible = fusible(c);
   entry.launch(stream, params, std::move(access));
 }
 
+NormCall norm_call(const char* op, const Device& device, const RmsNormArgs& args) {
+  NormCall call{.x = args.x,
+                .weight = args.weight,
+                .out = args.out,
+                .eps = args.eps,
+                .weight_offset = args.weight_offset};
+  check(op, device, call);
+  return call;
+}
+
 void rms_norm(Stream& stream, const RmsNormArgs& args) try {
-  const NormCall call{.x = args.x,
-                      .weight = args.weight,
-                      .out = args.out,
-                      .eps = args.eps,
-                      .weight_offset = args.weight_offset};
-  check("rms_norm", stream.device(), call);
-  record_norm("rms_norm", stream.impl(), call);
+  record_norm("rms_norm", stream.impl(), norm_call("rms_norm", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -105,19 +117,22 @@ void add_rms_norm(Stream& stream, const AddRmsNormArgs& args) try {
   base::throw_no_memory();
 }
 
-void rms_norm_add(Stream& stream, const RmsNormAddArgs& args) try {
-  const char* op = "rms_norm_add";
-  const NormCall call{.x = args.x,
-                      .add_after = args.residual,
-                      .weight = args.weight,
-                      .out = args.out,
-                      .eps = args.eps,
-                      .weight_offset = args.weight_offset,
-                      .scale = args.scale};
-  check(op, stream.device(), call);
-  check_like_x(op, "residual", stream.device(), args.residual, args.x);
+NormCall norm_call(const char* op, const Device& device, const RmsNormAddArgs& args) {
+  NormCall call{.x = args.x,
+                .add_after = args.residual,
+                .weight = args.weight,
+                .out = args.out,
+                .eps = args.eps,
+                .weight_offset = args.weight_offset,
+                .scale = args.scale};
+  check(op, device, call);
+  check_like_x(op, "residual", device, args.residual, args.x);
   check_overlap(op, "out", args.out, "residual", args.residual, true);
-  record_norm(op, stream.impl(), call);
+  return call;
+}
+
+void rms_norm_add(Stream& stream, const RmsNormAddArgs& args) try {
+  record_norm("rms_norm_add", stream.impl(), norm_call("rms_norm_add", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

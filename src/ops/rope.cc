@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/no_memory.h"
-#include "kernels/rope/params.h"
+#include "ops/calls.h"
 #include "ops/check.h"
 
 namespace mlxn::ops {
@@ -48,8 +48,11 @@ void check(const char* op, const Device& device, const HeadNormRopeArgs& args, b
   check_overlap(op, "out", args.out, "positions", args.positions);
 }
 
-void run(const char* op, Stream& stream, const HeadNormRopeArgs& args, bool norm) {
-  check(op, stream.device(), args, norm);
+}  // namespace
+
+Call<kernels::RopeParams> rope_call(const char* op, const Device& device,
+                                    const HeadNormRopeArgs& args, bool norm) {
+  check(op, device, args, norm);
   const kernels::RopeParams params{
       .x = args.x.data(),
       .weight = args.weight.data(),
@@ -75,11 +78,8 @@ void run(const char* op, Stream& stream, const HeadNormRopeArgs& args, bool norm
     access.read(args.inv_freq);
   }
   access.write(args.out);
-  const auto& entry = kernels::choose(op, kernels::rope_entries(), stream.device(), params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return {params, std::move(access)};
 }
-
-}  // namespace
 
 void rope(Stream& stream, const RopeArgs& args) try {
   const HeadNormRopeArgs call{.x = args.x,
@@ -87,13 +87,15 @@ void rope(Stream& stream, const RopeArgs& args) try {
                               .inv_freq = args.inv_freq,
                               .out = args.out,
                               .pairing = args.pairing};
-  run("rope", stream, call, false);
+  kernels::record("rope", kernels::rope_entries(), stream.impl(),
+                  rope_call("rope", stream.device(), call, false));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
 
 void head_norm_rope(Stream& stream, const HeadNormRopeArgs& args) try {
-  run("head_norm_rope", stream, args, true);
+  kernels::record("head_norm_rope", kernels::rope_entries(), stream.impl(),
+                  rope_call("head_norm_rope", stream.device(), args));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

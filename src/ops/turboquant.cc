@@ -80,27 +80,32 @@ void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
   const char* op = "tq_encode";
   if (args.n == 0 || is_empty(args.src)) return;
   const Device& device = stream.device();
-  check_buffer(op, "src", args.src, device, {f32});
+  check_buffer(op, "src", args.src, device, {f32, f16, bf16});
   if (args.src.rank() != 4) {
     fail(op, "src", "shape " + to_string(args.src.shape()), "4 extents");
   }
   const int64_t n = token_count(args), batch = args.src.dim(0), heads = args.src.dim(2);
   if (n == 0) return;
   const int64_t dim = args.src.dim(3);
-  const int64_t capacity = check_tq_rows(op, "to", device, args.to, batch, heads, dim);
+  const int64_t slots =
+      check_tq_rows(op, "to", device, args.to, args.block_table ? 0 : batch, heads, dim);
+  kernels::KeyPages pages;
+  if (args.block_table) {
+    pages = check_block_table(op, device, args.block_table, "to.codes", args.to.codes, batch);
+  }
+  const int64_t capacity = args.block_table ? pages.per_sequence * pages.page_size : slots;
   check_output(op, "to.codes", args.to.codes, device, {u8});
   check_output(op, "to.norms", args.to.norms, device, {f32});
-  for (const Buffer* input : {&args.src, &args.pos.device}) {
-    check_overlap(op, "to.codes", args.to.codes, "src or pos", *input);
-    check_overlap(op, "to.norms", args.to.norms, "src or pos", *input);
-  }
-  check_overlap(op, "to.codes", args.to.codes, "to.norms", args.to.norms);
+  check_disjoint(
+      op, {{"to.codes", &args.to.codes}, {"to.norms", &args.to.norms}},
+      {{"src", &args.src}, {"pos", &args.pos.device}, {"block_table", &args.block_table}});
   if (!args.ring) check_range(op, "n", n, 0, capacity);
   check_lengths(op, "pos", device, args.pos, batch, 0, args.ring ? kIntMax - n : capacity - n);
   // A ring keeps the last `capacity` tokens only.
   const int64_t lost = std::max<int64_t>(0, n - capacity);
   const Buffer pos = resolve_lengths(stream, args.pos, batch);
-  const kernels::TqEncodeParams params{.src = reinterpret_cast<const float*>(args.src.data()),
+  const kernels::TqEncodeParams params{.src = args.src.data(),
+                                       .src_dtype = args.src.dtype(),
                                        .to = tq_cache_of(args.to, dim),
                                        .pos = address_of(pos),
                                        .batch = batch,
@@ -109,11 +114,12 @@ void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
                                        .src_offset = args.src_offset + lost,
                                        .n = n - lost,
                                        .pos_skip = lost,
+                                       .capacity = capacity,
                                        .ring = args.ring,
-                                       .norm_correction = args.norm_correction};
+                                       .norm_correction = args.norm_correction,
+                                       .pages = pages};
   backends::Access access;
-  access.read(args.src);
-  access.read(pos);
+  for (const Buffer* input : {&args.src, &pos, &args.block_table}) access.read(*input);
   access.write(args.to.codes);
   access.write(args.to.norms);
   const auto& entry = kernels::choose(op, kernels::tq_encode_entries(), device, params);

@@ -45,6 +45,7 @@ int64_t check_tq_rows(const char* op, const char* name, const Device& device, co
   if (rows.codes.rank() != 4) {
     fail(op, codes.c_str(), "shape " + to_string(rows.codes.shape()), "4 extents");
   }
+  if (batch == 0) batch = rows.codes.dim(0);
   if (kv_heads == 0) kv_heads = rows.codes.dim(1);
   const int64_t capacity = rows.codes.dim(2);
   check_shape(op, codes.c_str(), rows.codes,

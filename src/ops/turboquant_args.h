@@ -12,7 +12,7 @@ namespace mlxn::ops {
 // the parameter that holds the format.
 void check_tq_format(const char* op, const char* name, const TqFormat& format, int64_t dim);
 
-// A cache of rows of `dim` elements, [batch, kv_heads, C, ..] (kv_heads 0: any). Returns C.
+// A cache of rows of `dim` elements, [batch, kv_heads, C, ..] (0: any). Returns C.
 int64_t check_tq_rows(const char* op, const char* name, const Device& device, const TqRows& rows,
                       int64_t batch, int64_t kv_heads, int64_t dim);
 

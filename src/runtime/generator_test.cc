@@ -9,35 +9,10 @@
 
 #include "backends/test_kit.h"
 #include "models/test_config.h"
+#include "runtime/test_tokenizer.h"
 
 namespace mlxn {
 namespace {
-
-// 256 tokens: two letters each, but ids 0 to 2 are special and 3, 4 are the two bytes of "é".
-Tokenizer make_tokenizer() {
-  std::string vocab = R"({"<pad>":0,"<eos>":1,"<bos>":2,"<0xC3>":3,"<0xA9>":4)";
-  for (int i = 5; i < 256; ++i) {
-    const char text[3] = {static_cast<char>('a' + i / 26), static_cast<char>('a' + i % 26), 0};
-    vocab += ",\"" + std::string(text) + "\":" + std::to_string(i);
-  }
-  vocab += "}";
-  std::string added;
-  for (int id = 0; id < 3; ++id) {
-    const char* const names[] = {"<pad>", "<eos>", "<bos>"};
-    added += std::string(id > 0 ? "," : "") + "{\"id\":" + std::to_string(id) + ",\"content\":\"" +
-             names[id] +
-             R"(","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,)" +
-             R"("special":true})";
-  }
-  return Tokenizer::from_json(
-      R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)" + added + R"(],
-        "normalizer":null,"pre_tokenizer":null,"post_processor":null,
-        "decoder":{"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"Fuse"}]},
-        "model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,
-        "end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":true,"ignore_merges":false,
-        "vocab":)" +
-      vocab + R"(,"merges":[]}})");
-}
 
 Model make_model(int batch = 1, int64_t context = 256, int64_t chunk = 64) {
   return Model::random(
@@ -46,7 +21,7 @@ Model make_model(int batch = 1, int64_t context = 256, int64_t chunk = 64) {
 }
 
 Generator make_generator(int batch = 1, int64_t context = 256) {
-  return Generator(make_model(batch, context), make_tokenizer());
+  return Generator(make_model(batch, context), runtime::test_tokenizer());
 }
 
 const std::vector<int32_t> kPrompt = {2, 7, 199, 30, 42, 42, 250, 11};
@@ -73,7 +48,7 @@ TEST(GeneratorTest, GreedyTokensAreTheModelsArgmax) {
 // Generators that share a model must not take each other's keys and values for their own.
 TEST(GeneratorTest, ReuseNoticesThatSomeoneElseWroteTheCaches) {
   Model model = make_model();
-  Generator a(model, make_tokenizer()), b(model, make_tokenizer());
+  Generator a(model, runtime::test_tokenizer()), b(model, runtime::test_tokenizer());
   GenerateOptions options = greedy(12);
   options.reuse_cache = true;
   const auto expected = make_generator().run({kPrompt}, options).at(0).tokens;

@@ -17,8 +17,8 @@ TEST(Command, VersionAndHelp) {
   EXPECT_TRUE(version.out.starts_with("mlxn 0.")) << version.out;
   const ProcessResult help = mlxn({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* word :
-       {"generate", "chat", "bench", "quantize", "info", "doctor", "completion", "130"}) {
+  for (const char* word : {"generate", "chat", "bench", "perplexity", "kv-report", "quantize",
+                           "info", "doctor", "completion", "130"}) {
     EXPECT_TRUE(contains(help.out, word)) << word;
   }
 }

@@ -88,7 +88,8 @@ TEST(Usage, FlagsWithoutEffectAreReported) {
 
 // The help shows the variable of each flag behind its type.
 TEST(Usage, EveryFlagHasAVariableOfItsFirstLongName) {
-  for (const char* command : {"generate", "chat", "bench", "quantize", "info", "doctor"}) {
+  for (const char* command :
+       {"generate", "chat", "bench", "perplexity", "kv-report", "quantize", "info", "doctor"}) {
     const std::string help = mlxn({command, "--help"}).out;
     size_t flags = 0;
     for (size_t at = 0; (at = help.find("\n  -", at)) != std::string::npos; ++at) {
@@ -101,7 +102,9 @@ TEST(Usage, EveryFlagHasAVariableOfItsFirstLongName) {
         variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
       }
       std::string prefix = command;
-      for (char& c : prefix) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+      for (char& c : prefix) {
+        c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+      }
       EXPECT_TRUE(contains(entry, "(Env:MLXN_" + variable + ")") ||
                   contains(entry, "(Env:MLXN_" + prefix + "_" + variable + ")"))
           << command << "\n"

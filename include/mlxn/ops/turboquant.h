@@ -53,7 +53,8 @@ struct TqFormat {
 MLXN_API int64_t tq_row_bytes(const TqFormat& format, int64_t dim);
 MLXN_API int64_t tq_norm_count(int64_t dim);  // 2 at 512, else 1
 
-// A coded cache, K or V. Rows of 16 codes of one slot never share a byte with others.
+// A coded cache, K or V, or pages of one as ops/attention.h has them, then with P in place of B.
+// Rows of 16 codes of one slot never share a byte with others.
 struct TqRows {
   Buffer codes;  // u8 [B, Hkv, C, tq_row_bytes]
   Buffer norms;  // f32 [B, Hkv, C, tq_norm_count]
@@ -86,8 +87,8 @@ struct FwhtArgs {
 MLXN_API void fwht(Stream& stream, const FwhtArgs& args);
 
 struct TqEncodeArgs {
-  Buffer src;              // new rows [B, n_src, Hkv, D] f32, D a multiple of 8 up to 512
-  TqRows to;               // the cache
+  Buffer src;  // new rows [B, n_src, Hkv, D] f32, f16, bf16; D a multiple of 8 up to 512
+  TqRows to;   // the cache
   int64_t src_offset = 0;  // first source token used
   int64_t n = -1;          // tokens to write; -1: n_src - src_offset; 0: nothing
   Lengths pos;             // position of the first token written, per sequence
@@ -95,6 +96,7 @@ struct TqEncodeArgs {
   // Levels are shorter than what they stand for by the codebook's error. With this the norm that is
   // stored makes up for it: <x, decoded x> = <x, x>.
   bool norm_correction = false;
+  Buffer block_table = {};  // the cache is pages, as for kv_append
 };
 
 // Codes n tokens into their slots, as kv_append writes them. A norm of at most 1e-10 counts as 0. A
@@ -102,7 +104,7 @@ struct TqEncodeArgs {
 MLXN_API void tq_encode(Stream& stream, const TqEncodeArgs& args);
 
 struct TqDecodeArgs {
-  TqRows from;
+  TqRows from;               // pages are read as sequences
   Buffer out;                // f32 [B, Hkv, n, D]: slots first_slot .. first_slot + n - 1
   int64_t first_slot = 0;    // physical
   bool rotate_back = false;  // false: rows of the rotated domain, R x
@@ -111,10 +113,10 @@ struct TqDecodeArgs {
 MLXN_API void tq_decode(Stream& stream, const TqDecodeArgs& args);
 
 struct AttnDecodeTqArgs {
-  Buffer q;    // [B, H, D] f32
+  Buffer q;    // [B, H, D] f32, f16, bf16
   TqRows k;    // widths of K and V may differ
   TqRows v;    // rows of Dv elements
-  Buffer out;  // [B, H, Dv] f32
+  Buffer out;  // [B, H, Dv], dtype of q
   Lengths kv_len;
   Lengths ring_start = {};
   bool ring = false;
@@ -124,16 +126,20 @@ struct AttnDecodeTqArgs {
   int64_t window_size = 0;
   int n_split = 0;
   bool rotated = false;  // q is R q of K's signs, out becomes R out of V's
+  Buffer sinks = {};
+  Buffer alibi_slopes = {};
+  Buffer lse = {};
+  Buffer block_table = {};  // of both caches
 };
 
 // attn_decode over a coded cache: every field means what it means there.
 MLXN_API void attn_decode_tq(Stream& stream, const AttnDecodeTqArgs& args);
 
 struct AttnPrefillTqArgs {
-  Buffer q;                                    // [B, H, qL, D] or [B, qL, H, D] f32
+  Buffer q;                                    // [B, H, qL, D] or [B, qL, H, D]; f32, f16, bf16
   TqRows k;                                    // [B, Hkv, C, ..]
   TqRows v;                                    // rows of Dv elements
-  Buffer out;                                  // like q with Dv
+  Buffer out;                                  // like q with Dv, dtype of q
   SeqLayout q_layout = SeqLayout::kHeadMajor;  // of q and out
   Lengths kv_len;
   Lengths q_offset = {};
@@ -144,10 +150,17 @@ struct AttnPrefillTqArgs {
   bool causal = true;
   int64_t window_size = 0;
   bool rotated = false;
+  int64_t window_ahead = 0;
+  int64_t chunk_size = 0;
+  Lengths prefix_len = {};
+  Buffer sinks = {};
+  Buffer alibi_slopes = {};
+  Buffer lse = {};
+  Buffer block_table = {};
 };
 
-// attn_prefill over a coded cache. It works on an f32 copy of the slots in use, which lives as long
-// as the call: C * Hkv * (D + Dv) * 4 bytes per sequence at most.
+// attn_prefill over a coded cache: every field means what it means there. Queries and outputs are
+// rotated where they are read and written, codes become levels a tile of keys at a time.
 MLXN_API void attn_prefill_tq(Stream& stream, const AttnPrefillTqArgs& args);
 
 }  // namespace mlxn::ops

@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ops on the GPU, timed by its events. A graph holds the calls on all working sets, which together
-// are larger than the L2 cache, and is replayed several times; us is the time of one call. The rate
-// counts bytes read and written once; of_copy divides it by that of cudaMemcpy within the device,
-// measured in the same program. Of one row, us holds the time between two kernels too. matmul of
-// few rows counts the bytes of the weight, of many rows operations.
-#include <benchmark/benchmark.h>
-
-#include <algorithm>
+// Ops on the GPU but attention. matmul of few rows counts the bytes of the weight, of many rows
+// operations.
 #include <cmath>
-#include <functional>
 #include <memory>
-#include <optional>
 
-#include "backends/cuda/cuda_stream.h"
+#include "backends/cuda/bench_kit.h"
 #include "kernels/matmul/test_cases.h"
 #include "mlxn/ops/attention.h"
 #include "mlxn/ops/axpy.h"
@@ -26,101 +18,6 @@
 
 namespace mlxn {
 namespace {
-
-constexpr double kWorkingSet = 512e6;  // bytes; L2 has 50 MB
-constexpr int kMinCalls = 256;
-
-// What one call reads and writes, and a call on working set number i.
-struct Case {
-  double bytes;
-  std::function<std::function<void()>(const Device&, Stream&)> make;
-  double operations = 0.0;
-};
-
-// Milliseconds of one call, the median over the repetitions.
-double time_ms(const Device& device, const Case& c) {
-  Stream stream(device);
-  auto& gpu = backends::cuda::cuda_stream(stream.impl());
-  const int sets = std::clamp(static_cast<int>(kWorkingSet / c.bytes) + 1, 2, kMinCalls);
-  std::vector<std::function<void()>> calls;
-  for (int i = 0; i < sets; ++i) calls.push_back(c.make(device, stream));
-  stream.begin_capture();
-  const int count = std::max(kMinCalls, sets);
-  for (int i = 0; i < count; ++i) calls[static_cast<size_t>(i % sets)]();
-  const Graph graph = stream.end_capture();
-  std::vector<double> times;
-  for (int i = 0; i < 12; ++i) {
-    stream.replay(graph);
-    times.push_back(gpu.timed_commit() / count);
-  }
-  std::sort(times.begin() + 2, times.end());  // the first two warm up
-  return times[7];
-}
-
-Case copy_case() {
-  constexpr int64_t kBytes = int64_t{128} << 20;
-  return {2.0 * kBytes, [](const Device& device, Stream& stream) -> std::function<void()> {
-            const Buffer from = device.alloc(u8, {kBytes}), to = device.alloc(u8, {kBytes});
-            return [&stream, from, to] {
-              backends::Access access;
-              access.read(from);
-              access.write(to);
-              backends::cuda::cuda_stream(stream.impl())
-                  .record("copy", "cudaMemcpy", std::move(access), [from, to](cudaStream_t s) {
-                    backends::cuda::check(cudaMemcpyAsync(to.data(), from.data(), from.byte_len(),
-                                                          cudaMemcpyDeviceToDevice, s),
-                                          "copy", "cudaMemcpyAsync");
-                  });
-            };
-          }};
-}
-
-double copy_rate(const Device& device) {
-  static const double rate = [&] {
-    const Case c = copy_case();
-    return c.bytes / time_ms(device, c) * 1e3;
-  }();
-  return rate;
-}
-
-void run(benchmark::State& state, const Case& c) {
-  std::optional<Device> device;
-  try {
-    device = Device::open("cuda");
-    double ms = 0.0;
-    const double copy = copy_rate(*device);
-    for (auto _ : state) {
-      ms = time_ms(*device, c);
-      state.SetIterationTime(ms / 1e3);
-    }
-    state.counters["us"] = ms * 1e3;
-    state.counters["GB/s"] = c.bytes / ms / 1e6;
-    state.counters["of_copy"] = c.bytes / ms * 1e3 / copy;
-    if (c.operations > 0.0) state.counters["TFLOP/s"] = c.operations / ms / 1e9;
-  } catch (const Error& error) {
-    state.SkipWithError(error.what());
-  }
-}
-
-double size(DType dtype) { return static_cast<double>(size_of(dtype)); }
-
-Buffer normals(const Device& device, DType dtype, const Shape& shape) {
-  int64_t count = 1;
-  for (const int64_t extent : shape) count *= extent;
-  std::vector<float> values(static_cast<size_t>(count));
-  uint32_t bits = 1;
-  for (float& value : values) {
-    bits = bits * 1664525u + 1013904223u;
-    value = -3.0f * std::log(static_cast<float>((bits >> 8) + 1) * 0x1p-24f);
-  }
-  const Buffer wide = device.upload(values.data(), f32, shape);
-  if (dtype == f32) return wide;
-  const Buffer narrow = device.alloc(dtype, shape);
-  Stream stream(device);
-  ops::cast(stream, {.x = wide, .out = narrow});
-  stream.commit().wait();
-  return narrow;
-}
 
 Case rms_norm(DType dtype, int64_t rows, int64_t dim) {
   return {2.0 * static_cast<double>(rows * dim) * size(dtype),
@@ -328,13 +225,6 @@ Case expert_matmul(const testing::WeightKind& kind, int64_t experts, int64_t top
                                              .out = device.alloc(f32, {1, top_k, n})};
             return [&stream, args] { ops::expert_matmul(stream, args); };
           }};
-}
-
-void add_case(const std::string& name, const Case& c) {
-  benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) { run(state, c); })
-      ->UseManualTime()
-      ->Iterations(1)
-      ->Unit(benchmark::kMicrosecond);
 }
 
 const bool registered = [] {

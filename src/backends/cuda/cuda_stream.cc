@@ -311,22 +311,7 @@ void CudaStream::instantiate(CudaGraph& graph) {
 }
 
 void CudaStream::optimise_capture(const GraphOptions& options) {
-  const StreamCounters counted = counters_;
-  std::vector<Call> calls = std::exchange(capture_->calls, {});
-  optimise(
-      calls, options,
-      [this](const Joined& joined) {
-        joined.record(*this);
-        Call call = std::move(capture_->calls.back());
-        capture_->calls.clear();
-        return call;
-      },
-      BarrierPlan(device().options().serial), capture_->stats);
-  capture_->calls = std::move(calls);
-  capture_->barriers =
-      static_cast<size_t>(std::count_if(capture_->calls.begin(), capture_->calls.end(),
-                                        [](const Call& call) { return call.barrier_before; }));
-  counters_ = counted;
+  backends::optimise_capture(*this, capture_->calls, capture_->barriers, options, capture_->stats);
 }
 
 std::shared_ptr<const GraphData> CudaStream::end_capture() {

@@ -280,22 +280,8 @@ void MetalStream::begin_capture() {
 }
 
 void MetalStream::optimise_capture(const GraphOptions& options) {
-  const StreamCounters counted = counters_;
-  std::vector<Dispatch> dispatches = std::exchange(capture_->dispatches, {});
-  optimise(
-      dispatches, options,
-      [this](const Joined& joined) {
-        joined.record(*this);
-        Dispatch dispatch = std::move(capture_->dispatches.back());
-        capture_->dispatches.clear();
-        return dispatch;
-      },
-      BarrierPlan(device().options().serial), capture_->stats);
-  capture_->dispatches = std::move(dispatches);
-  capture_->barriers = static_cast<size_t>(
-      std::count_if(capture_->dispatches.begin(), capture_->dispatches.end(),
-                    [](const Dispatch& dispatch) { return dispatch.barrier_before; }));
-  counters_ = counted;
+  backends::optimise_capture(*this, capture_->dispatches, capture_->barriers, options,
+                             capture_->stats);
 }
 
 std::shared_ptr<const GraphData> MetalStream::end_capture() {

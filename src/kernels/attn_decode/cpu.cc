@@ -14,6 +14,7 @@
 
 #include "backends/cpu/cpu_stream.h"
 #include "kernels/attn_decode/cpu.h"
+#include "kernels/attn_decode/partials.h"
 #include "kernels/attn_decode/splits.h"
 #include "kernels/attn_decode/tiles-inl.h"
 #include "kernels/common/attn_softmax-inl.h"
@@ -23,24 +24,6 @@
 #ifndef MLXN_KERNELS_ATTN_DECODE_SPLIT_
 #define MLXN_KERNELS_ATTN_DECODE_SPLIT_
 namespace mlxn::kernels {
-
-// Rows of f32 are padded to this many with zeros.
-inline constexpr int64_t kAttnDecodePad = 16;
-
-// What one part leaves for the merge: its values, padded, then its maximum and its sum.
-struct AttnDecodePartials {
-  float* data;  // [batch, num_heads, splits, stride]; null: one part, which writes the output
-  int64_t splits;
-  int64_t width;   // v_dim padded
-  int64_t stride;  // width + kAttnDecodePad
-  float* at(const AttnDecodeParams& p, int64_t b, int64_t head, int64_t split) const {
-    return data + ((b * p.num_heads + head) * splits + split) * stride;
-  }
-};
-
-inline KeyMap key_map(const AttnDecodeParams& p, int64_t b) {
-  return make_key_map(p.kv_len[b], p.ring_start ? p.ring_start[b] : 0, p.ring, p.capacity);
-}
 
 // Rows of `dim` elements of one KV head.
 inline CacheRows rows_of(const AttnDecodeParams& p, int64_t b, int64_t kv_head, int64_t dim) {

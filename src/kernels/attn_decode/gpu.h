@@ -12,33 +12,7 @@
 
 KERNELS_BEGIN(attn_decode)
 
-enum { kSimds = 4, kMaxDim = 512, kFactors = 64 };
-
-// Visible positions [first, end), and how many of them make a part: 64, so that a short context has
-// work for many threadgroups, or what makes 64 parts. gpu_launch.cc counts the parts.
-struct VisibleKeys {
-  uint first, end;
-  uint keys_each;
-};
-
-GPU_FN uint ceil_div(uint a, uint b) { return a / b + (a % b != 0 ? 1 : 0); }
-
-GPU_FN VisibleKeys visible_keys(THREAD const HeldKeys& held, CONSTANT GpuAttnDecode& p) {
-  VisibleKeys keys;
-  keys.end = held.end;
-  keys.first = held.first;
-  if (p.window_size > 0) keys.first = max(keys.first, keys.end - min(p.window_size, keys.end));
-  if (p.chunk_size > 0 && keys.end > 0) {
-    keys.first = max(keys.first, (keys.end - 1) / p.chunk_size * p.chunk_size);
-  }
-  const uint visible = keys.end - keys.first;
-  if (p.n_split > 0) {
-    keys.keys_each = max(1u, ceil_div(visible, p.n_split));
-  } else {
-    keys.keys_each = max(64u, ceil_div(ceil_div(visible, 64), 64) * 64);
-  }
-  return keys;
-}
+enum { kSimds = 4, kMaxDim = 512, kMergeThreads = 1024 };
 
 template <int kLanes, int kHeads, typename T>
 KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, ring_start),
@@ -55,7 +29,7 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
   const uint first_head = b * p.num_heads + kv_head * group + tile * kHeads;  // over the batch
   const HeldKeys held =
       held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const VisibleKeys keys = visible_keys(held, p);
+  const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
   const uint begin = keys.first + split * keys.keys_each;
   const uint end = min(begin + keys.keys_each, keys.end);
   if (begin >= end && p.splits > 1) return;
@@ -141,43 +115,33 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
   }
 }
 
-// One threadgroup per head joins the parts that hold keys; a thread has one element of the row.
+// One threadgroup per head joins the parts that hold keys. A thread has one element of the row in
+// every slices-th part, there being a slice for each row of threads.
 KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
        IN(int, ring_start), IN(float, sinks), OUT(uchar, out), OUT(float, lse),
        PARAMS(GpuAttnDecode, p)) {
-  SHARED(float, factors, kFactors);
+  SHARED(float, partial, kMergeThreads);
   const ulong head = GROUP_ID.x;
   const uint b = GROUP_ID.x / p.num_heads;
   const HeldKeys held =
       held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const VisibleKeys keys = visible_keys(held, p);
-  const uint live = min(ceil_div(keys.end - keys.first, keys.keys_each), p.splits);
-  const ulong part = head * p.splits;
-  float most = ATTN_FLOOR;
-  for (uint s = LANE; s < live; s += SIMD_WIDTH) most = max(most, part_states[part + s].x);
-  most = simd_max(most);
-  const float parts_most = most;
-  const uint at = THREAD_ID;
-  float element = 0.0f, denominator = 0.0f;
-  for (uint first = 0; first < live; first += kFactors) {
-    const uint count = min(live - first, uint(kFactors));
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint s = THREAD_ID; s < count; s += GROUP_SIZE) {
-      factors[s] = exp(part_states[part + first + s].x - parts_most);
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint s = 0; s < count; s++) {
-      denominator = fma(factors[s], part_states[part + first + s].y, denominator);
-    }
-    if (at < p.v_dim) {
-      for (uint s = 0; s < count; s++) {
-        element = fma(factors[s], part_values[(part + first + s) * p.v_dim + at], element);
-      }
-    }
-  }
-  float keep = 1.0f;
-  if (p.sinks != 0) keep = join_sink(sinks[GROUP_ID.x % p.num_heads], &most, &denominator);
+  const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
+  const uint live = part_count(keys, p.splits);
+  DEVICE const float* values = part_values + head * p.splits * p.v_dim;
+  DEVICE const float2* states = part_states + head * p.splits;
+  const float2 state = join_states(states, live, LANE);
+  const uint row = (p.v_dim + SIMD_WIDTH - 1) / SIMD_WIDTH * SIMD_WIDTH;
+  const uint slices = GROUP_SIZE / row, slice = THREAD_ID / row, at = THREAD_ID % row;
+  float element = 0.0f;
   if (at < p.v_dim) {
+    element = add_parts(values + at, p.v_dim, states, state.x, slice, slices, live);
+  }
+  partial[THREAD_ID] = element;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float most = state.x, denominator = state.y, keep = 1.0f;
+  if (p.sinks != 0) keep = join_sink(sinks[GROUP_ID.x % p.num_heads], &most, &denominator);
+  if (slice == 0 && at < p.v_dim) {
+    for (uint s = 1; s < slices; s++) element = element + partial[s * row + at];
     store_output(out, head * p.v_dim + at, p.query_type,
                  denominator == 0.0f ? 0.0f : element * keep / denominator);
   }

@@ -12,7 +12,7 @@ struct GpuAttnDecode {
   unsigned int head_dim;     // elements, a multiple of 8
   unsigned int v_dim;        // elements, a multiple of 8
   unsigned int n_split;      // as asked for; 0: by the number of keys
-  unsigned int splits;       // parts per KV head that the launch has room for
+  unsigned int splits;       // parts of a query head that the launch has room for
   unsigned int tiles;        // threadgroups that share the query heads of one KV head
   unsigned int query_type;   // a GpuQueryType: of q and out
   unsigned int ring_start;   // 1: the operand is there
@@ -21,8 +21,9 @@ struct GpuAttnDecode {
   unsigned int sinks;        // 1: the operand is there
   unsigned int slopes;       // 1: the operand is there
   unsigned int lse;          // 1: the operand is there
+  GpuParts parts;
   GpuPages pages;
   float softmax_scale;
   float logits_soft_cap;  // 0: off
 };
-static_assert(sizeof(GpuAttnDecode) == 92, "4-byte scalars only");
+static_assert(sizeof(GpuAttnDecode) == 104, "4-byte scalars only");

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "kernels/attn_decode/gpu_args.h"
-#include "kernels/attn_decode/splits.h"
+#include "kernels/attn_decode/gpu_parts.h"
 #include "kernels/common/gpu_attn_launch.h"
 
 namespace mlxn::kernels {
@@ -14,25 +14,16 @@ namespace {
 
 constexpr uint32_t kThreads = 128;  // four simdgroups, as in gpu.h
 
-// Query heads that one threadgroup takes.
-int64_t heads_per_tile(const AttnDecodeParams& p) {
-  const int64_t group = p.num_heads / p.num_kv_heads;
-  return group >= 4 ? 4 : group >= 2 ? 2 : 1;
-}
-
-// Parts of at least 64 keys, at most 64 of them; visible_keys() in gpu.h cuts them.
-int64_t gpu_splits(const AttnDecodeParams& p) {
-  if (p.n_split > 0) return p.n_split;
-  return std::clamp<int64_t>(divide_up(most_visible(p), 64), 1, kMaxAutoSplits);
-}
-
 std::string kernel_of(const AttnDecodeParams& p) {
   const std::string base =
       std::max(p.head_dim, p.v_dim) <= 128 ? "attn_decode_128_" : "attn_decode_512_";
   return kernel_name(base + std::to_string(heads_per_tile(p)), {p.kv_dtype});
 }
 
-GpuAttnDecode args_of(const AttnDecodeParams& p) {
+}  // namespace
+
+GpuAttnDecode attn_decode_args(const AttnDecodeParams& p, const GpuParts& parts,
+                               int64_t tile_heads) {
   const auto bytes = [](int64_t dim, DType dtype) {
     return dim * static_cast<int64_t>(size_of(dtype));
   };
@@ -45,8 +36,8 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
           .head_dim = static_cast<uint32_t>(p.head_dim),
           .v_dim = static_cast<uint32_t>(p.v_dim),
           .n_split = static_cast<uint32_t>(p.n_split),
-          .splits = static_cast<uint32_t>(gpu_splits(p)),
-          .tiles = divide_up(p.num_heads / p.num_kv_heads, heads_per_tile(p)),
+          .splits = static_cast<uint32_t>(gpu_splits(p, parts)),
+          .tiles = divide_up(p.num_heads / p.num_kv_heads, tile_heads),
           .query_type = query_type(p.q_dtype),
           .ring_start = p.ring_start != nullptr,
           .ring = p.ring,
@@ -56,19 +47,36 @@ GpuAttnDecode args_of(const AttnDecodeParams& p) {
           .sinks = p.sinks != nullptr,
           .slopes = p.alibi_slopes != nullptr,
           .lse = p.lse != nullptr,
+          .parts = parts,
           .pages = gpu_pages(p.pages),
           .softmax_scale = p.softmax_scale,
           .logits_soft_cap = p.logits_soft_cap};
 }
 
+namespace {
+
+void merge_parts(StreamImpl& stream, const AttnDecodeParams& p, const GpuAttnDecode& args,
+                 const Buffer& values, const Buffer& states, backends::Access access) {
+  access.read(values);
+  access.read(states);
+  backends::GpuLaunch launch{.op = "attn_decode_merge",
+                             .kernel = "attn_decode_merge",
+                             .groups = {static_cast<uint32_t>(p.batch * p.num_heads), 1, 1},
+                             .threads = merge_threads(p)};
+  launch.buffer(values.data()).buffer(states.data()).buffer(p.kv_len).buffer(p.ring_start);
+  launch.buffer(p.sinks).buffer(p.out).buffer(p.lse).constants(args);
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
 }  // namespace
 
 std::optional<std::string_view> attn_decode_gpu_refuses(const AttnDecodeParams& p) {
-  return refuse_large({p.capacity, p.pages.count, p.batch * p.num_heads * gpu_splits(p)});
+  return refuse_large(
+      {p.capacity, p.pages.count, p.batch * p.num_heads * gpu_splits(p, kSharedParts)});
 }
 
 void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Access access) {
-  const GpuAttnDecode args = args_of(p);
+  const GpuAttnDecode args = attn_decode_args(p, kSharedParts, heads_per_tile(p));
   const size_t heads = static_cast<size_t>(p.batch * p.num_heads), parts = heads * args.splits;
   const uint32_t groups =
       static_cast<uint32_t>(p.batch * p.num_kv_heads) * args.tiles * args.splits;
@@ -89,16 +97,7 @@ void attn_decode_gpu(StreamImpl& stream, const AttnDecodeParams& p, backends::Ac
   launch.buffer(nullptr).buffer(nullptr).buffer(values.data()).buffer(states.data());
   launch.constants(args);
   gpu.launch(std::move(launch), std::move(split));
-
-  access.read(values);
-  access.read(states);
-  launch = {.op = "attn_decode_merge",
-            .kernel = "attn_decode_merge",
-            .groups = {static_cast<uint32_t>(heads), 1, 1},
-            .threads = group_threads(p.v_dim)};
-  launch.buffer(values.data()).buffer(states.data()).buffer(p.kv_len).buffer(p.ring_start);
-  launch.buffer(p.sinks).buffer(p.out).buffer(p.lse).constants(args);
-  gpu.launch(std::move(launch), std::move(access));
+  merge_parts(stream, p, args, values, states, std::move(access));
 }
 
 }  // namespace mlxn::kernels

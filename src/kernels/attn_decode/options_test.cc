@@ -40,7 +40,7 @@ Buffer slopes_of(const Device& device, int64_t heads) {
 
 class AttnDecodeOptions : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   struct Result {
@@ -257,7 +257,8 @@ TEST_P(AttnDecodeOptions, DirectCapturedAndReplayedAgree) {
 }
 
 TEST(AttnDecodeLong, Keys) {  // D15, on the best entry
-  const Device device = testing::cpu_device();
+  if (testing::is_emulated()) GTEST_SKIP() << "far too long";
+  const Device device = test_device();
   Stream stream(device);
   auto args = make_args(
       device, {.heads = 1, .kv_heads = 1, .capacity = 131072, .kv_len = {131072}, .kv_dtype = f16});

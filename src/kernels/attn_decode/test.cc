@@ -71,7 +71,7 @@ Buffer run(Stream& stream, ops::AttnDecodeArgs args) {
 
 class AttnDecodeTest : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   Buffer expect_oracle(const Case& c, uint32_t seed = 1) {
@@ -357,7 +357,7 @@ TEST_P(AttnDecodeTest, BatchAndThreadsDoNotChangeBits) {  // D13
   const auto expected = testing::bytes_of(expect_oracle(c, 7));
   const size_t row = expected.size() / 3;
   for (int threads : {1, 2, 3, 8}) {
-    const Device device = test_device(GetParam(), threads);
+    const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto args = make_args(device, c, 7);
     EXPECT_EQ(testing::bytes_of(run(stream, args)), expected) << threads << " threads";

@@ -13,10 +13,12 @@
 #include <utility>
 
 #include "backends/cpu/cpu_stream.h"
+#include "kernels/attn_decode/partials.h"
 #include "kernels/attn_decode/splits.h"
 #include "kernels/attn_decode/tiles-inl.h"
 #include "kernels/attn_decode_tq/cpu.h"
 #include "kernels/common/attn_softmax-inl.h"
+#include "kernels/common/float_io.h"
 #include "kernels/common/fwht-inl.h"
 #include "kernels/common/simd.h"
 #include "kernels/common/tq_levels-inl.h"
@@ -25,26 +27,8 @@
 #define MLXN_KERNELS_ATTN_DECODE_TQ_PARTS_
 namespace mlxn::kernels {
 
-// Rows of f32 are padded to this many with zeros.
-inline constexpr int64_t kTqPad = 16;
-
 // Rows that become levels at a time: 32 rows of 256 f16 are 16 KiB.
 inline constexpr int64_t kTqRows = 32;
-
-// What a part leaves for the merge: its values, padded, then its maximum and its sum.
-struct TqPartials {
-  float* data;  // [batch, num_heads, splits, stride]; null: one part, which writes the output
-  int64_t splits;
-  int64_t width;   // v_dim padded
-  int64_t stride;  // width + kTqPad
-  float* at(const AttnDecodeParams& p, int64_t b, int64_t head, int64_t split) const {
-    return data + ((b * p.num_heads + head) * splits + split) * stride;
-  }
-};
-
-inline KeyMap tq_key_map(const AttnDecodeParams& p, int64_t b) {
-  return make_key_map(p.kv_len[b], p.ring_start ? p.ring_start[b] : 0, p.ring, p.capacity);
-}
 
 // Keys that are worked on together.
 struct TqBlock {
@@ -52,6 +36,7 @@ struct TqBlock {
   const uint8_t* values[kAttnKeyTile];  // codes
   float key_factors[2][kAttnKeyTile];   // per norm of a row
   float value_factors[2][kAttnKeyTile];
+  float distances[kAttnKeyTile];  // position less the query's, for ALiBi
   int64_t count;
 };
 
@@ -61,11 +46,11 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
                                cache.table.scale_factor);
 }
 
-// Walks the slots of the positions [position, end) of one KV head, whose rows start at row0.
+// Walks the slots of the positions [position, end) of one KV head.
 struct TqKeyWalk {
   const AttnDecodeTqParams& p;
   const KeyMap& map;
-  int64_t row0;
+  CacheRows rows;
   int64_t position;
   int64_t end;
   int64_t slot;
@@ -76,8 +61,10 @@ struct TqKeyWalk {
   void next(TqBlock& block) {
     block.count = 0;
     for (; position < end && block.count < kAttnKeyTile; ++position, slot = map.next(slot)) {
-      if (slot >= map.num_valid) continue;
-      const int64_t j = block.count++, row = row0 + slot;
+      const int64_t row = slot < map.num_valid ? rows.at(slot) : -1;
+      if (row < 0) continue;
+      const int64_t j = block.count++;
+      block.distances[j] = static_cast<float>(position - (map.end - 1));
       block.keys[j] = p.k.codes + row * p.k.row_bytes;
       block.values[j] = p.v.codes + row * p.v.row_bytes;
       for (int64_t b = 0; b < p.k.norm_count; ++b) {
@@ -97,12 +84,19 @@ HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The output of a head from values [padded v_dim] and their sum, 0 if nothing was visible.
-void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values, float sum) {
+// The output of a head from values [padded v_dim] and their sum, +0 if nothing was visible.
+void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values,
+                 RowState state) {
   const AttnDecodeParams& a = p.attn;
-  for (int64_t c = 0; c < a.v_dim; ++c) values[c] = sum == 0.0f ? 0.0f : values[c] / sum;
-  if (!p.rotated) RotateRowBack(p.v.table.signs.data(), values, a.v_dim);
-  std::copy_n(values, a.v_dim, static_cast<float*>(a.out) + (b * a.num_heads + head) * a.v_dim);
+  const float factor = a.sinks == nullptr ? 1.0f : JoinSink(a.sinks[head], state);
+  if (state.sum == 0.0f) {
+    std::fill_n(values, a.v_dim, 0.0f);
+  } else {
+    for (int64_t c = 0; c < a.v_dim; ++c) values[c] = values[c] * factor / state.sum;
+    if (!p.rotated) RotateRowBack(p.v.table.signs.data(), values, a.v_dim);
+  }
+  store_f32(a.q_dtype, values, a.v_dim, a.out, (b * a.num_heads + head) * a.v_dim);
+  if (a.lse != nullptr) a.lse[b * a.num_heads + head] = LogSumExp(state);
 }
 
 // The heads [first, first + count) of a group.
@@ -121,6 +115,7 @@ struct TqWork {
   RowState* state;   // [group]
   float* row;        // [q_stride]
   float* levels;     // [kTqRows, level_stride], f16 or f32
+  int64_t first_head;
   int64_t group;
   int64_t tiles;
   int64_t q_stride;
@@ -137,12 +132,13 @@ struct TqWork {
 // `out` null: the values are accumulated in scratch too.
 TqWork MakeTqWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   TqWork w;
+  w.first_head = 0;
   w.group = p.num_heads / p.num_kv_heads;
   w.tiles = base::ceil_div(w.group, int64_t{kHeadTile});
-  w.q_stride = base::round_up(p.head_dim, kTqPad);
-  const int64_t width = base::round_up(p.v_dim, kTqPad);
+  w.q_stride = base::round_up(p.head_dim, kAttnDecodePad);
+  const int64_t width = base::round_up(p.v_dim, kAttnDecodePad);
   w.level_stride = std::max(w.q_stride, width);
-  const int64_t numbers = base::round_up(w.group, kTqPad);
+  const int64_t numbers = base::round_up(w.group, kAttnDecodePad);
   static_assert(sizeof(RowState) == 2 * sizeof(float));
   const int64_t floats = w.group * (w.q_stride + 2 * kAttnKeyTile) + 4 * numbers + w.q_stride +
                          kTqRows * w.level_stride + (out == nullptr ? w.group * width : 0);
@@ -171,7 +167,7 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, T
     const TqHeadTile tile = w.tile(i);
     for (int64_t h = 0; h < tile.count; ++h) {
       const int64_t head = b * p.attn.num_heads + first_head + tile.first + h;
-      std::copy_n(static_cast<const float*>(p.attn.q) + head * dim, dim, w.row);
+      load_f32(p.attn.q_dtype, p.attn.q, head * dim, dim, w.row);
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
       float* target = w.q + tile.first * w.q_stride + h * lanes;
       for (int64_t c = 0; c < w.q_stride; c += lanes, target += tile.count * lanes) {
@@ -234,9 +230,14 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
   ScaleKeys(w, w.scores[0], block.key_factors[0], two_key_norms ? w.scores[1] : nullptr,
             block.key_factors[1]);
   const ScoreRule rule{p.attn.softmax_scale, p.attn.logits_soft_cap};
+  float bias[kAttnKeyTile];
+  const float* const slopes = p.attn.alibi_slopes;
   for (int64_t g = 0; g < w.group; ++g) {
-    w.factors[g] =
-        SoftmaxTile(w.scores[0] + g * kAttnKeyTile, {0, block.count, nullptr}, rule, w.state[g]);
+    for (int64_t j = 0; slopes != nullptr && j < kAttnKeyTile; ++j) {
+      bias[j] = slopes[w.first_head + g] * block.distances[j];
+    }
+    const TileVisible visible{0, block.count, nullptr, slopes != nullptr ? bias : nullptr};
+    w.factors[g] = SoftmaxTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g]);
   }
   if (p.v.norm_count == 2) {
     std::copy_n(w.scores[0], w.group * kAttnKeyTile, w.scores[1]);
@@ -257,11 +258,11 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
                    });
 }
 
-void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, int64_t b,
+void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
                        int64_t kv_head, int64_t split) {
   const AttnDecodeParams& a = p.attn;
-  const KeyMap map = tq_key_map(a, b);
-  const VisibleKeys visible = visible_keys(map, a.window_size);
+  const KeyMap map = key_map(a, b);
+  const VisibleKeys visible = visible_keys(map, a.window_size, a.chunk_size);
   const int64_t keys_each = split_keys(visible.count(), a.n_split);
   const int64_t begin = visible.first + split * keys_each;
   const int64_t end = std::min(visible.end, begin + keys_each);
@@ -270,12 +271,12 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, 
   const int64_t first_head = kv_head * (a.num_heads / a.num_kv_heads);
   float* out = partials.data == nullptr ? nullptr : partials.at(a, b, first_head, split);
   TqWork w = MakeTqWork(a, out, partials.splits * partials.stride);
+  w.first_head = first_head;
   LoadTqQueries(p, b, first_head, w);
   const bool half = p.k.table.has_half && p.v.table.has_half;
-  const int64_t row0 = (b * a.num_kv_heads + kv_head) * a.capacity;
   TqKeyWalk walk{p,
                  map,
-                 row0,
+                 tq_rows(p.k, a.pages, b, kv_head, a.num_kv_heads),
                  begin,
                  end,
                  map.slot(begin),
@@ -293,7 +294,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, 
   for (int64_t g = 0; g < w.group; ++g) {
     float* values = w.out + g * w.out_stride;
     if (partials.data == nullptr) {
-      WriteTqHead(p, b, first_head + g, values, w.state[g].sum);
+      WriteTqHead(p, b, first_head + g, values, w.state[g]);
       continue;
     }
     values[partials.width] = w.state[g].max;
@@ -302,12 +303,12 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const TqPartials& partials, 
 }
 
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
-void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const TqPartials& partials, int64_t b,
+void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
                        int64_t head) {
   const hn::ScalableTag<float> d;
   const AttnDecodeParams& a = p.attn;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
-  const int64_t visible = visible_keys(tq_key_map(a, b), a.window_size).count();
+  const int64_t visible = visible_keys(key_map(a, b), a.window_size, a.chunk_size).count();
   const int64_t live = base::ceil_div(visible, split_keys(visible, a.n_split));
   float max = kAttnFloor;
   for (int64_t s = 0; s < live; ++s) max = std::max(max, partials.at(a, b, head, s)[width]);
@@ -322,7 +323,7 @@ void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const TqPartials& partials, 
       hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
-  WriteTqHead(p, b, head, out, sum);
+  WriteTqHead(p, b, head, out, {max, sum});
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
@@ -342,7 +343,7 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   auto& cpu = backends::cpu::cpu_stream(stream);
   const AttnDecodeParams& a = p.attn;
   const int64_t rows = a.batch * a.num_heads, splits = max_splits(a);
-  const auto split = [&](backends::Access split_access, const TqPartials& partials) {
+  const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
     cpu.dispatch("attn_decode_tq", name, std::move(split_access),
                  static_cast<uint32_t>(a.batch * a.num_kv_heads * splits),
                  [p, partials, split_fn](uint32_t task) {
@@ -353,10 +354,11 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   };
   if (splits == 1) return split(std::move(access), {nullptr, 1, 0, 0});
 
-  const int64_t width = base::round_up(a.v_dim, kTqPad), stride = width + kTqPad;
+  const int64_t width = base::round_up(a.v_dim, kAttnDecodePad), stride = width + kAttnDecodePad;
   const Buffer scratch =
       stream.scratch(static_cast<size_t>(rows * splits * stride) * sizeof(float));
-  const TqPartials partials{reinterpret_cast<float*>(scratch.data()), splits, width, stride};
+  const AttnDecodePartials partials{reinterpret_cast<float*>(scratch.data()), splits, width,
+                                    stride};
   backends::Access split_access = access.inputs();
   split_access.write(scratch);
   split(std::move(split_access), partials);

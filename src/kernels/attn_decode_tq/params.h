@@ -10,7 +10,7 @@
 namespace mlxn::kernels {
 
 struct AttnDecodeTqParams {
-  AttnDecodeParams attn;  // k and v null, everything else as there; q and out are f32
+  AttnDecodeParams attn;  // k and v null, everything else as there
   TqCache k;
   TqCache v;
   bool rotated;  // q and out are in the rotated domain

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// attn_decode_tq and attn_prefill_tq. The oracle decodes every row in float64, rotated back, and is
-// then that of the dense ops: it knows nothing of the rotated domain.
-#include "kernels/attn_decode/reference.h"
+// attn_decode_tq. The oracle decodes every row in float64, rotated back, and is then that of the
+// dense op: it knows nothing of the rotated domain.
 #include "kernels/attn_decode_tq/params.h"
-#include "kernels/attn_prefill/reference.h"
-#include "kernels/common/attn_test_kit.h"
-#include "kernels/turboquant/reference.h"
-#include "mlxn/ops/turboquant.h"
+#include "kernels/common/tq_oracle_kit.h"
 
 namespace mlxn {
 namespace {
@@ -32,47 +28,9 @@ struct Case {
   }
 };
 
-std::vector<int32_t> expand(const Lengths& lengths, int64_t batch) {
-  std::vector<int32_t> values;
-  for (int64_t b = 0; b < batch; ++b) {
-    values.push_back(static_cast<int32_t>(lengths.host[lengths.host.size() == 1 ? 0 : size_t(b)]));
-  }
-  return values;
-}
-
-// All rows of a cache in f32, as the dense ops would hold them.
-std::vector<float> dense_rows(const ops::TqRows& rows, int64_t dim) {
-  const kernels::TqCache c{.codes = reinterpret_cast<uint8_t*>(rows.codes.data()),
-                           .norms = reinterpret_cast<float*>(rows.norms.data()),
-                           .capacity = rows.codes.dim(2),
-                           .row_bytes = ops::tq_row_bytes(rows.format, dim),
-                           .dim = static_cast<int32_t>(dim),
-                           .norm_count = static_cast<int32_t>(ops::tq_norm_count(dim)),
-                           .table = quant::make_tq_table(rows.format)};
-  std::vector<float> values;
-  for (int64_t r = 0; r < rows.codes.dim(0) * rows.codes.dim(1) * rows.codes.dim(2); ++r) {
-    const auto row = kernels::tq_decode_reference(c, r, true);
-    values.insert(values.end(), row.begin(), row.end());
-  }
-  return values;
-}
-
-// Rotating and rotating back costs up to 1e-6 of the norm of what is rotated.
-void allow_rotation(kernels::AttnReference& r) {
-  const size_t width = r.out.size() / r.z_max.size();
-  for (size_t row = 0; row < r.z_max.size(); ++row) {
-    double sum = 0.0;
-    for (size_t i = 0; i < width; ++i) sum += r.weight[row * width + i];
-    for (size_t i = 0; i < width; ++i) {
-      r.weight[row * width + i] =
-          std::max(r.weight[row * width + i], sum / static_cast<double>(width));
-    }
-  }
-}
-
 class AttnTqTest : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   ops::TqRows make_rows(const Case& c, int64_t dim, ops::TqFormat format, Random& random) {
@@ -108,7 +66,8 @@ class AttnTqTest : public ::testing::TestWithParam<std::string> {
 
   // Runs twice, expects the same bits.
   Buffer run(ops::AttnDecodeTqArgs args) {
-    const GuardedBuffer out(device_, f32, args.out.shape()), again(device_, f32, args.out.shape());
+    const GuardedBuffer out(device_, args.q.dtype(), args.out.shape());
+    const GuardedBuffer again(device_, args.q.dtype(), args.out.shape());
     for (const GuardedBuffer* target : {&out, &again}) {
       args.out = target->view();
       ops::attn_decode_tq(stream_, args);
@@ -119,31 +78,8 @@ class AttnTqTest : public ::testing::TestWithParam<std::string> {
     return out.view();
   }
 
-  static kernels::AttnReference reference_of(const ops::AttnDecodeTqArgs& args) {
-    const int64_t batch = args.q.dim(0), v_dim = args.out.dim(2);
-    const auto k = dense_rows(args.k, args.q.dim(2)), v = dense_rows(args.v, v_dim);
-    const auto kv_len = expand(args.kv_len, batch);
-    const auto start = args.ring_start.empty() ? kv_len : expand(args.ring_start, batch);
-    kernels::AttnDecodeParams p{};
-    p.q = args.q.data();
-    p.k = k.data();
-    p.v = v.data();
-    p.kv_len = kv_len.data();
-    p.ring_start = args.ring_start.empty() ? nullptr : start.data();
-    p.batch = batch;
-    p.num_heads = args.q.dim(1);
-    p.num_kv_heads = args.k.codes.dim(1);
-    p.capacity = args.k.codes.dim(2);
-    p.window_size = args.window_size;
-    p.head_dim = static_cast<int32_t>(args.q.dim(2));
-    p.v_dim = static_cast<int32_t>(v_dim);
-    p.q_dtype = p.kv_dtype = f32;
-    p.softmax_scale = args.softmax_scale;
-    p.logits_soft_cap = args.logits_soft_cap;
-    p.ring = args.ring;
-    auto reference = kernels::attn_decode_reference(p);
-    allow_rotation(reference);
-    return reference;
+  kernels::AttnReference reference_of(const ops::AttnDecodeTqArgs& args) const {
+    return testing::tq_oracle_of(device_, args);
   }
 
   Buffer expect_oracle(const Case& c, uint32_t seed = 1) {
@@ -223,33 +159,6 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
   for (float value : testing::to_floats(run(blocked))) EXPECT_EQ(value, 0.0f);
 }
 
-// Every parameter at once; the seed of a configuration is in its name.
-TEST_P(AttnTqTest, RandomConfigurations) {
-  const int widths[] = {2, 3, 4, 5, 6, 8};
-  for (uint32_t seed = 0; seed < (on_emulator() ? 10u : 150u); ++seed) {
-    Random random(1000 + seed);
-    const auto pick = [&](int64_t low, int64_t high) { return random.integer(low, high); };
-    Case c{.batch = pick(1, 3), .kv_heads = pick(1, 3), .dim = 8 * pick(1, 64)};
-    c.heads = c.kv_heads * pick(1, 9);
-    c.v_dim = 8 * pick(1, 64);
-    c.capacity = pick(1, on_emulator() ? 40 : 600);
-    c.ring = pick(0, 1) == 1;
-    c.kv_len.clear();
-    for (int64_t b = 0; b < c.batch; ++b) {
-      c.kv_len.push_back(pick(1, c.ring ? 3 * c.capacity : c.capacity));
-    }
-    c.bits_k = widths[pick(0, 5)];
-    c.bits_v = widths[pick(0, 5)];
-    c.window_size = pick(0, 1) * pick(1, 2 * c.capacity);
-    c.logits_soft_cap = static_cast<float>(pick(0, 1) * pick(1, 20));
-    auto args = make_args(c, seed);
-    args.n_split = static_cast<int>(pick(0, 1) * pick(1, 9));
-    if (!c.ring && pick(0, 1) == 1) args.ring_start = pick(0, c.capacity - 1);
-    testing::expect_attention(run(args), reference_of(args),
-                              "seed " + std::to_string(seed) + " " + c.name());
-  }
-}
-
 TEST_P(AttnTqTest, BatchThreadsAndSplits) {
   const int64_t most = on_emulator() ? 270 : 700;
   const Case c{.batch = 3, .heads = 8, .dim = 128, .capacity = most, .kv_len = {1, 77, most}};
@@ -258,7 +167,7 @@ TEST_P(AttnTqTest, BatchThreadsAndSplits) {
   testing::expect_attention(all, reference_of(args), c.name());
   const size_t row = all.byte_len() / 3;
   for (int threads : testing::unless_emulated<int>({1, 3}, {1})) {
-    const Device device = test_device(GetParam(), threads);
+    const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto copy = [&](const Buffer& b) {
       return device.upload(b.data(), b.dtype(), b.shape());
@@ -377,72 +286,45 @@ TEST_P(AttnTqTest, DeviceLengthsAreReadAtRunTime) {
   }
 }
 
-TEST_P(AttnTqTest, Prefill) {
-  struct Shape4 {
-    int64_t q_len, kv_len, capacity, dim, window;
-    bool ring;
-  };
-  const auto shapes =
-      testing::unless_emulated<Shape4>({{33, 33, 33, 128, 0, false},
-                                        {7, 300, 320, 512, 0, false},
-                                        {64, 500, 192, 80, 100, true},
-                                        {50, 90, 192, 80, 40, true},
-                                        {1, 65, 70, 256, 0, false}},
-                                       {{5, 9, 9, 128, 0, false}, {4, 70, 64, 80, 20, true}});
-  for (const Shape4& s : shapes) {
-    for (ops::SeqLayout layout : {ops::SeqLayout::kHeadMajor, ops::SeqLayout::kSeqMajor}) {
-      Random random(20);
-      const Case c{.dim = s.dim, .capacity = s.capacity, .kv_len = {s.kv_len}, .bits_k = 5};
-      const bool head_major = layout == ops::SeqLayout::kHeadMajor;
-      const Shape shape = head_major ? Shape{1, 4, s.q_len, s.dim} : Shape{1, s.q_len, 4, s.dim};
-      const GuardedBuffer out(device_, f32, shape);
-      ops::AttnPrefillTqArgs args;
-      args.q = testing::random_buffer(device_, f32, shape, random);
-      args.k = make_rows(c, s.dim, {.bits = 5}, random);
-      args.v = make_rows(c, s.dim, {.bits = 4}, random);
-      args.out = out.view();
-      args.q_layout = layout;
-      args.kv_len = s.kv_len;
-      args.ring = s.ring;
-      args.window_size = s.window;
-      args.softmax_scale = 0.1f;
-      ops::attn_prefill_tq(stream_, args);
-      stream_.commit().wait();
-      out.check();
-      const auto k = dense_rows(args.k, s.dim), v = dense_rows(args.v, s.dim);
-      const int32_t kv_len = static_cast<int32_t>(s.kv_len);
-      const kernels::AttnStrides cache = {2 * s.capacity * s.dim, s.capacity * s.dim, s.dim};
-      kernels::AttnPrefillParams p{};
-      p.q = args.q.data();
-      p.k = k.data();
-      p.v = v.data();
-      p.kv_len = &kv_len;
-      p.q_strides = head_major ? kernels::AttnStrides{4 * s.q_len * s.dim, s.q_len * s.dim, s.dim}
-                               : kernels::AttnStrides{4 * s.q_len * s.dim, s.dim, 4 * s.dim};
-      p.k_strides = p.v_strides = cache;
-      p.batch = 1;
-      p.num_heads = 4;
-      p.num_kv_heads = 2;
-      p.q_len = s.q_len;
-      p.capacity = s.capacity;
-      p.window_size = s.window;
-      p.head_dim = p.v_dim = static_cast<int32_t>(s.dim);
-      p.q_dtype = p.kv_dtype = f32;
-      p.softmax_scale = 0.1f;
-      p.causal = true;
-      p.ring = s.ring;
-      auto reference = kernels::attn_prefill_reference(p);  // rows in the order head, query
-      allow_rotation(reference);
-      Buffer found = out.view();
-      if (!head_major) {
-        found = device_.alloc(f32, {1, 4, s.q_len, s.dim});
-        for (int64_t i = 0; i < 4 * s.q_len; ++i) {
-          std::memcpy(found.span<float>().data() + (i % 4 * s.q_len + i / 4) * s.dim,
-                      out.view().span<float>().data() + i * s.dim,
-                      static_cast<size_t>(s.dim) * sizeof(float));
-        }
-      }
-      testing::expect_attention(found, reference, "q_len " + std::to_string(s.q_len));
+// Codes that lie on pages in any order give the bits of those that lie in a row, options included.
+TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
+  for (DType q_dtype : {f32, f16, bf16}) {
+    for (int64_t page_size : testing::unless_emulated<int64_t>({16, 64, 256}, {16})) {
+      Random random(21);
+      const int64_t slots = testing::is_emulated() ? 64 : 768;
+      const Case c{.batch = 2, .heads = 8, .capacity = slots, .kv_len = {slots, 33}};
+      auto args = make_args(c);
+      args.q = testing::random_buffer(device_, q_dtype, {2, 8, 64}, random);
+      args.out = device_.alloc(q_dtype, {2, 8, 64});
+      args.sinks = testing::random_buffer(device_, f32, {8}, random);
+      const auto slopes = ops::alibi_slopes(8);
+      args.alibi_slopes = device_.upload(slopes.data(), f32, {8});
+      const Buffer plain = run(args);
+      testing::expect_attention(plain, reference_of(args), "contiguous");
+      args.block_table = testing::make_block_table(device_, 2, slots / page_size, random);
+      args.k = testing::on_pages(device_, args.k, args.block_table, page_size);
+      args.v = testing::on_pages(device_, args.v, args.block_table, page_size);
+      EXPECT_EQ(testing::bytes_of(run(args)), testing::bytes_of(plain)) << page_size;
+      args.block_table.span<int32_t>()[1] = -1;
+      testing::expect_attention(run(args), reference_of(args), "a page that is not there");
+    }
+  }
+}
+
+TEST_P(AttnTqTest, ChunksAndLogSumExp) {
+  auto args = make_args({.heads = 6, .capacity = 300, .kv_len = {300}}, 22);
+  args.mask = ops::MaskKind::kChunk;
+  for (int64_t chunk : {1, 64, 77, 1000}) {
+    for (int64_t kv_len : {1, 64, 65, 299}) {
+      args.window_size = chunk;
+      args.kv_len = kv_len;
+      const GuardedBuffer lse(device_, f32, {1, 6});
+      args.lse = lse.view();
+      const Buffer out = run(args);
+      lse.check();
+      const auto reference = reference_of(args);
+      testing::expect_attention(out, reference, "chunk " + std::to_string(chunk));
+      testing::expect_lse(testing::to_floats(lse.view()), reference, "chunk");
     }
   }
 }
@@ -485,27 +367,17 @@ TEST(AttnTqErrors, EachRuleNamesItsParameter) {
   expect({"n_split", "1025"}, [](Args& a) { a.n_split = 1025; });
   expect({"softmax_scale"}, [](Args& a) { a.softmax_scale = INFINITY; });
   expect({"out", "overlap"}, [](Args& a) { a.out = a.q; });
-  expect({"q", "f16"}, [&](Args& a) { a.q = device.alloc(f16, {1, 4, 64}); });
-  ops::AttnPrefillTqArgs prefill;
-  prefill.q = device.alloc(f32, {1, 4, 3, 64});
-  prefill.out = device.alloc(f32, {1, 4, 3, 64});
-  prefill.k = good.k;
-  prefill.v = good.v;
-  prefill.kv_len = 8;
-  const auto refuse = [&](std::vector<std::string> fragments, const auto& change) {
-    ops::AttnPrefillTqArgs args = prefill;
-    change(args);
-    fragments.push_back("attn_prefill_tq");
-    expect_error(ErrorKind::kInvalidArgument, fragments,
-                 [&] { ops::attn_prefill_tq(stream, args); });
-  };
-  using Chunk = ops::AttnPrefillTqArgs;
-  refuse({"kv_len", "9", "8"}, [](Chunk& a) { a.kv_len = 9; });
-  refuse({"q_offset", "6", "5"}, [](Chunk& a) { a.q_offset = 6; });
-  refuse({"softmax_scale"}, [](Chunk& a) { a.softmax_scale = NAN; });
-  refuse({"window_size", "-1"}, [](Chunk& a) { a.window_size = -1; });
-  refuse({"ring_start", "8"}, [](Chunk& a) { a.ring_start = 8; });
-  refuse({"out", "[1, 4, 2, 64]"}, [&](Chunk& a) { a.out = device.alloc(f32, {1, 4, 2, 64}); });
+  expect({"out", "f32", "f16"}, [&](Args& a) { a.q = device.alloc(f16, {1, 4, 64}); });
+  expect({"mask", "9"}, [](Args& a) { a.mask = static_cast<ops::MaskKind>(9); });
+  expect({"mask", "ring_start"},
+         [](Args& a) { a.mask = ops::MaskKind::kChunk, a.window_size = 4, a.ring_start = 1; });
+  expect({"sinks", "[3]", "[4]"}, [&](Args& a) { a.sinks = device.alloc(f32, {3}); });
+  expect({"lse", "[1, 3]"}, [&](Args& a) { a.lse = device.alloc(f32, {1, 3}); });
+  const Buffer table = device.alloc(i32, {1, 2});
+  expect({"k.codes", "pages of 8 slots"}, [&](Args& a) { a.block_table = table; });
+  expect({"block_table", "[2, 2]"}, [&](Args& a) {
+    a.k = a.v = rows(16, 64), a.block_table = device.alloc(i32, {2, 2});
+  });
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::attn_decode_tq(stream, good);
   stream.commit().wait();

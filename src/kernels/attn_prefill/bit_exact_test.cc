@@ -20,7 +20,7 @@ struct Options {
 
 class AttnBits : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = testing::test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
   Random random_{42};
 

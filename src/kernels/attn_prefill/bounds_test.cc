@@ -14,7 +14,7 @@ INSTANTIATE_TEST_SUITE_P(Entries, PrefillBounds,
                          ::testing::ValuesIn(testing::runnable(kernels::attn_prefill_entries())));
 
 TEST_P(PrefillBounds, NothingBehindTheLastKeyIsRead) {
-  const Device device = testing::test_device(GetParam());
+  const Device device = testing::entry_device(GetParam());
   Stream stream(device);
   testing::Random random(1);
   for (DType dtype : {f32, f16, bf16}) {

@@ -69,6 +69,41 @@ uint32_t reach(int64_t keys) { return keys < kMaxGpuExtent ? static_cast<uint32_
 
 }  // namespace
 
+GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
+  return {.q = strides_of(p.q_strides),
+          .k = strides_of(p.k_strides),
+          .v = strides_of(p.v_strides),
+          .out = strides_of(p.out_strides),
+          .mask = gpu_mask(p.mask),
+          .pages = gpu_pages(p.pages),
+          .num_heads = static_cast<uint32_t>(p.num_heads),
+          .group = static_cast<uint32_t>(p.num_heads / p.num_kv_heads),
+          .q_len = static_cast<uint32_t>(p.q_len),
+          .batch = static_cast<uint32_t>(p.batch),
+          .tiles = static_cast<uint32_t>(tile_count(p)),
+          .simds = static_cast<uint32_t>(simd_count(p)),
+          .capacity = static_cast<uint32_t>(p.capacity),
+          .window_size = reach(p.window_size),
+          .window_ahead = reach(p.window_ahead),
+          .chunk_size = reach(p.chunk_size),
+          .head_dim = static_cast<uint32_t>(p.head_dim),
+          .v_dim = static_cast<uint32_t>(p.v_dim),
+          .query_type = query_type(p.q_dtype),
+          .q_offset = p.q_offset != nullptr,
+          .ring_start = p.ring_start != nullptr,
+          .prefix_len = p.prefix_len != nullptr,
+          .q_starts = p.q_starts != nullptr,
+          .k_starts = p.k_starts != nullptr,
+          .sinks = p.sinks != nullptr,
+          .slopes = p.alibi_slopes != nullptr,
+          .lse = p.lse != nullptr,
+          .ring = p.ring,
+          .causal = p.causal,
+          .vectors = has_vectors(p),
+          .softmax_scale = p.softmax_scale,
+          .logits_soft_cap = p.logits_soft_cap};
+}
+
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p) {
   return refuse_large({p.capacity, p.q_len, simd_count(p), p.pages.count, p.q_strides.batch,
                        p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
@@ -87,38 +122,7 @@ void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::
   launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
   launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
   launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
-  launch.constants(GpuAttnPrefill{.q = strides_of(p.q_strides),
-                                  .k = strides_of(p.k_strides),
-                                  .v = strides_of(p.v_strides),
-                                  .out = strides_of(p.out_strides),
-                                  .mask = gpu_mask(p.mask),
-                                  .pages = gpu_pages(p.pages),
-                                  .num_heads = static_cast<uint32_t>(p.num_heads),
-                                  .group = static_cast<uint32_t>(p.num_heads / p.num_kv_heads),
-                                  .q_len = static_cast<uint32_t>(p.q_len),
-                                  .batch = static_cast<uint32_t>(p.batch),
-                                  .tiles = static_cast<uint32_t>(tile_count(p)),
-                                  .simds = simds,
-                                  .capacity = static_cast<uint32_t>(p.capacity),
-                                  .window_size = reach(p.window_size),
-                                  .window_ahead = reach(p.window_ahead),
-                                  .chunk_size = reach(p.chunk_size),
-                                  .head_dim = static_cast<uint32_t>(p.head_dim),
-                                  .v_dim = static_cast<uint32_t>(p.v_dim),
-                                  .query_type = query_type(p.q_dtype),
-                                  .q_offset = p.q_offset != nullptr,
-                                  .ring_start = p.ring_start != nullptr,
-                                  .prefix_len = p.prefix_len != nullptr,
-                                  .q_starts = p.q_starts != nullptr,
-                                  .k_starts = p.k_starts != nullptr,
-                                  .sinks = p.sinks != nullptr,
-                                  .slopes = p.alibi_slopes != nullptr,
-                                  .lse = p.lse != nullptr,
-                                  .ring = p.ring,
-                                  .causal = p.causal,
-                                  .vectors = has_vectors(p),
-                                  .softmax_scale = p.softmax_scale,
-                                  .logits_soft_cap = p.logits_soft_cap});
+  launch.constants(attn_prefill_args(p));
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "kernels/attn_prefill/gpu_args.h"
 #include "kernels/attn_prefill/params.h"
 
 namespace mlxn::kernels {
+
+GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p);
 
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p);
 void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access);

@@ -37,7 +37,7 @@ void WidenMask(const T* cells, float sentinel, int64_t count, float* bias) {
 }
 
 // The same for cells from `at` on of the mask.
-void LoadMask(const AttnMask& mask, int64_t at, int64_t count, float* bias) {
+inline void LoadMask(const AttnMask& mask, int64_t at, int64_t count, float* bias) {
   switch (mask.dtype) {
     case DType::kU8:
       for (int64_t j = 0; j < count; ++j) {

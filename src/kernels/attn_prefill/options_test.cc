@@ -20,7 +20,7 @@ Buffer sequence_of(const Buffer& packed, int64_t begin, int64_t count) {
 
 class AttnPrefillOptions : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   // Fresh guarded outputs; returns the arguments with them.

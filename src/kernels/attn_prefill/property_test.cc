@@ -5,24 +5,19 @@
 //   MLXN_PROPERTY_CASES  their number
 #include "kernels/attn_merge/reference.h"
 #include "kernels/common/attn_oracle_kit.h"
+#include "kernels/common/property_test_kit.h"
 #include "kernels/kv_append/reference.h"
 
 namespace mlxn {
 namespace {
 
 using testing::GuardedBuffer;
-using testing::Random;
 using testing::random_buffer;
 
-uint32_t number_from(const char* variable, uint32_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : static_cast<uint32_t>(std::strtoul(text, nullptr, 10));
-}
-
 // One random call.
-class Property {
+class Property : testing::RandomCall {
  public:
-  Property(const Device& device, uint32_t seed) : device_(device), stream_(device), random_(seed) {}
+  using RandomCall::RandomCall;
 
   void run() {
     switch (random_.integer(0, 9)) {
@@ -41,36 +36,9 @@ class Property {
   }
 
  private:
-  bool chance(int percent) { return random_.integer(0, 99) < percent; }
-  template <typename T>
-  T any_of(std::initializer_list<T> values) {
-    return values.begin()[random_.integer(0, static_cast<int64_t>(values.size()) - 1)];
-  }
-  DType float_type() { return any_of({f32, f16, bf16}); }
   int64_t head_dim() {
     if (chance(50)) return 8 * random_.integer(1, 8);
     return chance(80) ? any_of<int64_t>({64, 80, 96, 128}) : 8 * random_.integer(17, 64);
-  }
-  Lengths lengths(const std::vector<int64_t>& values) {
-    if (chance(70)) return Lengths(values);
-    return testing::make_i32(device_, {values.begin(), values.end()});
-  }
-  // Only as host values, which can be refused.
-  static bool is_host(const Lengths& l) { return !l.device.valid(); }
-  Buffer slopes(int64_t heads) {
-    const auto values = ops::alibi_slopes(heads);
-    return device_.upload(values.data(), f32, {heads});
-  }
-
-  template <class Args>
-  void score_rule(Args& args, int64_t dim) {
-    args.softmax_scale = any_of({1.0f, -0.3f, 0.0f, 1.0f / std::sqrt(static_cast<float>(dim))});
-    args.logits_soft_cap = chance(70) ? 0.0f : random_.uniform(0.3f, 50.0f);
-  }
-  template <class Args>
-  void head_options(Args& args, int64_t heads) {
-    if (chance(30)) args.sinks = random_buffer(device_, f32, {heads}, random_);
-    if (chance(30)) args.alibi_slopes = slopes(heads);
   }
   // NaN wherever no token has been.
   void poison(const Buffer& cache, const std::vector<int64_t>& kv_len) {
@@ -119,12 +87,6 @@ class Property {
         return "lse";
     }
   }
-  template <class Fn>
-  void expect_refused(const std::string& parameter, const char* op, const Fn& call) {
-    testing::expect_error(ErrorKind::kInvalidArgument, {op, parameter}, call);
-    EXPECT_EQ(stream_.counters().dispatches, 0u);
-  }
-
   void decode() {
     ops::AttnDecodeArgs args;
     const int64_t batch = random_.integer(1, 3), kv_heads = random_.integer(1, 3);
@@ -308,24 +270,6 @@ class Property {
     if (packed_q) return;  // its order of rows is tested in options_test.cc
     testing::expect_lse(testing::to_floats(args.lse), reference, "prefill");
   }
-  // Whether a ring has overwritten a key that a query could see, as far as the host can tell.
-  static bool ring_lost_keys(const ops::AttnPrefillArgs& args, const std::vector<int64_t>& q_len,
-                             const std::vector<int64_t>& kv_len,
-                             const std::vector<int64_t>& offsets, int64_t capacity) {
-    if (!args.ring || !is_host(args.kv_len) || !is_host(args.q_offset)) return false;
-    if (!is_host(args.q_starts)) return false;
-    for (size_t b = 0; b < kv_len.size(); ++b) {
-      if (q_len[b] == 0) continue;
-      const int64_t first = args.q_offset.empty() ? kv_len[b] - q_len[b] : offsets[b];
-      for (int64_t a = 0; a < kv_len[b] - capacity; ++a) {
-        const bool in_window = args.window_size == 0 || first - a < args.window_size;
-        const bool in_chunk =
-            args.chunk_size == 0 || first <= 0 || a / args.chunk_size >= first / args.chunk_size;
-        if (in_window && in_chunk) return true;
-      }
-    }
-    return false;
-  }
 
   void append() {
     ops::KvAppendArgs args;
@@ -449,26 +393,13 @@ class Property {
         testing::to_floats(args.out_lse), reference.lse,
         [&](size_t i) { return 2e-6 * (1.0 + std::abs(reference.lse[i])); }, "merge lse");
   }
-
-  Device device_;
-  Stream stream_;
-  Random random_;
 };
 
 TEST(AttnProperty, RandomCallsGiveTheOracleOrTheError) {
-  const uint32_t seed = number_from("MLXN_PROPERTY_SEED", 20240607);
-  const uint32_t cases = number_from("MLXN_PROPERTY_CASES", testing::on_emulator() ? 120 : 2000);
-  std::printf("seed %u, %u cases\n", seed, cases);
   const auto names = testing::runnable(kernels::attn_prefill_entries());
-  std::vector<Device> devices;
-  for (const std::string& name : names) {
-    // Ops without an entry of this name run the best one they have.
-    devices.push_back(testing::test_device(name));
-  }
-  for (uint32_t i = 0; i < cases && !HasFailure(); ++i) {
-    SCOPED_TRACE("seed " + std::to_string(seed + i));
-    Property(devices[(seed + i) % devices.size()], seed + i).run();
-  }
+  testing::run_random_calls(
+      names, 20240607, testing::on_emulator() ? 120 : 2000,
+      [](const Device& device, uint32_t seed) { Property(device, seed).run(); });
 }
 
 }  // namespace

@@ -80,6 +80,32 @@ const Entry<Params>& choose(const char* op, std::span<const Entry<Params>> table
       ErrorDetail{op, "", refusals.empty() ? "no entries" : refusals, "an entry that accepts"});
 }
 
+// A checked call of an op.
+template <typename Params>
+struct Call {
+  Params params;
+  backends::Access access;
+};
+
+// Records the call; `op` names it in errors.
+template <typename Params>
+void record(const char* op, std::span<const Entry<Params>> table, StreamImpl& stream,
+            const Call<Params>& call) {
+  choose(op, table, stream.device(), call.params).launch(stream, call.params, call.access);
+}
+
+// The first entry that accepts, for ops that can run as others in its stead; null if none does.
+template <typename Params>
+const Entry<Params>* find(std::span<const Entry<Params>> table, const Device& device,
+                          const Params& params) {
+  for (const Entry<Params>& entry : table) {
+    const bool leaves = entry.leaves != nullptr && entry.leaves(params);
+    const bool refuses = entry.refuses != nullptr && entry.refuses(params);
+    if (refusal_of_device(entry, device).empty() && !leaves && !refuses) return &entry;
+  }
+  return nullptr;
+}
+
 // A table without its types, for `doctor`.
 struct EntryReport {
   std::string name;

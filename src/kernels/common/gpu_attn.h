@@ -30,6 +30,68 @@ GPU_FN HeldKeys held_keys(int kv_len, int ring_start, bool ring, uint capacity) 
   return keys;
 }
 
+// Visible positions [first, end) of a decode's query, and how many of them make a part.
+// attn_decode/gpu_parts.h counts the parts.
+struct VisibleKeys {
+  uint first, end;
+  uint keys_each;
+};
+
+GPU_FN uint ceil_div(uint a, uint b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+// No window, no chunk and no wish for a number of parts are 0.
+GPU_FN VisibleKeys visible_keys(THREAD const HeldKeys& held, uint window_size, uint chunk_size,
+                                uint n_split, CONSTANT GpuParts& parts) {
+  VisibleKeys keys;
+  keys.end = held.end;
+  keys.first = held.first;
+  if (window_size > 0) keys.first = max(keys.first, keys.end - min(window_size, keys.end));
+  if (chunk_size > 0 && keys.end > 0) {
+    keys.first = max(keys.first, (keys.end - 1) / chunk_size * chunk_size);
+  }
+  const uint visible = keys.end - keys.first;
+  if (n_split > 0) {
+    keys.keys_each = max(1u, ceil_div(visible, n_split));
+  } else {
+    const uint steps = ceil_div(ceil_div(visible, parts.most_parts), parts.least_keys);
+    keys.keys_each = max(1u, steps) * parts.least_keys;
+  }
+  keys.keys_each = min(keys.keys_each, parts.most_keys);
+  return keys;
+}
+// Parts that hold keys.
+GPU_FN uint part_count(THREAD const VisibleKeys& keys, uint splits) {
+  return min(ceil_div(keys.end - keys.first, keys.keys_each), splits);
+}
+
+// The maximum and the sum of a head out of those of its parts. Every lane gets them.
+GPU_FN float2 join_states(DEVICE const float2* states, uint live, uint lane) {
+  float most = ATTN_FLOOR, total = 0.0f;
+  for (uint s = lane; s < live; s += SIMD_WIDTH) most = max(most, states[s].x);
+  most = simd_max(most);
+  for (uint s = lane; s < live; s += SIMD_WIDTH) {
+    total = fma(exp(states[s].x - most), states[s].y, total);
+  }
+  return make_float2(most, simd_sum(total));
+}
+
+// An element of the sum of parts `first`, first + step, ... Eight are asked for before the first is
+// used. values: the element in part 0; stride: from part to part.
+GPU_FN float add_parts(DEVICE const float* values, uint stride, DEVICE const float2* states,
+                       float most, uint first, uint step, uint live) {
+  float element = 0.0f;
+  for (uint s = first; s < live; s += 8 * step) {
+    float part[8], state[8];
+    UNROLL for (int i = 0; i < 8; i++) {
+      const uint at = s + i * step;
+      part[i] = at < live ? values[ulong(at) * stride] : 0.0f;
+      state[i] = at < live ? states[at].x : -INFINITY;
+    }
+    UNROLL for (int i = 0; i < 8; i++) element = fma(exp(state[i] - most), part[i], element);
+  }
+  return element;
+}
+
 // The page and the slot in it of slot `slot` of sequence b; of a cache without pages the sequence
 // itself.
 struct CacheSlot {

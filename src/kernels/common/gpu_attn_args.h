@@ -5,6 +5,13 @@
 // The type of queries and outputs.
 enum GpuQueryType { kGpuQueryF32, kGpuQueryF16, kGpuQueryBF16 };
 
+// How the visible keys of a decode are cut into parts.
+struct GpuParts {
+  unsigned int least_keys;  // a part has a multiple of it
+  unsigned int most_keys;   // of a part
+  unsigned int most_parts;  // as long as that allows
+};
+
 // A cache that is cut into pages.
 struct GpuPages {
   unsigned int size;          // slots of a page; 0: the cache is not paged

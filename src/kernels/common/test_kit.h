@@ -54,6 +54,12 @@ std::vector<std::string> runnable(std::span<const kernels::Entry<Params>> table)
   return names;
 }
 
+// A device on which this entry runs, or what it leaves to others: "mma" is the best of a GPU and
+// for some calls only.
+inline Device entry_device(const std::string& kernel, int num_threads = 2) {
+  return test_device(kernel == "mma" ? "" : kernel, num_threads);
+}
+
 class Random {
  public:
   explicit Random(uint32_t seed) : engine_(seed) {}

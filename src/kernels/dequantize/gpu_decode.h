@@ -8,6 +8,7 @@
 // Blocks lie at even addresses (MXFP4: any), affine codes at multiples of 4.
 #pragma once
 #include "kernels/common/gpu_rows.h"
+#include "kernels/dequantize/gpu_scales.h"
 
 GPU_LIBRARY_BEGIN
 
@@ -74,19 +75,6 @@ GPU_FN float iq4_value(uint code) {
 }
 // Twice an E2M1 value without its sign: 0 1 2 3  4 6 8 12.
 GPU_FN float e2m1_doubled(uint code) { return byte_of(code & 7, 0x03020100u, 0x0c080604u, 0u, 0u); }
-// An E4M3 value: bias 7, no infinities.
-GPU_FN float e4m3_value(uint code) {
-  const uint exponent = (code >> 3) & 15, mantissa = code & 7;
-  if ((code & 127) == 127) return NAN;
-  const float magnitude = exponent == 0 ? float(mantissa) * 0.001953125f
-                                        : as_float((exponent + 120) << 23 | mantissa << 20);
-  return (code & 128) != 0 ? -magnitude : magnitude;
-}
-// 2^(e - 127); 255 is not a number.
-GPU_FN float e8m0_value(uint e) {
-  return e == 255 ? NAN : as_float(e == 0 ? 0x00400000u : e << 23);
-}
-
 // ---- dense ----
 
 template <typename T>

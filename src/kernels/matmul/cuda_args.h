@@ -9,8 +9,16 @@
 // bits beside any number of rows.
 enum { kCudaSlices = 8 };
 
+// Weights that a launch may multiply with the same rows of x; all have the same format and K.
+enum { kCudaWeights = 3 };
+
+// None: every weight has an out. Else weights 0 and 1 are gate and up, whose panels take turns, and
+// out is activation(gate) * up.
+enum CudaGate { kCudaNotGated, kCudaGeluTanh, kCudaSilu };
+
 struct CudaMatmul {
-  unsigned int rows;                         // N, of one expert
+  unsigned int rows[kCudaWeights];           // N of each weight, of one expert
+  unsigned int panel_ends[kCudaWeights];     // panels of the weights up to each
   unsigned int cols;                         // K, a multiple of 32
   unsigned int experts;                      // E
   unsigned int out_rows;                     // rows of out, residual and ids
@@ -18,7 +26,8 @@ struct CudaMatmul {
   unsigned int tiles;                        // tiles of out rows
   unsigned int parts;                        // groups of threads of an out row
   unsigned int slices;                       // bit i: slice i has a span
-  unsigned int panels;                       // of one expert
+  unsigned int panels;                       // of all weights, of one expert
+  unsigned int expert_panels;                // from one expert to the next in memory
   unsigned int spans;                        // of a panel; the last may be shorter
   unsigned int span_bytes;                   // of a whole one
   unsigned int head_bytes, last_head_bytes;  // before the words of a span, of the last span
@@ -30,14 +39,37 @@ struct CudaMatmul {
   unsigned int has_ids;       // 1: out row r takes expert ids[r], or zeros
   unsigned int has_residual;  // 1: it is added
   unsigned int out_type;      // a GpuMatmulType
+  unsigned int gated;         // a CudaGate
+  // The kernel for many rows:
+  unsigned int x_tiles;       // XTiles of a block of K in memory
+  unsigned int panel_groups;  // groups of threads of a tile
+  unsigned int sorted;        // 1: rows are sorted by expert, tiles are CudaRowTiles
+};
+
+// Rows of x sorted by expert: a tile of rows for one expert.
+struct CudaRowTile {
+  unsigned int expert;  // E: none, results are zeros
+  unsigned int first;   // XTile
+  unsigned int count;   // XTiles, up to 16; 0: nothing to do
+  unsigned int unused;
+};
+
+// Sorting of out rows by expert: every expert's rows start at an XTile of their own.
+struct CudaSort {
+  unsigned int rows;       // of out and ids
+  unsigned int experts;    // E
+  unsigned int x_tiles;    // there is room for
+  unsigned int row_tiles;  // there is room for
 };
 
 // Preparation of x: f32 rows, or terms (cuda_tile.h).
 struct CudaStage {
   unsigned int rows, cols;
-  unsigned int tiles;      // of 8 rows that terms have
-  unsigned int x_type;     // a GpuMatmulType
-  unsigned int run_order;  // 1: RunOrder, 0: SplitOrder
+  unsigned int rows_per_x;  // sorted: out row r is x row r / rows_per_x
+  unsigned int sorted;      // 1: terms are of out rows in the order of CudaSort
+  unsigned int tiles;       // of 8 rows that terms have
+  unsigned int x_type;      // a GpuMatmulType
+  unsigned int run_order;   // 1: RunOrder, 0: SplitOrder
 };
 
 // Packing of rows into panels.

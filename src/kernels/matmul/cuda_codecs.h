@@ -10,10 +10,12 @@
 //   kTable     they are worth a table in threadgroup memory
 // for block `block` (0..7) of a span of a panel and lane t of 4 of that row.
 #pragma once
+#include "kernels/dequantize/gpu_scales.h"
 #include "kernels/matmul/cuda_mma.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 
 // A span of a panel in threadgroup memory.
 struct Span {
@@ -280,15 +282,6 @@ struct Affine8 : AffineBits<8> {
   }
 };
 
-// 2^(e - 127); 255 is not a number.
-GPU_FN float e8m0(uint e) { return e == 255 ? NAN : as_float(e == 0 ? 0x00400000u : e << 23); }
-// An E4M3 value.
-GPU_FN float e4m3(uint code) {
-  const uint magnitude = code & 127;
-  if (magnitude == 127) return NAN;
-  return as_float((code & 128) << 24 | magnitude << 20) * 0x1p120f;
-}
-
 struct MlxMxfp4 {
   typedef RunOrder Order;
   static constexpr int kHalves = 1, kWords = 4;
@@ -302,7 +295,7 @@ struct MlxMxfp4 {
     }
   }
   static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
-    scale[0] = 0.5f * e8m0(s.head[16 * block + row]);
+    scale[0] = 0.5f * e8m0_value(s.head[16 * block + row]);
   }
 };
 
@@ -319,7 +312,7 @@ struct MlxNvfp4 {
   }
   static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
     UNROLL for (int half_block = 0; half_block < 2; half_block++) {
-      scale[half_block] = 0.5f * e4m3(s.head[16 * (2 * block + half_block) + row]);
+      scale[half_block] = 0.5f * e4m3_value(s.head[16 * (2 * block + half_block) + row]);
     }
   }
 };
@@ -347,9 +340,10 @@ struct MlxMxfp8 {
     }
   }
   static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
-    scale[0] = e8m0(s.head[16 * block + row]);
+    scale[0] = e8m0_value(s.head[16 * block + row]);
   }
 };
 
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -6,6 +6,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 
 GPU_FN uint bits_at(uint word, uint shift, uint mask) { return (word >> shift) & mask; }
 
@@ -140,5 +141,6 @@ struct IQ4_XS : Block256<34> {
   }
 };
 
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -3,18 +3,17 @@
 // sm_90 on one thread starts a bulk copy, whose bytes a barrier in threadgroup memory counts;
 // before, every thread copies 16 bytes at a time. Addresses and sizes are multiples of 16.
 #pragma once
-#include "kernels/common/gpu.h"
+#include "kernels/common/cuda_mma.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define MLXN_BULK_COPIES 1
 #else
 #define MLXN_BULK_COPIES 0
 #endif
-
-GPU_FN uint shared_address(const void* p) { return static_cast<uint>(__cvta_generic_to_shared(p)); }
 
 // A stream of items, each one or more copies, through kStages places in threadgroup memory. All
 // threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
@@ -97,5 +96,6 @@ class CopyStream {
   uint thread_, threads_;
 };
 
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <bit>
 #include <utility>
+#include <vector>
 
 #include "kernels/common/gpu_launch.h"
+#include "kernels/glu/gpu_launch.h"
 #include "kernels/matmul/cuda_args.h"
 #include "kernels/matmul/gpu_launch.h"
 #include "quant/panels.h"
@@ -26,12 +28,6 @@ constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4;
 constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
 constexpr int64_t kMaxTeams = 4, kTeamThreads = 256;
 constexpr uint32_t kThreads = 256, kPackThreads = 128;
-
-GpuMatmulType type_of(DType dtype) {
-  return dtype == DType::kF16    ? kGpuMatmulF16
-         : dtype == DType::kBF16 ? kGpuMatmulBF16
-                                 : kGpuMatmulF32;
-}
 
 uint32_t u32_of(int64_t value) { return static_cast<uint32_t>(value); }
 
@@ -66,7 +62,8 @@ struct Spans {
   int64_t last_elements;
 };
 
-enum class Kernel { kSingle, kNarrow, kWide };
+enum class Kernel { kSingle, kNarrow, kWide, kSorted };
+bool takes_ids(Kernel kernel) { return kernel == Kernel::kSingle || kernel == Kernel::kSorted; }
 
 // How a call is cut.
 struct Plan {
@@ -98,18 +95,76 @@ int64_t wide_memory(const Spans& spans, const WeightView& w) {
          kWidePanels * kPanelRows * kWideRows * 4;
 }
 
+// What a launch multiplies with the rows of x: weights of one format and K.
+struct Product {
+  struct Part {
+    const void* packed;
+    int64_t rows;
+    void* out;
+  };
+
+  explicit Product(const MatmulParams& params) : p(params), spans(params.weight) {}
+  void add(const void* packed, int64_t rows, void* out) {
+    parts.push_back({packed, rows, out});
+    panels += divide_up(rows, kPanelRows);
+  }
+  // The one part has gate and up: whole panels of each.
+  void halve() {
+    Part& gate = parts.front();
+    gate.rows /= 2;
+    const int64_t bytes = gate.rows / kPanelRows * spans.layout.panel_bytes;
+    parts.push_back({static_cast<const std::byte*>(gate.packed) + bytes, gate.rows, nullptr});
+  }
+  // Panels that are worked on side by side: one of gate and one of up.
+  int64_t together() const { return gate == kCudaNotGated ? 1 : 2; }
+
+  const MatmulParams& p;  // of the first part: x, rows, ids, types
+  Spans spans;
+  std::vector<Part> parts;
+  int64_t panels = 0;  // of all parts
+  CudaGate gate = kCudaNotGated;
+};
+
+// Whether so many out rows ask each expert that sorting them, so that a tile of rows reads its
+// weight once, pays.
+bool sorting_pays(const MatmulParams& p) {
+  constexpr int64_t kMaxExperts = 4096;
+  return p.ids != nullptr && p.out_rows > kNarrowRows && p.out_rows >= 2 * p.weight.num_experts &&
+         p.weight.num_experts <= kMaxExperts;
+}
+// XTiles and tiles of rows that sorted rows may need: each expert, and none, may leave one partly
+// empty.
+int64_t sorted_x_tiles(const MatmulParams& p) {
+  return divide_up(p.out_rows, kXTileRows) + p.weight.num_experts + 1;
+}
+int64_t sorted_row_tiles(const MatmulParams& p) {
+  return divide_up(p.out_rows, kWideRows) + p.weight.num_experts + 1;
+}
+
 // The kernel with the fewest bytes to read whose memory the GPU has.
-Plan plan_of(const MatmulParams& p, const Spans& spans, const backends::GpuLimits& limits) {
+Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
+  const MatmulParams& p = product.p;
   const WeightView& w = p.weight;
-  const int64_t panels = spans.layout.panels;
+  const Spans& spans = product.spans;
+  const int64_t panels = product.panels, together = product.together();
   // Kernels have up to 5 KiB of their own.
   const int64_t room = static_cast<int64_t>(limits.threadgroup_memory) - (5 << 10);
+  if (sorting_pays(p) && wide_memory(spans, w) <= room) {
+    return {.kernel = Kernel::kSorted,
+            .rows = kWideRows,
+            .tiles = sorted_row_tiles(p),
+            .parts = 0,
+            .groups = divide_up(panels, kWidePanels) * sorted_row_tiles(p),
+            .threads = kThreads,
+            .memory = wide_memory(spans, w)};
+  }
   if (p.ids != nullptr || p.out_rows == 1) {
     // A group per compute unit, with as many teams as have room and work.
+    const int64_t turns = panels / together;
     const int64_t parts =
-        std::clamp<int64_t>(limits.compute_units / p.out_rows, 1, std::max<int64_t>(panels, 1));
-    int64_t teams = std::min(kMaxTeams, std::max<int64_t>(divide_up(panels, parts), 1));
-    while (teams > 1 && single_memory(spans, w, teams) > room) --teams;
+        std::clamp<int64_t>(limits.compute_units / p.out_rows, 1, std::max<int64_t>(turns, 1));
+    int64_t teams = std::min(kMaxTeams, together * std::max<int64_t>(divide_up(turns, parts), 1));
+    while (teams > together && single_memory(spans, w, teams) > room) teams -= together;
     if (single_memory(spans, w, teams) <= room) {
       return {.kernel = Kernel::kSingle,
               .rows = 1,
@@ -144,7 +199,9 @@ std::string kernel_of(const MatmulParams& p, const Plan& plan) {
   const int terms = p.x_dtype == DType::kBF16 ? 1 : 2;
   std::string text = "matmul_single";
   if (plan.kernel == Kernel::kNarrow) text = "matmul_narrow_" + std::to_string(plan.rows);
-  if (plan.kernel == Kernel::kWide) text = "matmul_wide_" + std::to_string(terms);
+  if (plan.kernel == Kernel::kWide || plan.kernel == Kernel::kSorted) {
+    text = "matmul_wide_" + std::to_string(terms);
+  }
   text += "_" + std::string(name(p.weight.format));
   if (p.weight.format == Format::kAffine) text += "_" + std::to_string(p.weight.bits);
   return text;
@@ -160,34 +217,54 @@ uint32_t slices_of(int64_t spans) {
   return slices;
 }
 
-CudaMatmul args_of(const MatmulParams& p, const Spans& spans, const Plan& plan) {
+CudaMatmul args_of(const Product& product, const Plan& plan) {
+  const MatmulParams& p = product.p;
   const WeightView& w = p.weight;
+  const Spans& spans = product.spans;
   const PanelLayout& layout = spans.layout;
   const bool groups = layout.group_size > 0;
-  return {.rows = u32_of(w.rows),
-          .cols = u32_of(w.cols),
-          .experts = u32_of(w.num_experts),
-          .out_rows = u32_of(p.out_rows),
-          .rows_per_x = u32_of(p.rows_per_x),
-          .tiles = u32_of(plan.tiles),
-          .parts = u32_of(plan.parts),
-          .slices = slices_of(spans.count),
-          .panels = u32_of(layout.panels),
-          .spans = u32_of(spans.count),
-          .span_bytes = u32_of(layout.full_span_bytes()),
-          .head_bytes = u32_of(layout.head_bytes(kSpanElements)),
-          .last_head_bytes = u32_of(layout.head_bytes(spans.last_elements)),
-          .biases_at = groups ? u32_of(layout.biases_at(kSpanElements)) : 0,
-          .last_biases_at = groups ? u32_of(layout.biases_at(spans.last_elements)) : 0,
-          .panel_bytes = u32_of(layout.panel_bytes),
-          .group_shift = groups ? u32_of(std::countr_zero(
-                                      static_cast<uint64_t>(std::max(layout.group_size / 32, 1))))
-                                : 0,
-          .scale_type = type_of(w.scale_dtype),
-          .has_biases = layout.has_biases,
-          .has_ids = p.ids != nullptr,
-          .has_residual = p.residual != nullptr,
-          .out_type = type_of(p.out_dtype)};
+  CudaMatmul args{
+      .rows = {},
+      .panel_ends = {},
+      .cols = u32_of(w.cols),
+      .experts = u32_of(w.num_experts),
+      .out_rows = u32_of(p.out_rows),
+      .rows_per_x = u32_of(p.rows_per_x),
+      .tiles = u32_of(plan.tiles),
+      .parts = u32_of(plan.parts),
+      .slices = slices_of(spans.count),
+      .panels = u32_of(product.panels),
+      .expert_panels = u32_of(layout.panels),
+      .spans = u32_of(spans.count),
+      .span_bytes = u32_of(layout.full_span_bytes()),
+      .head_bytes = u32_of(layout.head_bytes(kSpanElements)),
+      .last_head_bytes = u32_of(layout.head_bytes(spans.last_elements)),
+      .biases_at = groups ? u32_of(layout.biases_at(kSpanElements)) : 0,
+      .last_biases_at = groups ? u32_of(layout.biases_at(spans.last_elements)) : 0,
+      .panel_bytes = u32_of(layout.panel_bytes),
+      .group_shift =
+          groups
+              ? u32_of(std::countr_zero(static_cast<uint64_t>(std::max(layout.group_size / 32, 1))))
+              : 0,
+      .scale_type = matmul_type(w.scale_dtype),
+      .has_biases = layout.has_biases,
+      .has_ids = p.ids != nullptr,
+      .has_residual = p.residual != nullptr,
+      .out_type = matmul_type(p.out_dtype),
+      .gated = product.gate,
+      .x_tiles = u32_of(plan.kernel == Kernel::kSorted ? sorted_x_tiles(p)
+                                                       : plan.tiles * (kWideRows / kXTileRows)),
+      .panel_groups = divide_up(product.panels, kWidePanels),
+      .sorted = plan.kernel == Kernel::kSorted};
+  uint32_t end = 0;
+  for (size_t i = 0; i < kCudaWeights; ++i) {
+    if (i < product.parts.size()) {
+      args.rows[i] = u32_of(product.parts[i].rows);
+      end += divide_up(product.parts[i].rows, kPanelRows);
+    }
+    args.panel_ends[i] = end;
+  }
+  return args;
 }
 
 // Formats whose codes lie in the order of RunOrder (cuda_codecs.h).
@@ -195,13 +272,47 @@ bool is_run_order(const WeightView& w) {
   return (w.format == Format::kAffine && w.bits != 8) || w.format == Format::kMlxMxfp4;
 }
 
-// x as the kernel takes it: itself, or f32 rows or terms in scratch memory.
-const void* stage_x(StreamImpl& stream, const MatmulParams& p, bool wide,
+// Out rows sorted by expert.
+struct SortedRows {
+  Buffer order;  // u32 [x tiles][8]
+  Buffer tiles;  // CudaRowTile [row tiles]
+};
+
+SortedRows sort_rows(StreamImpl& stream, const MatmulParams& p, backends::Access& access) {
+  constexpr uint32_t kSortThreads = 1024;
+  const int64_t x_tiles = sorted_x_tiles(p), row_tiles = sorted_row_tiles(p);
+  const SortedRows sorted{
+      stream.scratch(static_cast<size_t>(x_tiles * kXTileRows) * sizeof(uint32_t)),
+      stream.scratch(static_cast<size_t>(row_tiles) * sizeof(CudaRowTile))};
+  backends::Access sorting = access.inputs();
+  sorting.write(sorted.order);
+  sorting.write(sorted.tiles);
+  backends::GpuLaunch launch{
+      .op = "expert_matmul", .kernel = "matmul_sort", .groups = {1, 1, 1}, .threads = kSortThreads};
+  launch.buffer(p.ids).buffer(sorted.order.data()).buffer(sorted.tiles.data());
+  launch.constants(CudaSort{.rows = u32_of(p.out_rows),
+                            .experts = u32_of(p.weight.num_experts),
+                            .x_tiles = u32_of(x_tiles),
+                            .row_tiles = u32_of(row_tiles)});
+  const int64_t counts = 2 * (p.weight.num_experts + 1);
+  launch.threadgroup(static_cast<size_t>(divide_up(counts, 4)) * 16);
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(sorting));
+  access.read(sorted.order);
+  access.read(sorted.tiles);
+  return sorted;
+}
+
+// x as the kernel takes it: itself, or f32 rows or terms in scratch memory. `order` is that of
+// sorted rows, or null.
+const void* stage_x(StreamImpl& stream, const MatmulParams& p, Kernel kernel, const void* order,
                     backends::Access& access) {
+  const bool wide = kernel == Kernel::kWide || kernel == Kernel::kSorted;
   const int64_t cols = p.weight.cols, count = p.x_rows * cols;
   const bool as_it_is = p.x_dtype == DType::kF32 && aligned({p.x});
   if (!wide && as_it_is) return p.x;
-  const int64_t row_tiles = divide_up(p.x_rows, kWideRows) * (kWideRows / kXTileRows);
+  const int64_t row_tiles = order != nullptr
+                                ? sorted_x_tiles(p)
+                                : divide_up(p.x_rows, kWideRows) * (kWideRows / kXTileRows);
   const int64_t x_tiles = row_tiles * (cols / 32);
   const Buffer staged = stream.scratch(wide ? static_cast<size_t>(x_tiles * kXTileBytes)
                                             : static_cast<size_t>(count) * sizeof(float));
@@ -212,11 +323,15 @@ const void* stage_x(StreamImpl& stream, const MatmulParams& p, bool wide,
                              .kernel = wide ? "matmul_split" : "matmul_widen",
                              .groups = {groups, 1, 1},
                              .threads = kThreads};
-  launch.buffer(p.x).buffer(staged.data());
+  launch.buffer(p.x);
+  if (wide) launch.buffer(order);
+  launch.buffer(staged.data());
   launch.constants(CudaStage{.rows = u32_of(p.x_rows),
                              .cols = u32_of(cols),
+                             .rows_per_x = u32_of(p.rows_per_x),
+                             .sorted = order != nullptr,
                              .tiles = u32_of(row_tiles),
-                             .x_type = type_of(p.x_dtype),
+                             .x_type = matmul_type(p.x_dtype),
                              .run_order = is_run_order(p.weight)});
   backends::gpu_stream(stream).launch(std::move(launch), std::move(staging));
   access.read(staged);
@@ -271,33 +386,122 @@ void pack_cuda(StreamImpl& stream, const WeightView& w, backends::Access access,
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
-void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
-  const Spans spans(p.weight);
-  const Plan plan = plan_of(p, spans, backends::gpu_stream(stream).limits());
-  // Rows of x for experts that are longer than the memory of a compute unit.
-  if (p.ids != nullptr && plan.kernel != Kernel::kSingle) {
-    return matmul_gpu(stream, p, std::move(access));
-  }
-  const void* packed = p.weight.packed;
-  Buffer panels;
-  if (packed == nullptr) {  // a weight as stored is packed for this call
-    panels = stream.scratch(static_cast<size_t>(spans.layout.total_bytes));
-    backends::Access packing = access.inputs();
-    packing.write(panels);
-    pack_cuda(stream, p.weight, std::move(packing), panels.data());
-    access.read(panels);
-    packed = panels.data();
-  }
-  const void* const x = stage_x(stream, p, plan.kernel == Kernel::kWide, access);
-  backends::GpuLaunch launch{.op = p.ids != nullptr ? "expert_matmul" : "matmul",
+namespace {
+
+// The panels of a weight: prepared, or, of a weight as stored, packed for this call.
+const void* packed_of(StreamImpl& stream, const WeightView& w, backends::Access& access) {
+  if (w.packed != nullptr) return w.packed;
+  const Buffer panels = stream.scratch(static_cast<size_t>(quant::panel_layout(w).total_bytes));
+  backends::Access packing = access.inputs();
+  packing.write(panels);
+  pack_cuda(stream, w, std::move(packing), panels.data());
+  access.read(panels);
+  return panels.data();
+}
+
+void launch_product(StreamImpl& stream, const char* op, const Product& product, const Plan& plan,
+                    backends::Access access) {
+  const MatmulParams& p = product.p;
+  SortedRows sorted;
+  if (plan.kernel == Kernel::kSorted) sorted = sort_rows(stream, p, access);
+  const void* const order = sorted.order ? sorted.order.data() : nullptr;
+  const void* const x = stage_x(stream, p, plan.kernel, order, access);
+  backends::GpuLaunch launch{.op = op,
                              .kernel = kernel_of(p, plan),
                              .groups = {u32_of(plan.groups), 1, 1},
                              .threads = u32_of(plan.threads)};
-  launch.buffer(packed).buffer(x);
-  if (plan.kernel != Kernel::kWide) launch.buffer(p.ids);
-  launch.buffer(p.residual).buffer(p.out);
-  launch.constants(args_of(p, spans, plan)).threadgroup(static_cast<size_t>(plan.memory));
+  const auto part_of = [&product](size_t i) {
+    return i < product.parts.size() ? product.parts[i] : Product::Part{nullptr, 0, nullptr};
+  };
+  for (size_t i = 0; i < kCudaWeights; ++i) launch.buffer(part_of(i).packed);
+  launch.buffer(x);
+  if (plan.kernel == Kernel::kSingle) launch.buffer(p.ids);
+  if (plan.kernel == Kernel::kWide || plan.kernel == Kernel::kSorted) {
+    launch.buffer(order).buffer(sorted.tiles ? sorted.tiles.data() : nullptr);
+  }
+  launch.buffer(p.residual);
+  for (size_t i = 0; i < kCudaWeights; ++i) launch.buffer(part_of(i).out);
+  launch.constants(args_of(product, plan)).threadgroup(static_cast<size_t>(plan.memory));
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
+bool is_alike(const MatmulParams& a, const MatmulParams& b) {
+  const WeightView &v = a.weight, &w = b.weight;
+  return v.format == w.format && v.scale_dtype == w.scale_dtype && v.bits == w.bits &&
+         v.group_size == w.group_size && (v.biases == nullptr) == (w.biases == nullptr) &&
+         a.out_dtype == b.out_dtype && a.x == b.x && a.ids == b.ids;
+}
+
+CudaGate gate_of(const GluParams& glu) {
+  return glu.activation == ops::Activation::kGeluTanh ? kCudaGeluTanh
+         : glu.activation == ops::Activation::kSilu   ? kCudaSilu
+                                                      : kCudaNotGated;
+}
+
+// Whether glu reads gate and up from where the parts write them.
+bool is_linked(const JointMatmulParams& p) {
+  const MatmulParams& gate = p.parts.front();
+  const GluParams& glu = *p.glu;
+  const int64_t rows = gate.weight.rows,
+                row_bytes = rows * static_cast<int64_t>(size_of(glu.dtype));
+  if (glu.gate != gate.out || glu.dtype != gate.out_dtype) return false;
+  if (p.parts.size() == 2) {
+    return glu.up == p.parts[1].out && p.parts[1].weight.rows == rows && glu.in_stride == glu.dim &&
+           glu.rows * glu.dim == gate.out_rows * rows;
+  }
+  return p.parts.size() == 1 && glu.in_stride == rows && glu.rows == gate.out_rows &&
+         rows % (2 * kPanelRows) == 0 &&
+         glu.up == static_cast<const std::byte*>(gate.out) + row_bytes / 2;
+}
+
+}  // namespace
+
+void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
+  Product product(p);
+  product.add(p.weight.packed, p.weight.rows, p.out);
+  const Plan plan = plan_of(product, backends::gpu_stream(stream).limits());
+  // Rows of x for experts that are longer than the memory of a compute unit.
+  if (p.ids != nullptr && !takes_ids(plan.kernel)) {
+    return matmul_gpu(stream, p, std::move(access));
+  }
+  product.parts[0].packed = packed_of(stream, p.weight, access);
+  launch_product(stream, p.ids != nullptr ? "expert_matmul" : "matmul", product, plan,
+                 std::move(access));
+}
+
+std::optional<std::string_view> joint_cuda_refuses(const JointMatmulParams& params) {
+  const MatmulParams& first = params.parts.front();
+  int64_t rows = 0;
+  for (const MatmulParams& part : params.parts) {
+    if (is_dense(part.weight.format)) return "is for formats of codes and scales";
+    if (!is_alike(first, part) || part.residual != nullptr) return "is for weights of one format";
+    if (auto refusal = matmul_cuda_refuses(part)) return refusal;
+    rows += part.weight.rows;
+  }
+  if (params.glu && (gate_of(*params.glu) == kCudaNotGated || !is_linked(params))) {
+    return "joins gelu_tanh and silu of its own products";
+  }
+  if (first.ids != nullptr && !params.glu) return "takes experts' gate and up only";
+  return refuse_large({rows, rows * first.out_rows, rows * first.weight.cols / kSpanElements});
+}
+
+void joint_cuda(StreamImpl& stream, const JointMatmulParams& params, backends::Access access) {
+  Product product(params.parts.front());
+  for (const MatmulParams& part : params.parts) {
+    product.add(packed_of(stream, part.weight, access), part.weight.rows, part.out);
+  }
+  if (params.glu) {
+    product.gate = gate_of(*params.glu);
+    if (product.parts.size() == 1) product.halve();
+    product.parts[0].out = params.glu->out;
+    product.parts[1].out = nullptr;
+  }
+  const Plan plan = plan_of(product, backends::gpu_stream(stream).limits());
+  if (params.parts.front().ids != nullptr && !takes_ids(plan.kernel)) {
+    for (const MatmulParams& part : params.parts) matmul_cuda(stream, part, access);
+    return glu_gpu(stream, *params.glu, std::move(access));
+  }
+  launch_product(stream, "joint_matmul", product, plan, std::move(access));
 }
 
 }  // namespace mlxn::kernels

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA entry of matmul and expert_matmul for formats of codes and scales.
+// The CUDA entries of matmul, expert_matmul and joint_matmul for formats of codes and scales.
 #pragma once
 
 #include <optional>
@@ -12,6 +12,9 @@ namespace mlxn::kernels {
 std::optional<std::string_view> matmul_cuda_leaves(const MatmulParams& p);
 std::optional<std::string_view> matmul_cuda_refuses(const MatmulParams& p);
 void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access);
+
+std::optional<std::string_view> joint_cuda_refuses(const JointMatmulParams& p);
+void joint_cuda(StreamImpl& stream, const JointMatmulParams& p, backends::Access access);
 
 // Writes the panels of a weight (quant/panels.h) to `out`, panel_layout(weight).total_bytes.
 void pack_cuda(StreamImpl& stream, const quant::WeightView& weight, backends::Access access,

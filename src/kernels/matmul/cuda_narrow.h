@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul of few rows of x, and expert_matmul: the time goes into reading the weight. A group of
-// eight simdgroups takes kPanels panels of 16 rows; simdgroup i sums slice i of K, with two spans
-// of each panel on their way from memory.
-//   packed: panels   x f32 [x rows, cols], rows aligned to 16 bytes   ids [out rows]
-//   residual, out [out rows, rows]
+// matmul of few rows of x. A group of eight simdgroups takes kPanels panels of 16 rows; simdgroup i
+// sums slice i of K, with two spans of each panel on their way from memory.
+//   packed: panels of the weights   x f32 [out rows, cols], aligned to 16 bytes
+//   residual, outs [out rows, rows]
 #pragma once
 #include "kernels/matmul/cuda_tile.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_narrow {
 
 enum { kStages = 2, kThreads = 32 * kCudaSlices, kPanels = 2, kWeightRows = kPanels * kPanelRows };
@@ -16,9 +16,11 @@ enum { kStages = 2, kThreads = 32 * kCudaSlices, kPanels = 2, kWeightRows = kPan
 // kTiles: of eight rows of x.
 template <class Codec, int kTiles>
 __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ packed,
+                                                   const uchar* __restrict__ packed1,
+                                                   const uchar* __restrict__ packed2,
                                                    const float* __restrict__ x,
-                                                   const uint* __restrict__, const uchar* residual,
-                                                   uchar* out, const CudaMatmul p) {
+                                                   const uchar* residual, uchar* out, uchar* out1,
+                                                   uchar* out2, const CudaMatmul p) {
   typedef typename Codec::Order Order;
   typedef ScaleTable<Codec> Scales;
   constexpr int kRows = 8 * kTiles;
@@ -42,14 +44,18 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
   const CopyStream<kStages> copies(barriers[warp], lane, 32);
   copies.init();
   __syncwarp();
+  const PackedWeights weights{packed, packed1, packed2};
+  const uchar* panel_from[kPanels];
+  UNROLL for (int i = 0; i < kPanels; i++) {
+    panel_from[i] = weights.panel_at(p, 0, min(first_panel + i, p.panels - 1));
+  }
   const auto start = [&](uint span) {
     if (span < end) {
       const uint item = span - begin, bytes = span_length(p, span);
       copies.open(item, kPanels * bytes);
       UNROLL for (int i = 0; i < kPanels; i++) {
-        const uint panel = min(first_panel + i, p.panels - 1);
         copies.copy(item, stages + item % kStages * stage_bytes + i * p.span_bytes,
-                    packed + ulong(panel) * p.panel_bytes + ulong(span) * p.span_bytes, bytes);
+                    panel_from[i] + ulong(span) * p.span_bytes, bytes);
       }
     }
     copies.close();
@@ -57,8 +63,7 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
   // Columns past the last out row repeat it, and are not stored.
   const float* x_at[kTiles];
   UNROLL for (int j = 0; j < kTiles; j++) {
-    const uint out_row = first_out + min(g + 8 * j, out_rows - 1);
-    x_at[j] = x + ulong(out_row / p.rows_per_x) * p.cols;
+    x_at[j] = x + ulong(first_out + min(g + 8 * j, out_rows - 1)) * p.cols;
   }
   // x of the blocks to come, block k in slot k % kAhead.
   float v[kAhead][kTiles][8];
@@ -121,11 +126,18 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
     }
   }
   __syncthreads();
+  const Outs outs{residual, out, out1, out2};
   for (uint k = threadIdx.x; k < kRows * kWeightRows; k += kThreads) {
-    const uint out_row = k / kWeightRows, weight_row = first_panel * kPanelRows + k % kWeightRows;
-    if (out_row >= out_rows || weight_row >= p.rows) continue;
-    const float sum = sum_of_slices(p, partial + k, kRows * kWeightRows);
-    store_result(p, residual, out, first_out + out_row, weight_row, sum);
+    const uint out_row = k / kWeightRows, panel = first_panel + k % kWeightRows / kPanelRows;
+    // The panel of gate finds that of up behind it.
+    const bool is_up = p.gated != kCudaNotGated && panel % 2 != 0;
+    if (out_row >= out_rows || panel >= p.panels || is_up) continue;
+    float sum = sum_of_slices(p, partial + k, kRows * kWeightRows);
+    if (p.gated != kCudaNotGated) {
+      const float up = sum_of_slices(p, partial + k + kPanelRows, kRows * kWeightRows);
+      sum = gated_product(p, sum, up);
+    }
+    outs.store(p, first_out + out_row, place_of(p, panel), k % kPanelRows, sum);
   }
 }
 
@@ -134,5 +146,6 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
   INSTANTIATE(matmul_narrow_16_##name, narrow, __VA_ARGS__, 2)
 
 }  // namespace kernels_matmul_narrow
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -4,10 +4,12 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_narrow {
 
 CUDA_MATMUL_KERNELS_256(CUDA_NARROW)
 
 }  // namespace kernels_matmul_narrow
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

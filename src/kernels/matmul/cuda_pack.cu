@@ -7,6 +7,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_pack {
 
 enum { kPanelRows = 16, kSpanElements = 256 };
@@ -64,5 +65,6 @@ __global__ void matmul_pack(const uchar* __restrict__ data, const uchar* __restr
 EXPORT(matmul_pack)
 
 }  // namespace kernels_matmul_pack
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

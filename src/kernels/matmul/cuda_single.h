@@ -3,13 +3,14 @@
 // compute unit to itself; its teams of eight simdgroups take one panel of 16 rows after the other,
 // and simdgroup i of a team sums slice i of K. The spans of its panels form one stream, of which
 // kStages are on their way from memory.
-//   packed: panels   x f32 [x rows, cols], rows aligned to 16 bytes   ids [out rows]
-//   residual, out [out rows, rows]
+//   packed: panels of the weights   x f32 [x rows, cols], rows aligned to 16 bytes   ids [out rows]
+//   residual, outs [out rows, rows]
 #pragma once
 #include "kernels/matmul/cuda_tile.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_single {
 
 enum { kStages = 2, kTeamThreads = 32 * kCudaSlices, kMaxTeams = 4 };
@@ -76,18 +77,19 @@ GPU_FN void add_block(const Span& span, const float* scales, const XSlice<Codec>
   multiply<Codec, 2>(w, terms, sums, total);
 }
 
-// Waits for the threads of a team.
-GPU_FN void team_barrier(uint team) {
-  asm volatile("bar.sync %0, %1;" ::"r"(team + 1), "r"(uint(kTeamThreads)) : "memory");
+// Waits for the threads of `teams` teams, of which `team` is one: 0 .. teams - 1, or the next ones.
+GPU_FN void team_barrier(uint team, uint teams) {
+  asm volatile("bar.sync %0, %1;" ::"r"(team / teams + 1), "r"(teams * uint(kTeamThreads))
+               : "memory");
 }
 
-// The parts of the groups of a row of x are along the panels; group = row * parts + part.
+// The parts of the groups of a row of x are along the panels; group = row * parts + part. Of gate
+// and up, an even team has a panel of gate while the next team has that of up.
 template <class Codec>
-__global__ __launch_bounds__(kMaxTeams* kTeamThreads,
-                             1) void single(const uchar* __restrict__ packed,
-                                            const float* __restrict__ x,
-                                            const uint* __restrict__ ids, const uchar* residual,
-                                            uchar* out, const CudaMatmul p) {
+__global__ __launch_bounds__(kMaxTeams* kTeamThreads, 1) void single(
+    const uchar* __restrict__ packed, const uchar* __restrict__ packed1,
+    const uchar* __restrict__ packed2, const float* __restrict__ x, const uint* __restrict__ ids,
+    const uchar* residual, uchar* out, uchar* out1, uchar* out2, const CudaMatmul p) {
   typedef ScaleTable<Codec> Scales;
   extern __shared__ uint4 shared[];
   __shared__ float partial[kMaxTeams][2][kCudaSlices][kPanelRows];
@@ -96,8 +98,12 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
   const uint team = warp / kCudaSlices, slice = warp % kCudaSlices;
   const uint warps = blockDim.x / 32, teams = warps / kCudaSlices;
   const uint out_row = blockIdx.x / p.parts, part = blockIdx.x % p.parts;
-  const uint first = uint(ulong(p.panels) * part / p.parts) + team;
-  const uint last = uint(ulong(p.panels) * (part + 1) / p.parts);
+  const PackedWeights weights{packed, packed1, packed2};
+  const Outs outs{residual, out, out1, out2};
+  const uint together = p.gated != kCudaNotGated ? 2 : 1, turns = p.panels / together;
+  const uint group_first = uint(ulong(turns) * part / p.parts) * together;
+  const uint first = group_first + team;
+  const uint last = uint(ulong(turns) * (part + 1) / p.parts) * together;
   const uint begin = slice_begin(p.spans, slice), end = slice_begin(p.spans, slice + 1);
   const uint begin_block = kSpanBlocks * begin, end_block = min(kSpanBlocks * end, p.cols / 32);
 
@@ -116,6 +122,7 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
   copies.init();
   __syncwarp();
   const uint last_bytes = p.panel_bytes - (p.spans - 1) * p.span_bytes;
+  const uint expert = p.has_ids != 0 ? ids[out_row] : 0;
   uint next_panel = first, next_span = begin, started = 0;
   const uchar* next = nullptr;
   const auto start = [&] {
@@ -128,21 +135,21 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
       if (++next_span == end) {
         next_span = begin;
         next_panel += teams;
-        next += ulong(teams) * p.panel_bytes - (end - begin) * p.span_bytes;
+        if (next_panel < last) {
+          next = weights.panel_at(p, expert, next_panel) + begin * p.span_bytes;
+        }
       }
     }
     copies.close();
   };
-  const uint expert = p.has_ids != 0 ? ids[out_row] : 0;
   if (expert >= p.experts) {
-    for (uint row = first - team + threadIdx.x / kPanelRows; row < last;
-         row += blockDim.x / kPanelRows) {
-      const uint at = row * kPanelRows + threadIdx.x % kPanelRows;
-      if (at < p.rows) store_result(p, residual, out, out_row, at, 0.0f);
+    for (uint panel = group_first + threadIdx.x / kPanelRows; panel < last;
+         panel += blockDim.x / kPanelRows) {
+      outs.store(p, out_row, place_of(p, panel), threadIdx.x % kPanelRows, 0.0f);
     }
     return;
   }
-  next = packed + (ulong(expert) * p.panels + first) * p.panel_bytes + begin * p.span_bytes;
+  if (first < last) next = weights.panel_at(p, expert, first) + begin * p.span_bytes;
   UNROLL for (int s = 0; s < kStages; s++) start();
   x_slice.put(x + ulong(out_row / p.rows_per_x) * p.cols, begin_block, end_block, team, teams,
               lane);
@@ -182,10 +189,14 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
       sums[slice][lane / 4] = total[0][0][0];
       sums[slice][lane / 4 + 8] = total[0][0][2];
     }
-    team_barrier(team);
-    const uint row = panel * kPanelRows + lane;
-    if (slice == 0 && lane < kPanelRows && row < p.rows) {
-      store_result(p, residual, out, out_row, row, sum_of_slices(p, &sums[0][lane], kPanelRows));
+    team_barrier(team, together);
+    if (slice == 0 && lane < kPanelRows && team % together == 0) {
+      float sum = sum_of_slices(p, &sums[0][lane], kPanelRows);
+      if (p.gated != kCudaNotGated) {
+        const float up = sum_of_slices(p, &partial[team + 1][turn][0][lane], kPanelRows);
+        sum = gated_product(p, sum, up);
+      }
+      outs.store(p, out_row, place_of(p, panel), lane, sum);
     }
   }
 }
@@ -193,5 +204,6 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
 #define CUDA_SINGLE(name, ...) INSTANTIATE(matmul_single_##name, single, __VA_ARGS__)
 
 }  // namespace kernels_matmul_single
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -4,10 +4,12 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_single {
 
 CUDA_MATMUL_KERNELS_256(CUDA_SINGLE)
 
 }  // namespace kernels_matmul_single
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

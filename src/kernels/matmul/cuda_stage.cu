@@ -4,6 +4,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_stage {
 
 // Rows of any float type as f32: x [rows, cols] -> out [rows, cols]; a thread per element.
@@ -13,14 +14,20 @@ __global__ void matmul_widen(const uchar* __restrict__ x, float* out, const Cuda
 }
 
 // A simdgroup writes the terms and sums of one block of 32 of eight rows; rows past the last repeat
-// it.
-//   x [rows, cols] -> terms: XTile [blocks][row tiles]
-__global__ void matmul_split(const uchar* __restrict__ x, XTile* terms, const CudaStage p) {
+// it, those that the order leaves out are row 0.
+//   x [rows, cols], order [tiles][8] -> terms: XTile [blocks][row tiles]
+__global__ void matmul_split(const uchar* __restrict__ x, const uint* __restrict__ order,
+                             XTile* terms, const CudaStage p) {
   const uint lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const ulong i = ulong(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const uint block = uint(i / p.tiles), tile = uint(i % p.tiles);
   if (block >= p.cols / 32) return;
-  const ulong row = min(8 * tile + g, p.rows - 1);
+  ulong row = min(8 * tile + g, p.rows - 1);
+  if (p.sorted != 0) {
+    if (order[8 * tile] == kNoRow) return;
+    const uint out_row = order[8 * tile + g];
+    row = out_row == kNoRow ? 0 : out_row / p.rows_per_x;
+  }
   float v[8];
   UNROLL for (int k = 0; k < 8; k++) {
     const uint part = k / 4;
@@ -45,9 +52,51 @@ __global__ void matmul_split(const uchar* __restrict__ x, XTile* terms, const Cu
   }
 }
 
+// One group sorts rows by expert; rows of an unknown expert come last, as those of expert E. The
+// order within an expert may differ from run to run: it says where results are computed, not what.
+//   ids [rows] -> order: u32 [x_tiles][8], out rows or kNoRow   tiles: CudaRowTile [row_tiles]
+//   threadgroup memory: u32 [2][experts + 1]
+__global__ void matmul_sort(const uint* __restrict__ ids, uint* order, uint4* tiles,
+                            const CudaSort p) {
+  extern __shared__ uint4 shared[];
+  uint* const counts = reinterpret_cast<uint*>(shared);
+  uint* const cursors = counts + p.experts + 1;
+  for (uint e = threadIdx.x; e <= p.experts; e += blockDim.x) counts[e] = 0;
+  for (uint i = threadIdx.x; i < 8 * p.x_tiles; i += blockDim.x) order[i] = kNoRow;
+  for (uint i = threadIdx.x; i < p.row_tiles; i += blockDim.x) tiles[i] = make_uint4(0, 0, 0, 0);
+  __syncthreads();
+  for (uint r = threadIdx.x; r < p.rows; r += blockDim.x) {
+    atomicAdd(counts + min(ids[r], p.experts), 1u);
+  }
+  __syncthreads();
+  if (threadIdx.x < 32) {
+    uint x_tile = 0, row_tile = 0;  // in front of this run of 32 experts
+    for (uint first = 0; first <= p.experts; first += 32) {
+      const uint e = first + threadIdx.x;
+      const uint own = e <= p.experts ? (counts[e] + 7) / 8 : 0;
+      const uint own_row_tiles = (own + kRowTile - 1) / kRowTile;
+      const uint at = x_tile + simd_prefix_exclusive_sum(own);
+      const uint row_at = row_tile + simd_prefix_exclusive_sum(own_row_tiles);
+      if (e <= p.experts) cursors[e] = 8 * at;
+      for (uint i = 0; i < own_row_tiles; i++) {
+        const uint begin = i * kRowTile;
+        tiles[row_at + i] = make_uint4(e, at + begin, min(own - begin, uint(kRowTile)), 0);
+      }
+      x_tile += simd_sum(own);
+      row_tile += simd_sum(own_row_tiles);
+    }
+  }
+  __syncthreads();
+  for (uint r = threadIdx.x; r < p.rows; r += blockDim.x) {
+    order[atomicAdd(cursors + min(ids[r], p.experts), 1u)] = r;
+  }
+}
+
+EXPORT(matmul_sort)
 EXPORT(matmul_widen)
 EXPORT(matmul_split)
 
 }  // namespace kernels_matmul_stage
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

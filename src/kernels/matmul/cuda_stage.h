@@ -5,6 +5,7 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 
 // Eight rows of x, a block of 32 of K.
 struct XTile {
@@ -13,5 +14,9 @@ struct XTile {
 };
 static_assert(sizeof(XTile) == 1152, "cuda_launch.cc counts on it");
 
+enum : uint { kNoRow = 0xffffffffu };  // of an order
+enum { kRowTile = 16 };                // most XTiles of a CudaRowTile
+
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the narrow and the wide kernel share, so that a result has the same bits in both: spans of
-// panels in threadgroup memory, and the product of a block of 16 weight rows with 8 rows of x.
+// What the kernels for one, few and many rows of x share, so that a result has the same bits in all
+// of them: spans of panels in threadgroup memory, and the product of a block of 16 weight rows with
+// 8 rows of x.
 //
 // The order of f32 additions of one result, along K:
 //   a block of 32 (or each half of one with two scales): matrix units, from zero, 16 elements at a
@@ -8,11 +9,13 @@
 //   total = fma(scale, block, total), then total = fma(bias, sum of x, total)
 //   totals of kCudaSlices runs of spans, in order
 #pragma once
+#include "kernels/glu/gpu_activations.h"
 #include "kernels/matmul/cuda_codecs.h"
 #include "kernels/matmul/cuda_codecs_k.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 
 enum { kPanelRows = 16, kSpanBlocks = 8 };
 
@@ -31,6 +34,28 @@ GPU_FN Span span_at(const CudaMatmul& p, uint span, const uchar* at) {
   return {at, at + (last ? p.last_head_bytes : p.head_bytes),
           p.has_biases != 0 ? at + biases_at : nullptr, p.group_shift, p.scale_type};
 }
+
+// The weight that a panel of the launch is of, and its number among those.
+struct PanelPlace {
+  uint weight, panel;
+};
+GPU_FN PanelPlace place_of(const CudaMatmul& p, uint panel) {
+  if (p.gated != kCudaNotGated) return {panel % 2, panel / 2};
+  if (panel < p.panel_ends[0]) return {0, panel};
+  return panel < p.panel_ends[1] ? PanelPlace{1, panel - p.panel_ends[0]}
+                                 : PanelPlace{2, panel - p.panel_ends[1]};
+}
+
+// The weights of a launch, those that are there.
+struct PackedWeights {
+  const uchar *first, *second, *third;
+
+  GPU_FN const uchar* panel_at(const CudaMatmul& p, uint expert, uint panel) const {
+    const PanelPlace place = place_of(p, panel);
+    const uchar* from = place.weight == 0 ? first : place.weight == 1 ? second : third;
+    return from + (ulong(expert) * p.expert_panels + place.panel) * p.panel_bytes;
+  }
+};
 
 // Scales, and biases behind them, of the blocks of a span: f32 [8][kScales][16]; nothing for codecs
 // whose scales are quick to come by.
@@ -160,14 +185,29 @@ GPU_FN float sum_of_slices(const CudaMatmul& p, const float* totals, uint stride
   return sum;
 }
 
-// Stores a result, with the residual added.
-GPU_FN void store_result(const CudaMatmul& p, const uchar* residual, uchar* out, uint out_row,
-                         uint row, float v) {
-  const ulong to = ulong(out_row) * p.rows + row;
-  if (p.has_residual != 0) v = v + load_element(residual, to, p.out_type);
-  store_element(out, to, p.out_type, v);
+GPU_FN float gated_product(const CudaMatmul& p, float gate, float up) {
+  return (p.gated == kCudaGeluTanh ? GeluTanh::of(gate) : Silu::of(gate)) * up;
 }
 
+// The outs of a launch, one per weight; of gate and up the first.
+struct Outs {
+  const uchar* residual;
+  uchar *first, *second, *third;
+
+  // Stores the result of row `row` of a panel, if there is one, with the residual added.
+  GPU_FN void store(const CudaMatmul& p, uint out_row, PanelPlace place, uint row, float v) const {
+    const uint weight = p.gated != kCudaNotGated ? 0 : place.weight;
+    // Indexed by a variable, the constants would be copied to local memory.
+    const uint rows = weight == 0 ? p.rows[0] : weight == 1 ? p.rows[1] : p.rows[2];
+    const uint own = place.panel * kPanelRows + row;
+    if (own >= rows) return;
+    const ulong to = ulong(out_row) * rows + own;
+    if (p.has_residual != 0) v = v + load_element(residual, to, p.out_type);
+    store_element(weight == 0 ? first : weight == 1 ? second : third, to, p.out_type, v);
+  }
+};
+
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn
 

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul of many rows of x: a group of eight simdgroups multiplies 128 weight rows by 128 rows of
-// x, which cuda_stage.cu has split into terms. Spans of panels come two at a time, and
-// pairs of blocks of x.
-//   packed: panels   terms: XTile [blocks][tiles of 8 rows of x, a multiple of 16]   residual, out
-//   [out rows, rows]
+// matmul of many rows of x: a group of eight simdgroups multiplies 128 weight rows by up to 128
+// rows of x, which cuda_stage.cu has split into terms and, for experts, sorted. Spans of panels
+// come two at a time, and pairs of blocks of x.
+//   packed: panels of the weights   terms: XTile [blocks][tiles of 8 rows of x]
+//   order: u32 [tiles][8]   row_tiles: CudaRowTile
+//   residual, outs [out rows, rows]
 #pragma once
 #include "kernels/matmul/cuda_stage.h"
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_wide {
 
 enum {
@@ -19,6 +21,7 @@ enum {
   kXTiles = 16,
   kXStages = 2,  // each of two blocks
   kTilesAtOnce = 2,
+  kPanelTotals = kTilesAtOnce * 4,  // from one panel to the next
   kOwnTotals = kOwnPanels * kOwnTiles * 4
 };
 
@@ -41,10 +44,11 @@ GPU_FN void load_tile(const XTile& x, uint lane, Terms& terms, XSums<kHalves>& s
 }
 
 template <class Codec, int kTerms>
-__global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ packed,
-                                                    const XTile* __restrict__ terms,
-                                                    const uchar* residual, uchar* out,
-                                                    const CudaMatmul p) {
+__global__ __launch_bounds__(kThreads, 1) void wide(
+    const uchar* __restrict__ packed, const uchar* __restrict__ packed1,
+    const uchar* __restrict__ packed2, const XTile* __restrict__ terms,
+    const uint* __restrict__ order, const uint4* __restrict__ row_tiles, const uchar* residual,
+    uchar* out, uchar* out1, uchar* out2, const CudaMatmul p) {
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
   extern __shared__ uint4 shared[];
@@ -55,10 +59,41 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
   XTile* const x_stages = reinterpret_cast<XTile*>(scales + 2 * kPanels * Scales::kFloats);
   float* const results = reinterpret_cast<float*>(x_stages + kXStages * 2 * kXTiles);
   const uint warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const uint own_panel = warp % 4 * kOwnPanels, own_tile = warp / 4 * kOwnTiles;
-  const uint first_panel = blockIdx.x / p.tiles * kPanels;
-  const uint first_tile = blockIdx.x % p.tiles * kXTiles;
+  const uint own_panel = warp % 4 * kOwnPanels;
   const uint all_blocks = p.cols / 32;
+  // Tiles of x take turns between the simdgroups along the rows, so that few are shared as well.
+  const auto own_tile = [&](uint part) { return (2 * part + warp / 4) * kTilesAtOnce; };
+
+  // Groups of one tile of sorted rows run side by side, else groups of the same panels.
+  const uint tile = p.sorted != 0 ? blockIdx.x / p.panel_groups : blockIdx.x % p.tiles;
+  const uint first_panel =
+      (p.sorted != 0 ? blockIdx.x % p.panel_groups : blockIdx.x / p.tiles) * kPanels;
+  uint expert = 0, first_tile = tile * kXTiles, tiles = kXTiles;
+  if (p.sorted == 0) {
+    tiles = min(uint(kXTiles), (p.out_rows - 8 * first_tile + 7) / 8);
+  } else {
+    const uint4 rows = row_tiles[tile];
+    expert = rows.x, first_tile = rows.y, tiles = rows.z;
+    if (tiles == 0) return;
+  }
+  __shared__ uint out_rows[8 * kXTiles];
+  for (uint i = threadIdx.x; i < 8 * kXTiles; i += kThreads) {
+    out_rows[i] = i >= 8 * tiles  ? uint(kNoRow)
+                  : p.sorted != 0 ? order[8 * first_tile + i]
+                                  : 8 * first_tile + i;
+  }
+  const Outs outs{residual, out, out1, out2};
+  if (expert >= p.experts) {
+    __syncthreads();
+    for (uint i = threadIdx.x; i < 8 * kXTiles * kPanels * kPanelRows; i += kThreads) {
+      const uint panel = first_panel + i / kPanelRows % kPanels;
+      const uint out_row = out_rows[i / kPanelRows / kPanels];
+      if (panel < p.panels && out_row < p.out_rows) {
+        outs.store(p, out_row, place_of(p, panel), i % kPanelRows, 0.0f);
+      }
+    }
+    return;
+  }
 
   __shared__ ulong barriers[2][2];
   const CopyStream<2> weight_copies(barriers[0], threadIdx.x, kThreads);
@@ -66,6 +101,7 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
   weight_copies.init();
   x_copies.init();
   __syncthreads();
+  const PackedWeights weights{packed, packed1, packed2};
   const auto start_weights = [&](uint span) {
     if (span >= p.spans) return;
     const uint bytes = span_length(p, span);
@@ -73,19 +109,19 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
     UNROLL for (int i = 0; i < kPanels; i++) {
       const uint panel = min(first_panel + i, p.panels - 1);
       weight_copies.copy(span, spans + (span % 2 * kPanels + i) * p.span_bytes,
-                         packed + ulong(panel) * p.panel_bytes + ulong(span) * p.span_bytes, bytes);
+                         weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes, bytes);
     }
     weight_copies.close();
   };
   const auto start_pair = [&](uint pair) {
     const uint blocks = min(all_blocks - min(2 * pair, all_blocks), 2u);
     if (blocks == 0) return;
-    constexpr uint kBytes = kXTiles * sizeof(XTile);
-    x_copies.open(pair, blocks * kBytes);
+    const uint bytes = tiles * sizeof(XTile);
+    x_copies.open(pair, blocks * bytes);
     for (uint i = 0; i < blocks; i++) {
       const uint block = 2 * pair + i;
       x_copies.copy(pair, x_stages + block % (2 * kXStages) * kXTiles,
-                    terms + ulong(block) * (p.tiles * kXTiles) + first_tile, kBytes);
+                    terms + ulong(block) * p.x_tiles + first_tile, bytes);
     }
     x_copies.close();
   };
@@ -114,7 +150,7 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
         __syncthreads();
       }
 
-      const XTile* const x = x_stages + k_block % (2 * kXStages) * kXTiles + own_tile;
+      const XTile* const x = x_stages + k_block % (2 * kXStages) * kXTiles;
       const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
       const float* const own_scales = span_scales + own_panel * Scales::kFloats;
       const auto multiply_block = [&](uint b) {
@@ -123,13 +159,15 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
           w[i].load(span_at(p, span, own_spans + i * p.span_bytes),
                     own_scales + i * Scales::kFloats, block + b, g, t);
         }
-        UNROLL for (int part = 0; part < kOwnTiles; part += kTilesAtOnce) {
+        UNROLL for (int part = 0; part < kOwnTiles / kTilesAtOnce; part++) {
+          if (own_tile(part) >= tiles) break;
           Terms own[kTilesAtOnce];
           XSums<kHalves> sums[kTilesAtOnce];
           UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
-            load_tile<kTerms, Codec::kBias>(x[b * kXTiles + part + j], lane, own[j], sums[j]);
+            load_tile<kTerms, Codec::kBias>(x[b * kXTiles + own_tile(part) + j], lane, own[j],
+                                            sums[j]);
           }
-          multiply<Codec, kTerms>(w, own, sums, total[part / kTilesAtOnce]);
+          multiply<Codec, kTerms>(w, own, sums, total[part]);
         }
       };
       if (block + 1 < blocks) {
@@ -151,14 +189,19 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
     first = false;
   }
 
-  UNROLL for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
+#pragma unroll 1
+  for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
     const uint c = k % 4, j = k / 4 % kTilesAtOnce, i = k / 4 / kTilesAtOnce % kOwnPanels;
-    const uint tile = k / 4 / kTilesAtOnce / kOwnPanels * kTilesAtOnce + j;
-    const uint row = (first_panel + own_panel + i) * kPanelRows + g + c / 2 * 8;
-    const uint out_row = 8 * (first_tile + own_tile + tile) + 2 * t + c % 2;
-    if (row < p.rows && out_row < p.out_rows) {
-      store_result(p, residual, out, out_row, row, results[k * kThreads + threadIdx.x]);
+    const uint own = own_tile(k / 4 / kTilesAtOnce / kOwnPanels) + j;
+    const uint panel = first_panel + own_panel + i, row = g + c / 2 * 8;
+    const uint out_row = out_rows[8 * own + 2 * t + c % 2];
+    if (panel >= p.panels || out_row >= p.out_rows) continue;
+    float sum = results[k * kThreads + threadIdx.x];
+    if (p.gated != kCudaNotGated) {  // the panel of gate finds that of up behind it
+      if (i != 0) continue;
+      sum = gated_product(p, sum, results[(k + kPanelTotals) * kThreads + threadIdx.x]);
     }
+    outs.store(p, out_row, place_of(p, panel), row, sum);
   }
 }
 
@@ -167,5 +210,6 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* __restrict__ pa
   INSTANTIATE(matmul_wide_2_##name, wide, __VA_ARGS__, 2)
 
 }  // namespace kernels_matmul_wide
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

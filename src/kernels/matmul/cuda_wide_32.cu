@@ -4,10 +4,12 @@
 
 namespace mlxn {
 namespace gpu {
+namespace panels {
 namespace kernels_matmul_wide {
 
 CUDA_MATMUL_KERNELS_32(CUDA_WIDE)
 
 }  // namespace kernels_matmul_wide
+}  // namespace panels
 }  // namespace gpu
 }  // namespace mlxn

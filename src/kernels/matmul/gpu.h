@@ -7,6 +7,7 @@
 //   residual, out [out rows, rows]
 #include "kernels/dequantize/gpu_decode.h"
 #include "kernels/matmul/gpu_args.h"
+#include "kernels/matmul/gpu_element.h"
 
 KERNELS_BEGIN(matmul)
 
@@ -21,21 +22,6 @@ GPU_FN void load_x(DEVICE const uchar* x, ulong at, uint left, uint type, bool v
     load_row<8>((DEVICE const half*)x + at, left, vectors, v);
   } else {
     load_row<8>((DEVICE const bfloat*)x + at, left, vectors, v);
-  }
-}
-
-GPU_FN float load_element(DEVICE const uchar* p, ulong at, uint type) {
-  if (type == kGpuMatmulF32) return ((DEVICE const float*)p)[at];
-  if (type == kGpuMatmulF16) return float(((DEVICE const half*)p)[at]);
-  return float(((DEVICE const bfloat*)p)[at]);
-}
-GPU_FN void store_element(DEVICE uchar* p, ulong at, uint type, float v) {
-  if (type == kGpuMatmulF32) {
-    ((DEVICE float*)p)[at] = v;
-  } else if (type == kGpuMatmulF16) {
-    ((DEVICE half*)p)[at] = half(v);
-  } else {
-    ((DEVICE bfloat*)p)[at] = bfloat(v);
   }
 }
 

@@ -13,12 +13,6 @@ namespace {
 constexpr uint32_t kSimds = 4;        // simdgroups of a threadgroup
 constexpr uint32_t kRowsPerSimd = 4;  // weight rows of one, as in gpu.h
 
-GpuMatmulType type_of(DType dtype) {
-  return dtype == DType::kF16    ? kGpuMatmulF16
-         : dtype == DType::kBF16 ? kGpuMatmulBF16
-                                 : kGpuMatmulF32;
-}
-
 // Rows of x that a simdgroup takes. Each out row of expert_matmul has an expert of its own.
 int64_t tile_rows(const MatmulParams& p) {
   if (p.ids != nullptr || p.out_rows == 1) return 1;
@@ -54,8 +48,8 @@ GpuMatmul args_of(const MatmulParams& p) {
           .has_biases = w.biases != nullptr,
           .has_ids = p.ids != nullptr,
           .has_residual = p.residual != nullptr,
-          .x_type = type_of(p.x_dtype),
-          .out_type = type_of(p.out_dtype),
+          .x_type = matmul_type(p.x_dtype),
+          .out_type = matmul_type(p.out_dtype),
           .x_vectors = aligned_rows({p.x}, x_bytes),
           .w_vectors = aligned_rows({w.data}, w.row_bytes)};
 }

@@ -56,6 +56,7 @@ struct Lanes {
   }
 
   static Int ones_where_equal(Int a, Int b) { return _mm256_cmpeq_epi32(a, b); }
+  static bool any(Int a) { return _mm256_testz_si256(a, a) == 0; }
   static Int max(Int a, Int b) { return _mm256_max_epi32(a, b); }
 
   // kRows values that lie side by side.

@@ -55,6 +55,7 @@ struct Lanes {
   static Int ones_where_equal(Int a, Int b) {
     return _mm512_maskz_set1_epi32(_mm512_cmpeq_epi32_mask(a, b), -1);
   }
+  static bool any(Int a) { return _mm512_test_epi32_mask(a, a) != 0; }
   static Int max(Int a, Int b) { return _mm512_max_epi32(a, b); }
 
   // kRows values that lie side by side.

@@ -111,6 +111,11 @@ struct Lanes {
     for (int i = 0; i < kRows; ++i) a.v[i] = a.v[i] == b.v[i] ? ~uint32_t{0} : 0;
     return a;
   }
+  static bool any(Int a) {
+    uint32_t all = 0;
+    for (int i = 0; i < kRows; ++i) all |= a.v[i];
+    return all != 0;
+  }
   static Int max(Int a, Int b) {
     for (int i = 0; i < kRows; ++i) {
       if (static_cast<int32_t>(a.v[i]) < static_cast<int32_t>(b.v[i])) a.v[i] = b.v[i];

@@ -111,6 +111,9 @@ struct Lanes {
     return {{vreinterpretq_s32_u32(vceqq_s32(a.v[0], b.v[0])),
              vreinterpretq_s32_u32(vceqq_s32(a.v[1], b.v[1]))}};
   }
+  static bool any(Int a) {
+    return vmaxvq_u32(vreinterpretq_u32_s32(vorrq_s32(a.v[0], a.v[1]))) != 0;
+  }
   static Int max(Int a, Int b) { return {{vmaxq_s32(a.v[0], b.v[0]), vmaxq_s32(a.v[1], b.v[1])}}; }
 
   // kRows values that lie side by side.

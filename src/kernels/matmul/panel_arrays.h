@@ -149,17 +149,42 @@ struct MlxMxfp8 : CodeStream<8> {
   static void codes(const Span& span, int block, const Sink& sink) {
     Int v[8];
     span.template words<8>(block, 0, v);
+    // Adding 1 to a magnitude carries into the sign's bit for the one that is not a number. Most
+    // blocks have none, and looking at each code would cost as much as decoding it.
+    Int carry = Lanes::splat(0);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const Int magnitudes = Lanes::bit_and(v[i], Lanes::splat(0x7f7f7f7f));
+      carry = Lanes::bit_or(carry, Lanes::add(magnitudes, Lanes::splat(0x01010101)));
+    }
+    if (Lanes::any(Lanes::bit_and(carry, Lanes::splat(static_cast<int32_t>(0x80808080u))))) {
+      emit(
+          v, [&](int element, Int bits) __attribute__((always_inline)) {
+            const Int largest = Lanes::splat(0x07f00000);
+            const Int nan = Lanes::ones_where_equal(Lanes::bit_and(bits, largest), largest);
+            sink(0, element, value(Lanes::bit_or(bits, nan)));
+          });
+    } else {
+      emit(
+          v, [&](int element, Int bits)
+                 __attribute__((always_inline)) { sink(0, element, value(bits)); });
+    }
+  }
+
+ private:
+  static Float value(Int bits) {
+    return Lanes::mul(Lanes::bits_to_float(bits), Lanes::splat(0x1p120f));
+  }
+  // sink(element, its code at its place in f32).
+  template <class Sink>
+  static void emit(const Int* v, const Sink& sink) {
+    const Int places = Lanes::splat(static_cast<int32_t>(0x87f00000u));
 #pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const Int top = Lanes::shift_left_32(v[i], 24 - 8 * j);
-        const Int sign = Lanes::bit_and(top, Lanes::splat(INT32_MIN));
-        const Int largest = Lanes::splat(0x07f00000);  // not a number
-        const Int magnitude = Lanes::bit_and(Lanes::shift_right_32(top, 4), largest);
-        const Int bits = Lanes::bit_or(Lanes::bit_or(magnitude, sign),
-                                       Lanes::ones_where_equal(magnitude, largest));
-        sink(0, 4 * i + j, Lanes::mul(Lanes::bits_to_float(bits), Lanes::splat(0x1p120f)));
+        const Int top = j == 3 ? v[i] : Lanes::shift_left_32(v[i], 24 - 8 * j);
+        sink(4 * i + j, Lanes::bit_and(Lanes::shift_right_signed_32(top, 4), places));
       }
     }
   }

@@ -38,12 +38,19 @@ inline Float add_block(Float acc, Int sum0, Int sum1, const float* terms,
   return Lanes::mul_add(Lanes::splat(x.scale), t, acc);
 }
 
+constexpr int kAheadParts = 8;
+
 // Asks for a range of memory bit by bit, ahead of its use; by default for none.
 class Ahead {
  public:
   Ahead() = default;
   Ahead(const std::byte* begin, int64_t bytes, int64_t steps)
       : begin_(begin), bytes_(bytes), per_step_(bytes / steps + 1) {}
+  // As of StreamAhead; here the first part is all.
+  void part(int i) {
+    if (i == 0) step();
+  }
+  void advance() {}
   void step() {
     due_ = std::min(due_ + per_step_, bytes_);
     for (; next_ < due_; next_ += kLine) __builtin_prefetch(begin_ + next_, 0, 2);
@@ -66,13 +73,16 @@ class StreamAhead {
   StreamAhead(const std::byte* begin, int64_t distance, int64_t per_step)
       : next_(reinterpret_cast<uintptr_t>(begin) + static_cast<uintptr_t>(distance)),
         per_step_(static_cast<uintptr_t>(per_step)) {}
-  void step() {
+  // Part i of kAheadParts of a step, after all of which it advances: more lines at once than the
+  // core can wait for would stop it.
+  void part(int i) const {
 #pragma GCC unroll 32
-    for (uintptr_t i = 0; i < kLines; ++i) {
-      __builtin_prefetch(reinterpret_cast<const void*>(next_ + 64 * i), 0, 2);
+    for (int line = kLines * i / kAheadParts; line < kLines * (i + 1) / kAheadParts; ++line) {
+      __builtin_prefetch(reinterpret_cast<const void*>(next_ + 64 * static_cast<uintptr_t>(line)),
+                         0, 3);
     }
-    next_ += per_step_;
   }
+  void advance() { next_ += per_step_; }
 
  private:
   uintptr_t next_;
@@ -91,12 +101,13 @@ void dot_direct(const Source& source, int64_t blocks, const FloatBlock* const* x
     const Span<Codec> span(source, first);
     Codec::scales(span, count, scales);
     for (int b = 0; b < count; ++b) {
-      ahead.step();
       Float values[kBlock];
       Codec::codes(
           span, b, [&](int, int element, Float value) __attribute__((always_inline)) {
+            if (element % 4 == 0) ahead.part(element / 4);
             values[element] = value;
           });
+      ahead.advance();
       const FloatBlock* block[kM];
       for (int m = 0; m < kM; ++m) block[m] = x[m] + first + b;
       const Float scale = Lanes::load(scales + b * kRows);
@@ -123,7 +134,6 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
     const Span<Codec> span(source, first);
     Codec::scales(span, count, terms);
     for (int at = 0; at < count; at += kStep) {
-      ahead.step();
       Int sum[kM][kStep][2 * kChains];
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
@@ -137,12 +147,14 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
       }
       Codec::codes(
           span, at, [&](int b, int pair, Int codes) __attribute__((always_inline)) {
+            if (b == 0 && pair % 2 == 0) ahead.part(pair / 2);
 #pragma GCC unroll 8
             for (int m = 0; m < kM; ++m) {
               Int& s = sum[m][b][pair / 8 * kChains + pair % kChains];
               s = Lanes::dot(s, codes, Lanes::pair(x[m][first + at + b].q + 2 * pair));
             }
           });
+      ahead.advance();
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 4

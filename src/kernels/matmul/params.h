@@ -4,9 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "kernels/common/entry.h"
+#include "kernels/glu/params.h"
 #include "mlxn/dtype.h"
 #include "quant/weight_view.h"
 
@@ -27,5 +30,16 @@ struct MatmulParams {
 
 std::span<const Entry<MatmulParams>> matmul_entries();
 std::span<const Entry<MatmulParams>> expert_matmul_entries();
+
+inline constexpr size_t kMaxJointParts = 3;
+
+// The calls that joint_matmul stands for.
+struct JointMatmulParams {
+  std::vector<MatmulParams> parts;
+  std::optional<GluParams> glu;
+};
+
+// For devices with a kernel for the whole.
+std::span<const Entry<JointMatmulParams>> joint_matmul_entries();
 
 }  // namespace mlxn::kernels

@@ -80,10 +80,15 @@ constexpr Entry<MatmulParams> kEntries[] = {
     {"gpu", kSharedGpu, Isa::kBaseline, matmul_gpu_refuses, matmul_gpu},
 };
 
+constexpr Entry<JointMatmulParams> kJointEntries[] = {
+    {"mma", DeviceKind::kCuda, Isa::kBaseline, joint_cuda_refuses, joint_cuda},
+};
+
 }  // namespace
 
 // The entries read MatmulParams::ids, so both ops share them.
 std::span<const Entry<MatmulParams>> matmul_entries() { return kEntries; }
 std::span<const Entry<MatmulParams>> expert_matmul_entries() { return kEntries; }
+std::span<const Entry<JointMatmulParams>> joint_matmul_entries() { return kJointEntries; }
 
 }  // namespace mlxn::kernels

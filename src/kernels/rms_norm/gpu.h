@@ -95,4 +95,126 @@ INSTANTIATE(rms_norm_bf16_f32, rms_norm, bfloat, float)
 INSTANTIATE(rms_norm_bf16_f16, rms_norm, bfloat, half)
 INSTANTIATE(rms_norm_bf16_bf16, rms_norm, bfloat, bfloat)
 
+// residual_norms: the size of the group and the order of additions are those of rms_norm, so that
+// the bits are. A thread keeps all its elements, kVectors vectors, in registers.
+//   residual, x, sum, out [rows, dim]   experts [rows, top_k, dim]   expert_weights [rows, top_k]
+//   all weights [dim]
+enum { kV = 4, kVectors = 2, kExpertsAtOnce = 4 };
+
+// 1 / sqrt(mean of squares + eps) of the row.
+GPU_FN float inverse_rms(THREAD const float (&v)[kVectors][kV], uint first, uint step,
+                         THREADGROUP float* partial, uint lane, uint simd, uint simds,
+                         CONSTANT GpuResidualNorms& p) {
+  float sum_sq = 0.0f;
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    if (first + k * step < p.dim) {
+      UNROLL for (int j = 0; j < kV; j++) sum_sq = fma(v[k][j], v[k][j], sum_sq);
+    }
+  }
+  sum_sq = group_sum(sum_sq, partial, lane, simd, simds);
+  return 1.0f / sqrt(sum_sq / float(p.dim) + p.eps);
+}
+
+// v times 1 / rms and weight number i, from element `at` on.
+GPU_FN void norm_elements(DEVICE const float* weight, uint i, float offset, uint at, float inverse,
+                          CONSTANT GpuResidualNorms& p, THREAD float* v) {
+  UNROLL for (int j = 0; j < kV; j++) v[j] = v[j] * inverse;
+  if ((p.weights >> i & 1) == 0) return;
+  float w[kV];
+  load_row<kV>(weight + at, p.dim - at, p.vectors != 0, w);
+  UNROLL for (int j = 0; j < kV; j++) v[j] = v[j] * (offset + w[j]);
+}
+
+// The experts' rows times their weights, one expert after the other.
+GPU_FN void mix_experts(DEVICE const float* experts, DEVICE const float* weights, uint at,
+                        CONSTANT GpuResidualNorms& p, THREAD float* v) {
+  UNROLL for (int j = 0; j < kV; j++) v[j] = 0.0f;
+  for (uint first = 0; first < p.top_k; first += kExpertsAtOnce) {
+    float rows[kExpertsAtOnce][kV];
+    UNROLL for (uint i = 0; i < kExpertsAtOnce; i++) {
+      const uint expert = min(first + i, p.top_k - 1);
+      load_row<kV>(experts + ulong(expert) * p.dim + at, p.dim - at, p.vectors != 0, rows[i]);
+    }
+    UNROLL for (uint i = 0; i < kExpertsAtOnce; i++) {
+      if (first + i >= p.top_k) break;
+      const float weight = weights[first + i];
+      UNROLL for (int j = 0; j < kV; j++) v[j] = weight * rows[i][j] + v[j];
+    }
+  }
+}
+
+GPU_FN void store_normed(DEVICE const float* weight, DEVICE float* out, uint i, float offset,
+                         uint at, float inverse, CONSTANT GpuResidualNorms& p,
+                         THREAD const float* sum) {
+  if (i >= p.num_normed) return;
+  float v[kV];
+  UNROLL for (int j = 0; j < kV; j++) v[j] = sum[j];
+  norm_elements(weight, 3 + i, offset, at, inverse, p, v);
+  store_row<kV>(out + at, p.dim - at, p.vectors != 0, v);
+}
+
+template <bool kExperts>
+KERNEL(residual_norms, SHADOW(float, residual), IN(float, x), IN(float, experts),
+       IN(float, expert_weights), IN(float, x_weight), IN(float, experts_weight), IN(float, weight),
+       IN(float, weight0), IN(float, weight1), IN(float, weight2), OUT(float, sum),
+       OUT(float, out0), OUT(float, out1), OUT(float, out2), PARAMS(GpuResidualNorms, p)) {
+  SHARED(float, x_sums, 32);
+  SHARED(float, mixed_sums, 32);
+  SHARED(float, branch_sums, 32);
+  SHARED(float, sums, 32);
+  const ulong row = ulong(GROUP_ID.x) * p.dim;
+  const uint first = kV * THREAD_ID, step = kV * GROUP_SIZE;
+  const bool vectors = p.vectors != 0;
+
+  float v[kVectors][kV];
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    const uint at = first + k * step;
+    if (at < p.dim) load_row<kV>(x + row + at, p.dim - at, vectors, v[k]);
+  }
+  if (kExperts) {
+    const ulong first_expert = ulong(GROUP_ID.x) * p.top_k;
+    float mixed[kVectors][kV];
+    UNROLL for (int k = 0; k < kVectors; k++) {
+      const uint at = first + k * step;
+      if (at < p.dim) {
+        mix_experts(experts + first_expert * p.dim, expert_weights + first_expert, at, p, mixed[k]);
+      }
+    }
+    const float inverse_x = inverse_rms(v, first, step, x_sums, IN_GROUP, p);
+    const float inverse_mixed = inverse_rms(mixed, first, step, mixed_sums, IN_GROUP, p);
+    UNROLL for (int k = 0; k < kVectors; k++) {
+      const uint at = first + k * step;
+      if (at < p.dim) {
+        norm_elements(x_weight, 0, p.x_offset, at, inverse_x, p, v[k]);
+        norm_elements(experts_weight, 1, p.experts_offset, at, inverse_mixed, p, mixed[k]);
+        UNROLL for (int j = 0; j < kV; j++) v[k][j] = mixed[k][j] + v[k][j];
+      }
+    }
+  }
+  const float inverse_branch = inverse_rms(v, first, step, branch_sums, IN_GROUP, p);
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    const uint at = first + k * step;
+    if (at < p.dim) {
+      float r[kV];
+      load_row<kV>(residual + row + at, p.dim - at, vectors, r);
+      norm_elements(weight, 2, p.offset, at, inverse_branch, p, v[k]);
+      UNROLL for (int j = 0; j < kV; j++) v[k][j] = (v[k][j] + r[j]) * p.scale;
+      store_row<kV>(sum + row + at, p.dim - at, vectors, v[k]);
+    }
+  }
+  if (p.num_normed == 0) return;
+  const float inverse = inverse_rms(v, first, step, sums, IN_GROUP, p);
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    const uint at = first + k * step;
+    if (at < p.dim) {
+      store_normed(weight0, out0 + row, 0, p.normed_offset0, at, inverse, p, v[k]);
+      store_normed(weight1, out1 + row, 1, p.normed_offset1, at, inverse, p, v[k]);
+      store_normed(weight2, out2 + row, 2, p.normed_offset2, at, inverse, p, v[k]);
+    }
+  }
+}
+
+INSTANTIATE(residual_norms_plain, residual_norms, false)
+INSTANTIATE(residual_norms_experts, residual_norms, true)
+
 KERNELS_END

@@ -15,3 +15,16 @@ struct GpuRmsNorm {
   float scale;
 };
 static_assert(sizeof(GpuRmsNorm) == 40, "4-byte scalars only");
+
+struct GpuResidualNorms {
+  unsigned int dim;         // elements per row
+  unsigned int top_k;       // experts per row
+  unsigned int vectors;     // 1: every row of every operand is aligned to 16 bytes
+  unsigned int weights;     // bit i: weight i is there, in the order of the kernel's parameters
+  unsigned int num_normed;  // normed copies
+  float eps;
+  float x_offset, experts_offset, offset;  // of weights 0 to 2
+  float normed_offset0, normed_offset1, normed_offset2;
+  float scale;
+};
+static_assert(sizeof(GpuResidualNorms) == 52, "4-byte scalars only");

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "kernels/common/entry.h"
+#include "kernels/moe_combine/params.h"
 #include "mlxn/dtype.h"
 
 namespace mlxn::kernels {
@@ -28,5 +31,21 @@ struct RmsNormParams {
 };
 
 std::span<const Entry<RmsNormParams>> rms_norm_entries();
+
+inline constexpr size_t kMaxNormedRows = 3;
+
+// The calls that residual_norms stands for, in order.
+struct ResidualNormsParams {
+  std::optional<MoeCombineParams> combine;
+  std::vector<RmsNormParams> norms;  // with combine first those of x and the experts; join; normed
+
+  const RmsNormParams& join() const { return norms[combine ? 2 : 0]; }
+  std::span<const RmsNormParams> normed() const {
+    return std::span(norms).subspan(combine ? 3 : 1);
+  }
+};
+
+// For devices with a kernel for the whole.
+std::span<const Entry<ResidualNormsParams>> residual_norms_entries();
 
 }  // namespace mlxn::kernels

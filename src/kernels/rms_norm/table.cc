@@ -13,8 +13,13 @@ constexpr Entry<RmsNormParams> kEntries[] = {
     {"gpu", DeviceKind::kEmulator, Isa::kBaseline, rms_norm_gpu_refuses, rms_norm_gpu},
 };
 
+constexpr Entry<ResidualNormsParams> kResidualEntries[] = {
+    {"gpu", kSharedGpu, Isa::kBaseline, residual_norms_gpu_refuses, residual_norms_gpu},
+};
+
 }  // namespace
 
 std::span<const Entry<RmsNormParams>> rms_norm_entries() { return kEntries; }
+std::span<const Entry<ResidualNormsParams>> residual_norms_entries() { return kResidualEntries; }
 
 }  // namespace mlxn::kernels

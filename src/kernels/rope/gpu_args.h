@@ -17,3 +17,16 @@ struct GpuRope {
   float weight_offset;
 };
 static_assert(sizeof(GpuRope) == 48, "4-byte scalars only");
+
+struct GpuQkvRope {
+  unsigned int num_heads;  // of q
+  unsigned int num_kv_heads;
+  unsigned int n;         // tokens of a sequence
+  unsigned int capacity;  // slots
+  unsigned int ring;
+  unsigned int norm_v;    // 0: v goes to its cache as it is
+  unsigned int q_weight;  // 1: the operand is there
+  unsigned int k_weight;
+  GpuRope rope;  // heads: of q, k and v together
+};
+static_assert(sizeof(GpuQkvRope) == 80, "4-byte scalars only");

@@ -10,6 +10,8 @@
 namespace mlxn::kernels {
 namespace {
 
+constexpr uint32_t kSimdsPerGroup = 4;
+
 // From the first to the second element of a pair; 0 if they are neighbours.
 int64_t half_dim(const RopeParams& p) {
   switch (p.pairing) {
@@ -29,6 +31,59 @@ int64_t heads_per_simd(const RopeParams& p) {
   return std::clamp<int64_t>(p.tokens * p.heads / kBusy, 1, std::min<int64_t>(p.heads, 16));
 }
 
+GpuRope gpu_rope(const RopeParams& p) {
+  const int64_t half = half_dim(p), element = static_cast<int64_t>(size_of(p.dtype));
+  const int64_t units = half > 0 ? half : p.pairs > 0 ? p.head_dim / 2 : 0;
+  const int64_t per_simd = heads_per_simd(p);
+  const uint32_t chunks = divide_up(p.heads, per_simd);
+  const bool has_weight = p.norm && p.weight != nullptr;
+  const bool vectors = aligned_rows({p.x, p.out}, p.head_dim * element) &&
+                       half * element % 16 == 0 && units * 2 * element % 16 == 0 &&
+                       (!has_weight || aligned({p.weight}));
+  return {.heads = static_cast<uint32_t>(p.heads),
+          .head_dim = static_cast<uint32_t>(p.head_dim),
+          .pairs = static_cast<uint32_t>(p.pairs),
+          .units = static_cast<uint32_t>(units),
+          .half_dim = static_cast<uint32_t>(half),
+          .heads_per_simd = static_cast<uint32_t>(per_simd),
+          .chunks = chunks,
+          .simds = static_cast<uint32_t>(p.tokens) * chunks,
+          .vectors = vectors,
+          .weight = has_weight,
+          .eps = p.eps,
+          .weight_offset = p.weight_offset};
+}
+
+bool is_f32(const RopeParams& p) {
+  return p.dtype == DType::kF32 && (p.weight == nullptr || p.weight_dtype == DType::kF32);
+}
+
+// The same norm and rotation.
+bool is_alike(const RopeParams& a, const RopeParams& b) {
+  return a.tokens == b.tokens && a.head_dim == b.head_dim && a.positions == b.positions &&
+         a.inv_freq == b.inv_freq && a.pairs == b.pairs && a.pairing == b.pairing &&
+         a.eps == b.eps && a.weight_offset == b.weight_offset;
+}
+
+int64_t all_heads(const QkvRopeParams& p) { return (p.q ? p.q->heads : 0) + 2 * p.k.heads; }
+
+// V as it is projected.
+const void* values_of(const QkvRopeParams& p) { return p.v ? p.v->x : p.append.v; }
+
+// A rope over the heads of q, k and v.
+GpuRope rope_of(const QkvRopeParams& p) {
+  RopeParams rope = p.k;
+  rope.heads = all_heads(p);
+  if (p.q) rope.out = p.q->out;
+  GpuRope args = gpu_rope(rope);
+  const auto cache_row = p.k.head_dim * static_cast<int64_t>(size_of(p.append.cache_dtype));
+  const bool vectors = args.vectors != 0 && aligned({values_of(p)}) &&
+                       (!p.q || aligned({p.q->x, p.q->weight})) &&
+                       aligned_rows({p.append.k_cache, p.append.v_cache}, cache_row);
+  args.vectors = vectors;
+  return args;
+}
+
 }  // namespace
 
 std::optional<std::string_view> rope_gpu_refuses(const RopeParams& p) {
@@ -36,38 +91,65 @@ std::optional<std::string_view> rope_gpu_refuses(const RopeParams& p) {
 }
 
 void rope_gpu(StreamImpl& stream, const RopeParams& p, backends::Access access) {
-  constexpr uint32_t kSimdsPerGroup = 4;
-  const int64_t half = half_dim(p), element = static_cast<int64_t>(size_of(p.dtype));
-  const int64_t units = half > 0 ? half : p.pairs > 0 ? p.head_dim / 2 : 0;
-  const int64_t per_simd = heads_per_simd(p);
-  const uint32_t chunks = divide_up(p.heads, per_simd);
-  const uint32_t simds = static_cast<uint32_t>(p.tokens) * chunks;
-  const bool has_weight = p.norm && p.weight != nullptr;
-  const bool vectors = aligned_rows({p.x, p.out}, p.head_dim * element) &&
-                       half * element % 16 == 0 && units * 2 * element % 16 == 0 &&
-                       (!has_weight || aligned({p.weight}));
+  const GpuRope args = gpu_rope(p);
+  const bool has_weight = args.weight != 0;
   backends::GpuLaunch launch{
       .op = p.norm ? "head_norm_rope" : "rope",
       .kernel = p.norm ? kernel_name("head_norm_rope",
                                      {p.dtype, has_weight ? p.weight_dtype : DType::kF32})
                        : kernel_name("rope", {p.dtype}),
-      .groups = {divide_up(simds, kSimdsPerGroup), 1, 1},
+      .groups = {divide_up(args.simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup};
   launch.buffer(p.x).buffer(has_weight ? p.weight : nullptr);
   launch.buffer(p.pairs > 0 ? p.positions : nullptr).buffer(p.pairs > 0 ? p.inv_freq : nullptr);
-  launch.buffer(p.out);
-  launch.constants(GpuRope{.heads = static_cast<uint32_t>(p.heads),
-                           .head_dim = static_cast<uint32_t>(p.head_dim),
-                           .pairs = static_cast<uint32_t>(p.pairs),
-                           .units = static_cast<uint32_t>(units),
-                           .half_dim = static_cast<uint32_t>(half),
-                           .heads_per_simd = static_cast<uint32_t>(per_simd),
-                           .chunks = chunks,
-                           .simds = simds,
-                           .vectors = vectors,
-                           .weight = has_weight,
-                           .eps = p.eps,
-                           .weight_offset = p.weight_offset});
+  launch.buffer(p.out).constants(args);
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
+std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
+  const KvAppendParams& a = p.append;
+  if (!is_f32(p.k) || (p.q && !is_f32(*p.q)) || (p.v && !is_f32(*p.v)) ||
+      a.src_dtype != DType::kF32) {
+    return "is for f32 projections";
+  }
+  if (a.token_major || a.pages.table != nullptr || a.src_offset != 0 || a.pos_skip != 0 ||
+      a.n != a.n_src) {
+    return "is for whole calls and plain caches";
+  }
+  const bool v_is_k = p.v && p.v->x == p.k.x;
+  const bool is_linked = a.k == p.k.out && a.v != nullptr && (!p.v || a.v == p.v->out) &&
+                         p.k.tokens == a.batch * a.n && p.k.heads == a.num_kv_heads &&
+                         p.k.head_dim == a.dim && a.v_dim == a.dim && (!p.q || is_alike(p.k, *p.q));
+  const bool norms_v = !p.v || (p.v->pairs == 0 && p.v->weight == nullptr && p.v->eps == p.k.eps &&
+                                p.v->heads == p.k.heads && p.v->head_dim == p.k.head_dim);
+  // V that is k's normed output is what the kernel does not write.
+  if (!is_linked || !norms_v || (!p.v && a.v == p.k.out) || (v_is_k && p.v->out == p.k.x)) {
+    return "is for calls that read each other";
+  }
+  return refuse_large({p.k.tokens * all_heads(p), all_heads(p) * p.k.head_dim, a.capacity});
+}
+
+void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access access) {
+  const KvAppendParams& a = p.append;
+  const GpuRope rope = rope_of(p);
+  const RopeParams q = p.q.value_or(RopeParams{});
+  backends::GpuLaunch launch{.op = "qkv_rope",
+                             .kernel = kernel_name("qkv_rope", {a.cache_dtype}),
+                             .groups = {divide_up(rope.simds, kSimdsPerGroup), 1, 1},
+                             .threads = 32 * kSimdsPerGroup};
+  launch.buffer(q.x).buffer(p.k.x).buffer(values_of(p)).buffer(q.weight).buffer(p.k.weight);
+  launch.buffer(rope.pairs > 0 ? p.k.positions : nullptr);
+  launch.buffer(rope.pairs > 0 ? p.k.inv_freq : nullptr);
+  launch.buffer(a.pos).buffer(q.out).buffer(a.k_cache).buffer(a.v_cache);
+  launch.constants(GpuQkvRope{.num_heads = static_cast<uint32_t>(q.heads),
+                              .num_kv_heads = static_cast<uint32_t>(p.k.heads),
+                              .n = static_cast<uint32_t>(a.n),
+                              .capacity = static_cast<uint32_t>(a.capacity),
+                              .ring = a.ring,
+                              .norm_v = p.v.has_value(),
+                              .q_weight = q.weight != nullptr,
+                              .k_weight = p.k.weight != nullptr,
+                              .rope = rope});
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

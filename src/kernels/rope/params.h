@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "kernels/common/entry.h"
+#include "kernels/kv_append/params.h"
 #include "mlxn/dtype.h"
 #include "mlxn/ops/rope.h"
 
@@ -31,5 +33,16 @@ struct RopeParams {
 };
 
 std::span<const Entry<RopeParams>> rope_entries();
+
+// The calls that qkv_rope stands for.
+struct QkvRopeParams {
+  std::optional<RopeParams> v;  // none: append.v is V
+  RopeParams k;
+  std::optional<RopeParams> q;
+  KvAppendParams append;
+};
+
+// For devices with a kernel for the whole.
+std::span<const Entry<QkvRopeParams>> qkv_rope_entries();
 
 }  // namespace mlxn::kernels

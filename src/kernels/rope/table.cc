@@ -13,8 +13,13 @@ constexpr Entry<RopeParams> kEntries[] = {
     {"gpu", DeviceKind::kEmulator, Isa::kBaseline, rope_gpu_refuses, rope_gpu},
 };
 
+constexpr Entry<QkvRopeParams> kQkvEntries[] = {
+    {"gpu", kSharedGpu, Isa::kBaseline, qkv_rope_gpu_refuses, qkv_rope_gpu},
+};
+
 }  // namespace
 
 std::span<const Entry<RopeParams>> rope_entries() { return kEntries; }
+std::span<const Entry<QkvRopeParams>> qkv_rope_entries() { return kQkvEntries; }
 
 }  // namespace mlxn::kernels

@@ -12,6 +12,7 @@
 
 #include "backends/cpu/cpu_stream.h"
 #include "base/checked.h"
+#include "kernels/common/float_io.h"
 #include "kernels/common/fwht-inl.h"
 #include "kernels/common/simd.h"
 #include "kernels/common/tq_levels-inl.h"
@@ -74,12 +75,14 @@ float IndexRow(const quant::TqTable& t, const float* y, float factor, int64_t co
   return denominator > 0.0f ? hn::GetLane(hn::SumOfLanes(d, with_itself)) / denominator : 1.0f;
 }
 
-void EncodeRow(const TqCache& to, bool norm_correction, const float* src, int64_t row) {
+// Codes the row that starts at element `from` of the source.
+void EncodeRow(const TqEncodeParams& p, int64_t from, int64_t row) {
   constexpr int64_t kPad = 16;
   HWY_ALIGN float y[quant::kTqMaxDim];
   HWY_ALIGN int32_t index[quant::kTqMaxDim];
+  const TqCache& to = p.to;
   const quant::TqTable& t = to.table;
-  std::copy_n(src, to.dim, y);
+  load_f32(p.src_dtype, p.src, from, to.dim, y);
   std::fill(y + to.dim, y + base::round_up(to.dim, kPad), 0.0f);
   RotateRow(t.signs.data(), y, to.dim);
 
@@ -94,7 +97,7 @@ void EncodeRow(const TqCache& to, bool norm_correction, const float* src, int64_
     }
     if (norm <= quant::kTqZeroNorm) factor = 0.0f;
     const float ratio = IndexRow(t, block, factor, count, index + b * count);
-    to.norms[row * to.norm_count + b] = norm_correction ? norm * ratio : norm;
+    to.norms[row * to.norm_count + b] = p.norm_correction ? norm * ratio : norm;
   }
   uint8_t* codes = to.codes + row * to.row_bytes;
   for (int64_t c = 0; c < to.dim; c += 8, codes += t.code_bits) {
@@ -109,12 +112,12 @@ void TqEncodeTokens(const TqEncodeParams& p, int64_t b, int64_t begin, int64_t e
   for (int64_t t = begin; t < end; ++t) {
     // A position that came from a device buffer has not been checked.
     const int64_t position = int64_t{p.pos[b]} + p.pos_skip + t;
-    const int64_t slot = p.ring && position >= 0 ? position % p.to.capacity : position;
-    if (slot < 0 || slot >= p.to.capacity) continue;
+    const int64_t slot = p.ring && position >= 0 ? position % p.capacity : position;
+    if (slot < 0 || slot >= p.capacity) continue;
     for (int64_t h = 0; h < p.num_kv_heads; ++h) {
-      const int64_t from = ((b * p.n_src + p.src_offset + t) * p.num_kv_heads + h) * p.to.dim;
-      EncodeRow(p.to, p.norm_correction, p.src + from,
-                (b * p.num_kv_heads + h) * p.to.capacity + slot);
+      const int64_t row = tq_rows(p.to, p.pages, b, h, p.num_kv_heads).at(slot);
+      if (row < 0) continue;
+      EncodeRow(p, ((b * p.n_src + p.src_offset + t) * p.num_kv_heads + h) * p.to.dim, row);
     }
   }
 }

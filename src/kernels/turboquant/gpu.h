@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fwht: a threadgroup per row. tq_encode and tq_decode: a simdgroup per row, in registers.
-//   x, out [rows, dim]   src [batch, n_src, heads, dim]   pos [batch]
-//   codes [batch, heads, capacity, row_bytes]   norms [batch, heads, capacity, norm_count]
+//   x, out [rows, dim]   src [batch, n_src, heads, dim]   pos [batch]   block_table [batch, pages]
+//   codes [batch, heads, capacity, row_bytes]   norms [batch, heads, capacity, norm_count]; of a
+//   paged cache [pages, heads, size, ..]
 #include "kernels/common/gpu_tq.h"
 #include "kernels/turboquant/gpu_args.h"
 
@@ -56,8 +57,8 @@ GPU_FN float2 roots_of_squares(THREAD const float* v, bool one_norm) {
   return make_float2(sqrt(sums.x) / shrink, sqrt(sums.y) / shrink);
 }
 
-KERNEL(tq_encode, IN(float, src), OUT(uchar, codes), OUT(float, norms), IN(int, pos),
-       PARAMS(GpuTqEncode, p)) {
+KERNEL(tq_encode, IN(uchar, src), OUT(uchar, codes), OUT(float, norms), IN(int, pos),
+       IN(int, block_table), PARAMS(GpuTqEncode, p)) {
   SHARED(float, bounds, 256);
   SHARED(float, levels, 256);
   for (uint i = THREAD_ID; i < 256; i += GROUP_SIZE) bounds[i] = p.bounds[i];
@@ -70,16 +71,19 @@ KERNEL(tq_encode, IN(float, src), OUT(uchar, codes), OUT(float, norms), IN(int, 
   // A position that came from a device buffer has not been checked.
   const long position = long(pos[b]) + p.pos_skip + token;
   if (position < 0 || (p.ring == 0 && position >= long(p.capacity))) return;
-  const uint slot = uint(ulong(position) % p.capacity);
+  const CacheSlot found =
+      find_slot(block_table, p.pages, b, uint(ulong(position) % p.capacity), true);
+  if (!found.held) return;
 
   float v[kRowElements];
   const ulong from = (ulong(b) * p.n_src + p.src_offset + token) * p.num_kv_heads + head;
-  load_elements<32>(src + from * dim, dim, LANE, p.vectors != 0, v);
+  load_query<32>(src, from * dim, p.src_type, dim, LANE, p.vectors != 0, v);
   rotate_elements<32>(v, p.table, LANE);
   UNROLL for (int i = 0; i < kRowElements; i++) {
     if (8 * (i / 8 * 32 + LANE) >= dim) v[i] = 0.0f;
   }
-  const ulong to = (ulong(b) * p.num_kv_heads + head) * p.capacity + slot;
+  const uint slots = p.pages.size > 0 ? p.pages.size : p.capacity;  // of a sequence or a page
+  const ulong to = (ulong(found.block) * p.num_kv_heads + head) * slots + found.slot;
   const bool one_norm = p.table.norm_count == 1;
   const float2 roots = roots_of_squares(v, one_norm);
   float norms_of[2] = {roots.x, roots.y};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the GPU kernels of TurboQuant get besides their buffers. Read by C++, CUDA and Metal.
 #pragma once
+#include "kernels/common/gpu_attn_args.h"
 #include "kernels/common/gpu_tq_args.h"
 
 struct GpuFwht {
@@ -22,12 +23,14 @@ struct GpuTqEncode {
   unsigned int n_src;
   unsigned int src_offset;
   unsigned int pos_skip;  // added to pos
-  unsigned int capacity;  // slots
+  unsigned int capacity;  // slots of a sequence
   unsigned int ring;
   unsigned int norm_correction;
-  unsigned int vectors;  // 1: src is aligned to 16 bytes
+  unsigned int src_type;  // a GpuQueryType
+  unsigned int vectors;   // 1: src is aligned to 16 bytes
+  GpuPages pages;
 };
-static_assert(sizeof(GpuTqEncode) == 2184, "4-byte scalars only");
+static_assert(sizeof(GpuTqEncode) == 2204, "4-byte scalars only");
 
 struct GpuTqDecode {
   GpuTqTable table;

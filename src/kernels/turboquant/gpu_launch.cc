@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "kernels/common/gpu_attn_launch.h"
 #include "kernels/common/gpu_tq_launch.h"
 #include "kernels/turboquant/gpu_args.h"
 
@@ -41,7 +42,8 @@ void fwht_gpu(StreamImpl& stream, const FwhtParams& p, backends::Access access) 
 }
 
 std::optional<std::string_view> tq_encode_gpu_refuses(const TqEncodeParams& p) {
-  return refuse_large({p.batch * p.n * p.num_kv_heads, p.n_src, p.to.capacity, p.pos_skip});
+  return refuse_large(
+      {p.batch * p.n * p.num_kv_heads, p.n_src, p.capacity, p.pages.count, p.pos_skip});
 }
 
 void tq_encode_gpu(StreamImpl& stream, const TqEncodeParams& p, backends::Access access) {
@@ -56,13 +58,16 @@ void tq_encode_gpu(StreamImpl& stream, const TqEncodeParams& p, backends::Access
                    .n_src = static_cast<uint32_t>(p.n_src),
                    .src_offset = static_cast<uint32_t>(p.src_offset),
                    .pos_skip = static_cast<uint32_t>(p.pos_skip),
-                   .capacity = static_cast<uint32_t>(p.to.capacity),
+                   .capacity = static_cast<uint32_t>(p.capacity),
                    .ring = p.ring,
                    .norm_correction = p.norm_correction,
-                   .vectors = aligned({p.src})};
+                   .src_type = query_type(p.src_dtype),
+                   .vectors = aligned({p.src}),
+                   .pages = gpu_pages(p.pages)};
   std::copy(p.to.table.bounds.begin(), p.to.table.bounds.end(), args.bounds);
   backends::GpuLaunch launch = row_launch("tq_encode", rows);
-  launch.buffer(p.src).buffer(p.to.codes).buffer(p.to.norms).buffer(p.pos).constants(args);
+  launch.buffer(p.src).buffer(p.to.codes).buffer(p.to.norms).buffer(p.pos);
+  launch.buffer(p.pages.table).constants(args);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/common/attn_keys.h"
 #include "kernels/common/entry.h"
 #include "quant/turboquant.h"
 
@@ -20,7 +21,7 @@ struct FwhtParams {
   std::array<uint32_t, quant::kTqSignWords> signs;
 };
 
-// A coded cache.
+// A coded cache, or pages of one: then `batch` counts pages and `capacity` is that of a page.
 struct TqCache {
   uint8_t* codes;  // [batch, num_kv_heads, capacity, row_bytes]
   float* norms;    // [batch, num_kv_heads, capacity, norm_count]
@@ -32,7 +33,8 @@ struct TqCache {
 };
 
 struct TqEncodeParams {
-  const float* src;  // [batch, n_src, num_kv_heads, dim]
+  const void* src;  // [batch, n_src, num_kv_heads, dim]
+  DType src_dtype;
   TqCache to;
   const int32_t* pos;  // [batch]: position of token src_offset; read when the work runs
   int64_t batch;
@@ -41,9 +43,17 @@ struct TqEncodeParams {
   int64_t src_offset;  // first token written
   int64_t n;           // tokens written; with ring at most capacity
   int64_t pos_skip;    // added to pos: tokens in front of src_offset that a ring would lose
+  int64_t capacity;    // slots of a sequence
   bool ring;
   bool norm_correction;
+  KeyPages pages;
 };
+
+// Where the rows of one KV head of one sequence lie, counted in rows.
+inline CacheRows tq_rows(const TqCache& cache, const KeyPages& pages, int64_t b, int64_t kv_head,
+                         int64_t num_kv_heads) {
+  return cache_rows(pages, b, kv_head, num_kv_heads * cache.capacity, cache.capacity, 1);
+}
 
 struct TqDecodeParams {
   TqCache from;

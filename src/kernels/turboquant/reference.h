@@ -51,8 +51,7 @@ struct TqRowReference {
   std::vector<double> norms;
 };
 
-inline TqRowReference tq_encode_reference(const TqCache& c, const float* src,
-                                          bool norm_correction = false) {
+inline TqRowReference tq_encode_reference(const TqCache& c, const float* src) {
   const auto y = rotate_reference(c.table, std::vector<double>(src, src + c.dim));
   const size_t count = y.size() / static_cast<size_t>(c.norm_count);
   TqRowReference r;
@@ -60,19 +59,15 @@ inline TqRowReference tq_encode_reference(const TqCache& c, const float* src,
     double sum = 0.0;
     for (size_t j = 0; j < count; ++j) sum += y[begin + j] * y[begin + j];
     const double root = std::sqrt(static_cast<double>(count));
-    double norm = std::sqrt(sum) / (c.norm_count > 1 ? root : 1.0);
+    const double norm = std::sqrt(sum) / (c.norm_count > 1 ? root : 1.0);
     const double wanted = c.norm_count > 1 ? double{c.table.scale_factor} : root;
-    double with_itself = 0.0, with_level = 0.0;
     for (size_t j = 0; j < count; ++j) {
       const double z = norm <= double{quant::kTqZeroNorm} ? 0.0 : y[begin + j] * wanted / norm;
       uint32_t index = 0;
       while (index + 1 < (1u << c.table.bits) && double{c.table.bounds[index]} < z) ++index;
       r.z.push_back(z);
       r.index.push_back(index);
-      with_itself += z * z;
-      with_level += z * double{c.table.levels[c.table.code_of(index)]};
     }
-    if (norm_correction && with_level > 0.0) norm *= with_itself / with_level;
     r.norms.push_back(norm);
   }
   return r;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/blocks/attention.h"
 
-#include "mlxn/ops/matmul.h"
-#include "mlxn/ops/rope.h"
+#include "ops/fused.h"
 
 namespace mlxn::models {
 namespace {
@@ -37,6 +36,24 @@ void attend_prefill(Stream& stream, const AttentionShape& shape, const TokenSpan
   part_of(cache, span).prefill(stream, args);
 }
 
+// h [T, H] -> heads [T, heads, D]
+ops::MatmulArgs projection(const Weight& weight, const Buffer& h, const Buffer& heads) {
+  const Shape flat = {heads.dim(0), heads.dim(1) * heads.dim(2)};
+  return {.x = h, .weight = weight, .out = heads.reshape(flat)};
+}
+
+// In place.
+ops::HeadNormRopeArgs rotation(const AttentionShape& shape, const TokenSpan& span,
+                               const Buffer& weight, const Buffer& heads) {
+  return {.x = heads,
+          .weight = weight,
+          .positions = span.positions,
+          .inv_freq = shape.inv_freq,
+          .out = heads,
+          .eps = shape.eps,
+          .weight_offset = shape.norm_weight_offset};
+}
+
 }  // namespace
 
 TokenSpan last_tokens(const TokenSpan& span, int64_t count) {
@@ -48,46 +65,47 @@ TokenSpan last_tokens(const TokenSpan& span, int64_t count) {
   return tail;
 }
 
-void append_kv(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
-               const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch,
-               const KvCache& cache) {
-  const int64_t width = shape.num_kv_heads * shape.head_dim;
-  const Shape flat = {span.count, width};
-  ops::matmul(stream, {.x = h, .weight = weights.k, .out = scratch.k.reshape(flat)});
+void append(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
+            const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch,
+            const KvCache& cache, bool with_queries) {
+  ops::JointMatmulArgs projections{.parts = {projection(weights.k, h, scratch.k)}};
+  if (weights.v.valid()) projections.parts.push_back(projection(weights.v, h, scratch.v));
+  if (with_queries) projections.parts.push_back(projection(weights.q, h, scratch.q));
+  ops::joint_matmul(stream, projections);
+
+  ops::QkvRopeArgs heads;
+  heads.k = rotation(shape, span, weights.k_norm, scratch.k);
   // Without a projection of its own V is K before its norm and rotation.
-  Buffer v = scratch.k;
-  if (weights.v.valid()) {
-    v = scratch.v;
-    ops::matmul(stream, {.x = h, .weight = weights.v, .out = v.reshape(flat)});
-  }
+  Buffer v = weights.v.valid() ? scratch.v : scratch.k;
   if (shape.norm_v) {
-    ops::head_norm_rope(stream, {.x = v, .out = scratch.v, .eps = shape.eps});
+    heads.v = {.x = v, .out = scratch.v, .eps = shape.eps};
     v = scratch.v;
   }
-  ops::head_norm_rope(stream, {.x = scratch.k,
-                               .weight = weights.k_norm,
-                               .positions = span.positions,
-                               .inv_freq = shape.inv_freq,
-                               .out = scratch.k,
-                               .eps = shape.eps,
-                               .weight_offset = shape.norm_weight_offset});
+  if (with_queries) heads.q = rotation(shape, span, weights.q_norm, scratch.q);
   const Shape source = span.decode ? Shape{span.count, 1, shape.num_kv_heads, shape.head_dim}
                                    : Shape{1, span.count, shape.num_kv_heads, shape.head_dim};
-  part_of(cache, span).append(stream, scratch.k.reshape(source), v.reshape(source), span.start);
+  const Buffer k_rows = scratch.k.reshape(source), v_rows = v.reshape(source);
+  const KvCache part = part_of(cache, span);
+  if (!part.is_coded()) {
+    heads.append = part.append_args(k_rows, v_rows, span.start);
+    return ops::qkv_rope(stream, heads);
+  }
+  for (const ops::HeadNormRopeArgs* call : {&heads.v, &heads.k, &heads.q}) {
+    if (call->x) ops::head_norm_rope(stream, *call);
+  }
+  part.append(stream, k_rows, v_rows, span.start);
+}
+
+void project_queries(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
+                     const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch) {
+  ops::matmul(stream, projection(weights.q, h, scratch.q));
+  ops::head_norm_rope(stream, rotation(shape, span, weights.q_norm, scratch.q));
 }
 
 void attend(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
-            const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch,
-            const KvCache& cache, const Buffer& out) {
+            const TokenSpan& span, const AttentionScratch& scratch, const KvCache& cache,
+            const Buffer& out) {
   const Shape flat = {span.count, shape.num_heads * shape.head_dim};
-  ops::matmul(stream, {.x = h, .weight = weights.q, .out = scratch.q.reshape(flat)});
-  ops::head_norm_rope(stream, {.x = scratch.q,
-                               .weight = weights.q_norm,
-                               .positions = span.positions,
-                               .inv_freq = shape.inv_freq,
-                               .out = scratch.q,
-                               .eps = shape.eps,
-                               .weight_offset = shape.norm_weight_offset});
   if (span.decode) {
     attend_decode(stream, shape, span, scratch, cache);
   } else {

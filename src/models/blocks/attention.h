@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Self-attention with a KV cache, in two halves: a layer writes the keys and values of new tokens,
-// then queries attend over the cache. A layer may attend over the cache of another one.
+// Self-attention with a KV cache, in two halves: a layer writes the keys and values of new tokens
+// and makes their queries, which then attend over the cache. A layer may attend over the cache of
+// another one.
 #pragma once
 
 #include "mlxn/kv_cache.h"
@@ -53,14 +54,18 @@ struct AttentionScratch {
   Buffer out;  // [T, Nq, D]
 };
 
-// h [T, H], the normed input: keys and values of the span go to the cache.
-void append_kv(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
-               const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch,
-               const KvCache& cache);
-
-// h [T, H] -> out [T, H]: queries of the span over the cache, which holds their keys already.
-void attend(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
+// h [T, H], the normed input: keys and values of the span go to the cache, and its queries, if
+// asked for, to scratch.q.
+void append(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
             const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch,
-            const KvCache& cache, const Buffer& out);
+            const KvCache& cache, bool with_queries);
+// The span's queries alone.
+void project_queries(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
+                     const TokenSpan& span, const Buffer& h, const AttentionScratch& scratch);
+
+// scratch.q -> out [T, H]: queries over the cache, which holds their keys already.
+void attend(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
+            const TokenSpan& span, const AttentionScratch& scratch, const KvCache& cache,
+            const Buffer& out);
 
 }  // namespace mlxn::models

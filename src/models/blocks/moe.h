@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Router and experts: out = sum over the chosen experts of weight * down(gelu_tanh(gate(u)) *
-// up(u)).
+// Router and experts: of each chosen expert its weight and down(gelu_tanh(gate(u)) * up(u)), which
+// moe_combine joins.
 #pragma once
 
 #include "mlxn/checkpoint.h"
@@ -16,21 +16,20 @@ struct MoeWeights {
 };
 
 struct MoeScratch {
-  Buffer normed;   // [T, H]
-  Buffer logits;   // [T, E]
-  Buffer ids;      // u32 [T, top_k]
-  Buffer weights;  // f32 [T, top_k]
-  Buffer gate_up;  // [T, top_k, 2 * Ie]
-  Buffer hidden;   // [T, top_k, Ie]
-  Buffer down;     // [T, top_k, H]
+  Buffer router_input;  // [T, H]: the residual stream normed with router_scale
+  Buffer expert_input;  // [T, H]: u
+  Buffer logits;        // [T, E]
+  Buffer ids;           // u32 [T, top_k]
+  Buffer weights;       // f32 [T, top_k]
+  Buffer gate_up;       // [T, top_k, 2 * Ie]
+  Buffer hidden;        // [T, top_k, Ie]
+  Buffer down;          // [T, top_k, H]
 };
 
-// Scores the un-normed residual r [T, H]; fills scratch.ids and scratch.weights.
-void route(Stream& stream, const MoeWeights& weights, const Buffer& r, float eps,
-           const MoeScratch& scratch);
+// Scores scratch.router_input; fills scratch.ids and scratch.weights.
+void route(Stream& stream, const MoeWeights& weights, const MoeScratch& scratch);
 
-// u [T, H] -> out [T, H] through the experts that route() chose.
-void run_experts(Stream& stream, const MoeWeights& weights, const Buffer& u,
-                 const MoeScratch& scratch, const Buffer& out);
+// scratch.expert_input -> scratch.down through the experts that route() chose.
+void run_experts(Stream& stream, const MoeWeights& weights, const MoeScratch& scratch);
 
 }  // namespace mlxn::models

@@ -6,9 +6,7 @@
 
 #include "mlxn/ops/elementwise.h"
 #include "mlxn/ops/embed.h"
-#include "mlxn/ops/matmul.h"
-#include "mlxn/ops/rms_norm.h"
-#include "mlxn/ops/rope.h"
+#include "ops/fused.h"
 
 namespace mlxn::models {
 namespace {
@@ -101,8 +99,8 @@ void Decoder::prefill(Stream& stream, int64_t sequence, int64_t start, int64_t c
   embed(stream, pass);
   pass.x = scratch_.x(count);
   run_layers(stream, pass);
-  if (want == Want::kLast) head(stream, pass.x, scratch_.logits(1));
-  if (want == Want::kAll) head(stream, pass.x, all_logits);
+  if (want == Want::kLast) head(stream, scratch_.logits(1));
+  if (want == Want::kAll) head(stream, all_logits);
 }
 
 void Decoder::decode(Stream& stream, int64_t batch) {
@@ -119,7 +117,7 @@ void Decoder::decode(Stream& stream, int64_t batch) {
   embed(stream, pass);
   pass.x = scratch_.x(batch);
   run_layers(stream, pass);
-  head(stream, pass.x, scratch_.logits(batch));
+  head(stream, scratch_.logits(batch));
 }
 
 // x = embedding * scale, and the per-layer inputs that follow from ids and x.
@@ -149,9 +147,36 @@ void Decoder::embed(Stream& stream, const Pass& pass) {
                              .scale = std::sqrt(0.5f)});
 }
 
+ops::RmsNormArgs Decoder::norm_of(const Pass& pass, const Buffer& weight, const Buffer& out) const {
+  return {.x = pass.x,
+          .weight = weight,
+          .out = out,
+          .eps = static_cast<float>(config_.rms_norm_eps),
+          .weight_offset = config_.norm_weight_offset};
+}
+
+// x = (x + norm(branch)) * scale
+ops::RmsNormAddArgs Decoder::join(const Pass& pass, const Buffer& weight, float scale) const {
+  return {.residual = pass.x,
+          .x = scratch_.branch(pass.rows()),
+          .weight = weight,
+          .out = pass.x,
+          .eps = static_cast<float>(config_.rms_norm_eps),
+          .weight_offset = config_.norm_weight_offset,
+          .scale = scale};
+}
+
+// norm(x) for layer `index`, or for the head.
+ops::RmsNormArgs Decoder::input_norm(const Pass& pass, size_t index) const {
+  const bool is_head = index == weights_.layers.size();
+  return norm_of(pass, is_head ? weights_.norm : weights_.layers[index].input_norm,
+                 scratch_.normed(pass.rows()));
+}
+
 void Decoder::run_layers(Stream& stream, Pass& pass) {
   const Buffer& hidden = pass.trace.hidden;
   if (hidden) ops::cast(stream, {.x = pass.x, .out = trace_entry(hidden, 0)});
+  ops::rms_norm(stream, input_norm(pass, 0));
   for (size_t i = 0; i < config_.layers.size(); ++i) {
     if (pass.want == Want::kNothing && static_cast<int64_t>(i) >= first_reader_layer_) return;
     layer(stream, pass, i);
@@ -161,22 +186,20 @@ void Decoder::run_layers(Stream& stream, Pass& pass) {
   }
 }
 
+// From scratch().normed, which input_norm() has filled, to that of the next layer.
 void Decoder::layer(Stream& stream, Pass& pass, size_t index) {
   const GemmaLayerWeights& w = weights_.layers[index];
   const AttentionShape& shape = shapes_[index];
   Buffer h = scratch_.normed(pass.rows());
-  const ops::RmsNormArgs input_norm{.x = pass.x,
-                                    .weight = w.input_norm,
-                                    .out = h,
-                                    .eps = shape.eps,
-                                    .weight_offset = shape.norm_weight_offset};
-  ops::rms_norm(stream, input_norm);
-  if (config_.layers[index].kv_shared_from < 0) {
-    append_kv(stream, w.attention, shape, pass.span, h, scratch_.attention(pass.rows(), shape),
-              caches_[index]);
-  }
   // Once the last cache is written, only rows whose logits are wanted have work left.
-  if (static_cast<int64_t>(index) + 1 >= first_reader_layer_ && pass.want != Want::kAll) {
+  const bool drops_rows =
+      static_cast<int64_t>(index) + 1 >= first_reader_layer_ && pass.want != Want::kAll;
+  const bool owns_cache = config_.layers[index].kv_shared_from < 0;
+  if (owns_cache) {
+    append(stream, w.attention, shape, pass.span, h, scratch_.attention(pass.rows(), shape),
+           caches_[index], !drops_rows);
+  }
+  if (drops_rows) {
     if (pass.want == Want::kNothing) return;
     const int64_t dropped = pass.rows() - 1;
     pass.first_row += dropped;
@@ -184,65 +207,56 @@ void Decoder::layer(Stream& stream, Pass& pass, size_t index) {
     pass.x = pass.x.rows(dropped, 1);
     h = h.rows(dropped, 1);
   }
-  const Buffer branch = scratch_.branch(pass.rows());
-  attend(stream, w.attention, shape, pass.span, h, scratch_.attention(pass.rows(), shape),
-         cache_of(index), branch);
-  ops::rms_norm_add(stream, {.residual = pass.x,
-                             .x = branch,
-                             .weight = w.post_attention_norm,
-                             .out = pass.x,
-                             .eps = shape.eps,
-                             .weight_offset = shape.norm_weight_offset});
+  const AttentionScratch attention = scratch_.attention(pass.rows(), shape);
+  if (drops_rows || !owns_cache) {
+    project_queries(stream, w.attention, shape, pass.span, h, attention);
+  }
+  attend(stream, w.attention, shape, pass.span, attention, cache_of(index),
+         scratch_.branch(pass.rows()));
   feed_forward(stream, pass, index);
   if (config_.per_layer_input_size > 0) per_layer_input(stream, pass, index);
 }
 
+// x = x + norm(branch of attention)
 // x = (x + norm(mlp(norm(x)) [+ experts])) [* layer_scalar]
 void Decoder::feed_forward(Stream& stream, const Pass& pass, size_t index) {
   const GemmaLayerWeights& w = weights_.layers[index];
-  const auto eps = static_cast<float>(config_.rms_norm_eps);
-  const float offset = config_.norm_weight_offset;
   const int64_t rows = pass.rows();
+  const bool has_experts = config_.moe.num_experts > 0;
   const Buffer h = scratch_.normed(rows);
   const Buffer branch = scratch_.branch(rows);
-  ops::rms_norm(stream, {.x = pass.x,
-                         .weight = w.pre_feedforward_norm,
-                         .out = h,
-                         .eps = eps,
-                         .weight_offset = offset});
-  mlp(stream, w.mlp, h, scratch_.mlp(rows, config_.layers[index].intermediate_size), branch);
-  if (config_.moe.num_experts > 0) {
-    MoeScratch moe = scratch_.moe(rows);
+  ops::ResidualNormsArgs before{.join = join(pass, w.post_attention_norm),
+                                .normed = {norm_of(pass, w.pre_feedforward_norm, h)}};
+  MoeScratch moe;
+  if (has_experts) {
+    moe = scratch_.moe(rows);
     if (pass.trace.router_ids) moe.ids = trace_entry(pass.trace.router_ids, index);
     if (pass.trace.router_weights) moe.weights = trace_entry(pass.trace.router_weights, index);
-    const Buffer experts = scratch_.branch2(rows);
-    route(stream, w.moe, pass.x, eps, moe);
-    ops::rms_norm(stream, {.x = pass.x,
-                           .weight = w.pre_feedforward_norm_2,
-                           .out = h,
-                           .eps = eps,
-                           .weight_offset = offset});
-    run_experts(stream, w.moe, h, moe, experts);
-    ops::rms_norm(stream, {.x = branch,
-                           .weight = w.post_feedforward_norm_1,
-                           .out = branch,
-                           .eps = eps,
-                           .weight_offset = offset});
-    ops::rms_norm_add(stream, {.residual = branch,
-                               .x = experts,
-                               .weight = w.post_feedforward_norm_2,
-                               .out = branch,
-                               .eps = eps,
-                               .weight_offset = offset});
+    before.normed.push_back(norm_of(pass, w.moe.router_scale, moe.router_input));
+    before.normed.back().weight_offset = 0.0f;
+    before.normed.push_back(norm_of(pass, w.pre_feedforward_norm_2, moe.expert_input));
   }
-  const bool is_last_step = config_.per_layer_input_size == 0;
-  ops::rms_norm_add(stream, {.residual = pass.x,
-                             .x = branch,
-                             .weight = w.post_feedforward_norm,
-                             .out = pass.x,
-                             .eps = eps,
-                             .weight_offset = offset,
-                             .scale = is_last_step ? w.layer_scalar : 1.0f});
+  ops::residual_norms(stream, before);
+
+  if (has_experts) route(stream, w.moe, moe);
+  mlp(stream, w.mlp, h, scratch_.mlp(rows, config_.layers[index].intermediate_size), branch);
+
+  ops::ResidualNormsArgs behind{.join = join(pass, w.post_feedforward_norm), .normed = {}};
+  if (has_experts) {
+    run_experts(stream, w.moe, moe);
+    const Buffer mixed = scratch_.branch2(rows);
+    behind.combine = {.y = moe.down, .weights = moe.weights, .out = mixed};
+    behind.x_norm = norm_of(pass, w.post_feedforward_norm_1, branch);
+    behind.x_norm.x = branch;
+    behind.experts_norm = join(pass, w.post_feedforward_norm_2);
+    behind.experts_norm.residual = behind.experts_norm.out = branch;
+    behind.experts_norm.x = mixed;
+  }
+  if (config_.per_layer_input_size == 0) {
+    behind.join.scale = w.layer_scalar;
+    behind.normed.push_back(input_norm(pass, index + 1));
+  }
+  ops::residual_norms(stream, behind);
 }
 
 // x = (x + norm(projection(gelu(gate(x)) * input of this layer))) * layer_scalar
@@ -267,22 +281,13 @@ void Decoder::per_layer_input(Stream& stream, const Pass& pass, size_t index) {
   ops::glu(stream,
            {.gate = gate, .up = input, .out = gate, .activation = ops::Activation::kGeluTanh});
   ops::matmul(stream, {.x = gate, .weight = w.per_layer_projection, .out = branch});
-  ops::rms_norm_add(stream, {.residual = pass.x,
-                             .x = branch,
-                             .weight = w.post_per_layer_input_norm,
-                             .out = pass.x,
-                             .eps = static_cast<float>(config_.rms_norm_eps),
-                             .weight_offset = config_.norm_weight_offset,
-                             .scale = w.layer_scalar});
+  ops::residual_norms(stream, {.join = join(pass, w.post_per_layer_input_norm, w.layer_scalar),
+                               .normed = {input_norm(pass, index + 1)}});
 }
 
-void Decoder::head(Stream& stream, const Buffer& x, const Buffer& logits) {
-  const Buffer h = scratch_.normed(x.dim(0));
-  ops::rms_norm(stream, {.x = x,
-                         .weight = weights_.norm,
-                         .out = h,
-                         .eps = static_cast<float>(config_.rms_norm_eps),
-                         .weight_offset = config_.norm_weight_offset});
+// From scratch().normed, which input_norm() has filled.
+void Decoder::head(Stream& stream, const Buffer& logits) {
+  const Buffer h = scratch_.normed(logits.dim(0));
   ops::matmul(stream, {.x = h, .weight = weights_.lm_head, .out = logits});
   if (config_.final_logits_soft_cap > 0.0) {
     ops::softcap(

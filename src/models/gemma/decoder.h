@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mlxn/model_config.h"
+#include "mlxn/ops/rms_norm.h"
 #include "mlxn/stream.h"
 #include "models/blocks/attention.h"
 #include "models/gemma/plan.h"
@@ -48,12 +49,15 @@ class Decoder {
   struct Pass;
   AttentionShape attention_shape(const LayerConfig& layer) const;
   const KvCache& cache_of(size_t layer) const;
+  ops::RmsNormArgs norm_of(const Pass& pass, const Buffer& weight, const Buffer& out) const;
+  ops::RmsNormAddArgs join(const Pass& pass, const Buffer& weight, float scale = 1.0f) const;
+  ops::RmsNormArgs input_norm(const Pass& pass, size_t index) const;
   void embed(Stream& stream, const Pass& pass);
   void run_layers(Stream& stream, Pass& pass);
   void layer(Stream& stream, Pass& pass, size_t index);
   void feed_forward(Stream& stream, const Pass& pass, size_t index);
   void per_layer_input(Stream& stream, const Pass& pass, size_t index);
-  void head(Stream& stream, const Buffer& x, const Buffer& logits);
+  void head(Stream& stream, const Buffer& logits);
 
   ModelConfig config_;
   GemmaWeights weights_;

@@ -23,6 +23,7 @@ void for_each_buffer(const ScratchPlan& p, Visit visit) {
   visit(i32, Shape{t});
   for (int i = 0; i < 3; ++i) visit(i32, Shape{p.batch});
   if (p.experts > 0) {
+    for (int i = 0; i < 2; ++i) visit(f32, Shape{t, p.hidden});
     visit(f32, Shape{t, p.experts});
     visit(u32, Shape{t, p.top_k});
     visit(f32, Shape{t, p.top_k});
@@ -83,8 +84,8 @@ Scratch::Scratch(const Device& device, const ScratchPlan& plan, int64_t num_laye
                          &q_,          &k_,      &v_,         &attention_out_, &gate_,
                          &up_,         &ids_,    &positions_, &step_.tokens,   &step_.positions,
                          &step_.kv_len};
-  Buffer* const moe[] = {&router_logits_,  &expert_ids_,    &expert_weights_,
-                         &expert_gate_up_, &expert_hidden_, &expert_down_};
+  Buffer* const moe[] = {&router_input_,   &expert_input_,   &router_logits_, &expert_ids_,
+                         &expert_weights_, &expert_gate_up_, &expert_hidden_, &expert_down_};
   Buffer* const per_layer[] = {&per_layer_inputs_, &per_layer_context_, &per_layer_gate_,
                                &per_layer_input_, &per_layer_index_};
   std::vector<Buffer*> buffers(std::begin(all), std::end(all));
@@ -136,13 +137,10 @@ MlpScratch Scratch::mlp(int64_t rows, int64_t width) const {
 }
 
 MoeScratch Scratch::moe(int64_t rows) const {
-  return {normed(rows),
-          router_logits_.rows(0, rows),
-          expert_ids_.rows(0, rows),
-          expert_weights_.rows(0, rows),
-          expert_gate_up_.rows(0, rows),
-          expert_hidden_.rows(0, rows),
-          expert_down_.rows(0, rows)};
+  return {router_input_.rows(0, rows),   expert_input_.rows(0, rows),
+          router_logits_.rows(0, rows),  expert_ids_.rows(0, rows),
+          expert_weights_.rows(0, rows), expert_gate_up_.rows(0, rows),
+          expert_hidden_.rows(0, rows),  expert_down_.rows(0, rows)};
 }
 
 }  // namespace mlxn::models

@@ -57,8 +57,8 @@ class Scratch {
   Buffer x_, normed_, branch_, branch2_, logits_;
   Buffer q_, k_, v_, attention_out_;
   Buffer gate_, up_;
-  Buffer router_logits_, expert_ids_, expert_weights_, expert_gate_up_, expert_hidden_,
-      expert_down_;
+  Buffer router_input_, expert_input_, router_logits_, expert_ids_, expert_weights_,
+      expert_gate_up_, expert_hidden_, expert_down_;
   Buffer ids_, positions_;
   Buffer per_layer_inputs_, per_layer_context_, per_layer_gate_, per_layer_input_, per_layer_index_;
   StepState step_;

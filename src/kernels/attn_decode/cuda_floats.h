@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// attn_decode over f16 or bf16 keys and values on matrix units. The cache is the wide operand of
+// both products and the query heads of a KV head are the eight columns of the narrow one,
+//   scores[key][head] = K q^T      out[element][head] += V^T weights
+// so a row is read once for all of them and no row of the multiplication is wasted. Queries and
+// weights enter as kTerms 16-bit terms: products are exact, sums are f32.
+//   Buffers and their layout: gpu.h.
+#pragma once
+#include "kernels/attn_decode/cuda_join.h"
+#include "kernels/attn_decode/cuda_keys.h"
+#include "kernels/attn_decode/cuda_rules.h"
+#include "kernels/attn_decode/gpu_args.h"
+
+namespace mlxn {
+namespace gpu {
+namespace kernels_attn_decode_mma {
+
+enum { kKeys = 16, kWarps = 8, kStages = 4 };
+
+template <typename T>
+struct Element;
+// Queries are scaled by a power of two to at most 2^14, so that their second term is a normal f16.
+template <>
+struct Element<half> {
+  static constexpr int kTerms = 2;
+  static constexpr uint kTopExponent = 127 + 13;
+  GPU_FN static void mma(float* c, const uint* a, uint b0, uint b1) {
+    mma_f16(c, a[0], a[1], a[2], a[3], b0, b1);
+  }
+};
+template <>
+struct Element<bfloat> {
+  static constexpr int kTerms = 3;
+  static constexpr uint kTopExponent = 127 + 13;
+  GPU_FN static void mma(float* c, const uint* a, uint b0, uint b1) {
+    mma_bf16(c, a[0], a[1], a[2], a[3], b0, b1);
+  }
+};
+
+// A piece of 16 bytes of a row of up to 256: the eight rows of a matrix differ in the low bits.
+template <int kRowBytes>
+struct RowPlace {
+  static constexpr int kRowPitch = kRowBytes <= 128 ? 128 : 256, kPeriod = 8;
+  GPU_FN static uint at(uint row, uint piece) { return row * kRowPitch + 16 * (piece ^ (row & 7)); }
+};
+
+template <typename T, int kDim>
+struct Shape {
+  static constexpr int kTerms = Element<T>::kTerms;
+  static constexpr int kUnits = kDim <= 128 ? 1 : kDim <= 256 ? 2 : 4, kUnitDim = kDim / kUnits;
+  static constexpr int kSteps = kDim / 16, kUnitSteps = kUnitDim / 16;
+  typedef RowPlace<2 * kUnitDim> Place;
+  typedef UnitStream<kKeys, 2 * kDim, kUnits, kStages, Place> Stream;
+  typedef PartSums<kDim, kWarps> Sums;
+  static constexpr int kQueryBytes = kTerms * kSteps * 32 * 8;
+  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
+  static constexpr int kWorkBytes =
+      kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
+  static constexpr int kMemory = kQueryBytes + kWorkBytes;
+  static constexpr bool kQueryInRegisters = kTerms * kDim <= 768;  // a register per 8 elements
+};
+
+// Operand b of the scores: terms of the queries of up to eight heads, [term][step][lane] of two
+// words. factors[head] undoes their scaling. turn(x) may change the lane's elements of a row.
+template <typename T, int kDim, class Args, class Turn>
+GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const Args& p,
+                        const Turn& turn, uint2* terms, float* factors) {
+  typedef Shape<T, kDim> S;
+  uint* const words = reinterpret_cast<uint*>(terms);
+#pragma unroll 1
+  for (uint head = warp_index(); head < kColumns; head += kWarps) {
+    float x[kRowElements];
+    load_query<32>(q, (first_row + head) * kDim, p.query_type, head < heads ? kDim : 0, LANE,
+                   p.vectors != 0, x);
+    turn(x);
+    float largest = 0.0f;
+    UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
+    const uint exponent = max(__reduce_max_sync(~0u, __float_as_uint(largest)) >> 23,
+                              uint(Element<T>::kTopExponent - 126));
+    const float scale = __uint_as_float((Element<T>::kTopExponent + 127 - exponent) << 23);
+    if (LANE == 0) {
+      factors[head] = __uint_as_float((exponent + 127 - Element<T>::kTopExponent) << 23);
+    }
+    UNROLL for (int run = 0; run < 2; run++) {
+      const uint at = 8 * (run * 32 + LANE);
+      if (at >= kDim) continue;
+      UNROLL for (uint j = 0; j < 4; j++) {
+        float a = x[8 * run + 2 * j] * scale, b = x[8 * run + 2 * j + 1] * scale;
+        UNROLL for (int term = 0; term < S::kTerms; term++) {
+          const uint pair = pack2(a, b, T());
+          const float2 taken = unpack2(pair, T());
+          a -= taken.x;
+          b -= taken.y;
+          words[((term * S::kSteps + at / 16) * 32 + head * 4 + j) * 2 + at / 8 % 2] = pair;
+        }
+      }
+    }
+  }
+}
+
+// The queries of a lane, in registers or read again for each key.
+template <typename T, int kDim>
+class Queries {
+ public:
+  typedef Shape<T, kDim> S;
+  GPU_FN explicit Queries(const uint2* terms) : terms_(terms + LANE) {
+    if constexpr (S::kQueryInRegisters) {
+      UNROLL for (int i = 0; i < S::kTerms * S::kSteps; i++) held_[i] = terms_[32 * i];
+    }
+  }
+  GPU_FN uint2 get(int term, int step) const {
+    if constexpr (S::kQueryInRegisters) return held_[term * S::kSteps + step];
+    return terms_[32 * (term * S::kSteps + step)];
+  }
+
+ private:
+  const uint2* terms_;
+  uint2 held_[S::kQueryInRegisters ? S::kTerms * S::kSteps : 1];
+};
+
+// sums[term] = K q^T over units kFirst .. kFirst + kCount of K, which the stream gives next.
+template <typename T, int kDim, int kFirst, int kCount, class Stream>
+GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
+                       float (&sums)[Element<T>::kTerms][4]) {
+  typedef Shape<T, kDim> S;
+  const uint row = LANE % 16;  // of matrices 0 and 2, 1 and 3
+  UNROLL for (int unit = kFirst; unit < kFirst + kCount; unit++) {
+    const uint at = stream.wait();
+    UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
+      uint a[4];
+      load_matrices(at + S::Place::at(row, 2 * step + LANE / 16), a);
+      UNROLL for (int term = 0; term < S::kTerms; term++) {
+        const uint2 b = queries.get(term, unit * S::kUnitSteps + step);
+        Element<T>::mma(sums[term], a, b.x, b.y);
+      }
+    }
+    stream.next();
+  }
+}
+
+// sums[element / 16] += V^T weights over such units of V.
+template <typename T, int kDim, int kFirst, int kCount, class Stream>
+GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>& weights,
+                       float (&sums)[kDim / 16][4]) {
+  typedef Shape<T, kDim> S;
+  const uint row = LANE % 8 + LANE / 16 * 8;  // of matrices 0 and 1, 2 and 3
+  UNROLL for (int unit = kFirst; unit < kFirst + kCount; unit++) {
+    const uint at = stream.wait();
+    UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
+      uint a[4];
+      load_transposed(at + S::Place::at(row, 2 * step + LANE / 8 % 2), a);
+      UNROLL for (int term = 0; term < S::kTerms; term++) {
+        Element<T>::mma(sums[unit * S::kUnitSteps + step], a, weights.b[term][0],
+                        weights.b[term][1]);
+      }
+    }
+    stream.next();
+  }
+}
+
+// Grid: parts; KV heads and tiles of their query heads; sequences.
+template <typename T, int kDim, bool kPlain>
+__global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
+    const uchar* __restrict__ q, const uchar* __restrict__ k, const uchar* __restrict__ v,
+    const int* __restrict__ kv_len, const int* __restrict__ ring_start,
+    const int* __restrict__ block_table, const float* __restrict__ slopes,
+    float* __restrict__ part_values, float2* __restrict__ part_states, const GpuAttnDecode p) {
+  typedef Shape<T, kDim> S;
+  extern __shared__ uint4 shared[];
+  __shared__ float factors[kColumns];
+  __shared__ float2 states[kWarps][kColumns];
+  const uint split = blockIdx.x, kv_head = blockIdx.y / p.tiles, tile = blockIdx.y % p.tiles;
+  const uint b = blockIdx.z, kv_row = b * p.num_kv_heads + kv_head;
+  const uint group = p.num_heads / p.num_kv_heads;
+  const uint heads = min(group - tile * kColumns, uint(kColumns));
+  const uint first_head = kv_head * group + tile * kColumns;
+  const HeldKeys held =
+      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
+  const uint begin = keys.first + split * keys.keys_each;
+  const uint end = min(begin + keys.keys_each, keys.end);
+  const ulong part = (ulong(b) * p.num_heads + first_head) * p.splits + split;
+  if (begin >= end) return put_empty_part(heads, part, p.splits, part_states);
+
+  uint2* const terms = reinterpret_cast<uint2*>(shared);
+  uchar* const work = reinterpret_cast<uchar*>(shared) + S::kQueryBytes;
+  const uint warp = warp_index(), first = begin + warp * kKeys, step = kWarps * kKeys;
+  const KeyRows rows(held, end, p.capacity, block_table + ulong(b) * p.pages.per_sequence, p.pages,
+                     p.num_kv_heads);
+  const ulong base =
+      2 * kDim * (p.pages.size > 0 ? ulong(kv_head) * p.pages.size : ulong(kv_row) * p.capacity);
+  typename S::Stream stream(rows, k + base, v + base, shared_address(work) + warp * S::kRingBytes,
+                            first, step);
+  put_queries<T, kDim>(
+      q, ulong(b) * p.num_heads + first_head, heads, p, [](float*) {}, terms, factors);
+  __syncthreads();
+  const Queries<T, kDim> queries(terms);
+  LogitRules<kPlain> rules;
+  UNROLL for (uint e = 0; e < 2; e++) {
+    const uint column = LANE % 4 * 2 + e;
+    rules.scale[e] = factors[column] * p.softmax_scale * (kPlain ? kLog2E : 1.0f);
+    rules.slope[e] = p.slopes != 0 && column < heads ? slopes[first_head + column] : 0.0f;
+  }
+  rules.cap = p.logits_soft_cap;
+  rules.last = held.end - 1;
+  KeyCursor cursor(rows, first + LANE % kKeys);
+
+  Softmax<1> softmax;
+  float sums[S::kSteps][4];
+  UNROLL for (int i = 0; i < S::kSteps; i++) {
+    UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
+  }
+  constexpr float kOne[1][2] = {{1.0f, 1.0f}};
+  for (uint at = first; at < end; at += step) {
+    float scores[S::kTerms][4] = {};
+    score_keys<T, kDim, 0, S::kUnits>(stream, queries, scores);
+    float z[1][4], w[1][4], products[1][4];
+    UNROLL for (int i = 0; i < 4; i++) {
+      z[0][i] = scores[S::kTerms - 1][i];
+      UNROLL for (int term = S::kTerms - 2; term >= 0; term--) z[0][i] += scores[term][i];
+    }
+    rules.apply(z, at, cursor.there<kKeys>(rows));
+    cursor.advance(rows, step);
+    softmax.weigh(z, kOne, w, products, sums);
+    add_values<T, kDim, 0, S::kUnits>(stream, WeightTerms<T, S::kTerms>(w[0]), sums);
+  }
+  softmax.finish();
+
+  wait_copies<0>();
+  __syncthreads();  // rings become sums
+  const typename S::Sums all{reinterpret_cast<float*>(work), states};
+  UNROLL for (uint e = 0; e < 2; e++) {
+    float* const row = all.row(warp, e) + LANE / 4;
+    UNROLL for (int i = 0; i < S::kSteps; i++) {
+      row[16 * i] = sums[i][e];
+      row[16 * i + 8] = sums[i][2 + e];
+    }
+  }
+  all.put_state(warp, softmax);
+  __syncthreads();
+  const uint live = min(uint(kWarps), ceil_div(end - begin, kKeys));
+  all.join(live, heads, 1.0f, part, p.splits, part_values, part_states);
+}
+
+// A threadgroup per query head.
+template <int kDim>
+__global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_mma_merge(
+    const float* __restrict__ part_values, const float2* __restrict__ part_states,
+    const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
+    const GpuAttnDecode p) {
+  constexpr float kLn2 = 0.693147180559945f;
+  __shared__ float4 partial[kMergeThreads];
+  const ulong head = blockIdx.x;
+  const PartMerge<kDim> merge{partial};
+  const float2 state =
+      merge.add(part_values + head * p.splits * kDim, part_states + head * p.splits, p.splits);
+  __syncthreads();
+  float most = state.x * kLn2, total = state.y, keep = 1.0f;
+  if (p.sinks != 0) keep = join_sink(sinks[blockIdx.x % p.num_heads], &most, &total);
+  if (threadIdx.x < kDim) {
+    store_output(out, head * kDim + threadIdx.x, p.query_type,
+                 total == 0.0f ? 0.0f : merge.element(threadIdx.x) * keep / total);
+  }
+  if (p.lse != 0 && threadIdx.x == 0) lse[head] = log_sum_exp(most, total);
+}
+
+}  // namespace kernels_attn_decode_mma
+}  // namespace gpu
+}  // namespace mlxn

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// From what the simdgroups of a part found to one row of sums per part and query head, and from
+// those to the output.
+#pragma once
+#include "kernels/attn_decode/cuda_keys.h"
+#include "kernels/attn_decode/cuda_weights.h"
+
+GPU_LIBRARY_BEGIN
+
+// The sums of the simdgroups in threadgroup memory, [simdgroup][column][dim], the rows a little
+// apart, so that the lanes of a matrix product write to different banks.
+template <int kDim, int kWarps>
+struct PartSums {
+  static constexpr int kRow = kDim + 4;
+  static constexpr int kBytes = kWarps * kColumns * kRow * 4;
+
+  float* sums;
+  float2 (*states)[kColumns];  // [simdgroup][column]: reference and total
+
+  // This lane's place in the row of column 2t + e.
+  GPU_FN float* row(uint warp, uint e) const {
+    return sums + (warp * kColumns + LANE % 4 * 2 + e) * kRow;
+  }
+  // Lane t < 4 has columns 2t and 2t + 1.
+  template <class Softmax>
+  GPU_FN void put_state(uint warp, const Softmax& softmax) const {
+    if (LANE < kColumns / 2) {
+      UNROLL for (uint e = 0; e < 2; e++) {
+        states[warp][2 * LANE + e] = make_float2(softmax.reference[e], softmax.total[e]);
+      }
+    }
+  }
+  // Joins the first `warps` simdgroups, after a barrier. Row `part` + column * splits of
+  // part_values and part_states gets the sums times `scale`; the largest logit, to base 2, and the
+  // total.
+  GPU_FN void join(uint warps, uint columns, float scale, ulong part, uint splits,
+                   float* part_values, float2* part_states) const {
+    constexpr uint kVectors = kDim / 4;
+#pragma unroll 1
+    for (uint i = threadIdx.x; i < columns * kVectors; i += 32 * kWarps) {
+      const uint column = i / kVectors, at = i % kVectors * 4;
+      float most = Softmax<1>::kNone, total = 0.0f;
+#pragma unroll 1
+      for (uint w = 0; w < warps; w++) most = fmaxf(most, states[w][column].x);
+      float4 element = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 2
+      for (uint w = 0; w < warps; w++) {
+        const float2 state = states[w][column];
+        const float factor = fast_exp2(state.x - most);
+        total = fmaf(state.y, factor, total);
+        const float4 sum =
+            *reinterpret_cast<const float4*>(sums + (w * kColumns + column) * kRow + at);
+        element = fma4(make_float4(factor, factor, factor, factor), sum, element);
+      }
+      const ulong row = part + column * splits;
+      *reinterpret_cast<float4*>(part_values + row * kDim + at) = element * scale;
+      if (at == 0) part_states[row] = make_float2(most, total);
+    }
+  }
+};
+
+// Of a part without keys.
+GPU_FN void put_empty_part(uint columns, ulong part, uint splits, float2* part_states) {
+  if (threadIdx.x < columns) {
+    part_states[part + threadIdx.x * splits] = make_float2(Softmax<1>::kNone, 0.0f);
+  }
+}
+
+// The row of a query head out of its parts, by kMergeThreads threads, into threadgroup memory; a
+// barrier must follow. Returns the largest logit, to base 2, and the total. A thread has four
+// elements of every kSlices-th part.
+enum { kMergeThreads = 1024 };
+template <int kDim>
+struct PartMerge {
+  static constexpr uint kVectors = kDim / 4, kSlices = kMergeThreads / kVectors;
+
+  float4* partial;  // [kSlices][kVectors]
+
+  GPU_FN float2 add(const float* values, const float2* states, uint splits) const {
+    float most = Softmax<1>::kNone, total = 0.0f;
+    for (uint s = LANE; s < splits; s += 32) most = fmaxf(most, states[s].x);
+    UNROLL for (int o = 16; o > 0; o /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
+    for (uint s = LANE; s < splits; s += 32) {
+      total = fmaf(fast_exp2(states[s].x - most), states[s].y, total);
+    }
+    UNROLL for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(~0u, total, o);
+
+    const uint slice = threadIdx.x / kVectors, at = threadIdx.x % kVectors;
+    float4 element = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (slice < kSlices) {
+      constexpr int kAtOnce = 4;
+#pragma unroll 1
+      for (uint first = slice; first < splits; first += kAtOnce * kSlices) {
+        float4 part[kAtOnce];
+        float factor[kAtOnce];
+        UNROLL for (int i = 0; i < kAtOnce; i++) {
+          const uint s = first + i * kSlices;
+          const float reference = s < splits ? states[s].x : Softmax<1>::kNone;
+          const bool live = reference > Softmax<1>::kNone;
+          factor[i] = live ? fast_exp2(reference - most) : 0.0f;
+          part[i] = live ? reinterpret_cast<const float4*>(values + ulong(s) * kDim)[at]
+                         : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        }
+        UNROLL for (int i = 0; i < kAtOnce; i++) {
+          element = fma4(make_float4(factor[i], factor[i], factor[i], factor[i]), part[i], element);
+        }
+      }
+      partial[threadIdx.x] = element;
+    }
+    return make_float2(most, total);
+  }
+  // Element `at` of the row, after the barrier.
+  GPU_FN float element(uint at) const {
+    float sum = 0.0f;
+#pragma unroll 8
+    for (uint s = 0; s < kSlices; s++) {
+      sum += reinterpret_cast<const float*>(partial)[s * kDim + at];
+    }
+    return sum;
+  }
+};
+
+GPU_LIBRARY_END

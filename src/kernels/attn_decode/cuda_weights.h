@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The softmax of a simdgroup over its tiles, in the registers of matrix products: rows are keys (g
+// and g + 8 of each 16), columns query heads (2t and 2t + 1). Weights are 2^(z - reference), where
+// the reference of a column moves only when a weight would leave what an f16 can hold: sums are
+// then scaled, and otherwise nothing is.
+#pragma once
+#include "kernels/common/cuda_mma.h"
+
+GPU_LIBRARY_BEGIN
+
+enum { kColumns = 8 };  // query heads of a threadgroup
+
+template <int kTiles>  // of 16 keys
+struct Softmax {
+  static constexpr float kNone = -1e30f;  // below every logit
+
+  float reference[2] = {kNone, kNone};
+  float total[2] = {0.0f, 0.0f};  // of this lane's keys
+
+  // w = 2^(z - reference), products = w * factor, of rows g and g + 8: what becomes an f16. sums:
+  // columns are those of z.
+  template <int kSums>
+  GPU_FN void weigh(const float (&z)[kTiles][4], const float (&factor)[kTiles][2],
+                    float (&w)[kTiles][4], float (&products)[kTiles][4], float (&sums)[kSums][4]) {
+    if (exceeds(z, factor, w, products)) {
+      UNROLL for (int e = 0; e < 2; e++) move(z, factor, e, sums);
+      exceeds(z, factor, w, products);
+    }
+    UNROLL for (int k = 0; k < kTiles; k++) {
+      UNROLL for (int i = 0; i < 4; i++) total[i % 2] += w[k][i];
+    }
+  }
+  // Totals over the rows of all lanes.
+  GPU_FN void finish() {
+    UNROLL for (int e = 0; e < 2; e++) {
+      UNROLL for (int o = 4; o < 32; o *= 2) total[e] += __shfl_xor_sync(~0u, total[e], o);
+    }
+  }
+
+ private:
+  // After a move weights are at most 2^8, so that references seldom move again; f16 ends at 2^16.
+  static constexpr float kLimit = 32768.0f, kTotalLimit = 1e24f;
+  static constexpr float kRoomBits = 8.0f, kTotalBits = 60.0f;
+
+  GPU_FN bool exceeds(const float (&z)[kTiles][4], const float (&factor)[kTiles][2],
+                      float (&w)[kTiles][4], float (&products)[kTiles][4]) const {
+    float largest = 0.0f, largest_product = 0.0f;
+    UNROLL for (int k = 0; k < kTiles; k++) {
+      UNROLL for (int i = 0; i < 4; i++) {
+        w[k][i] = fast_exp2(z[k][i] - reference[i % 2]);
+        largest = fmaxf(largest, w[k][i]);
+        products[k][i] = w[k][i] * factor[k][i / 2];
+        largest_product = fmaxf(largest_product, fabsf(products[k][i]));
+      }
+    }
+    return __any_sync(~0u, largest_product > kLimit || largest > kTotalLimit);
+  }
+  template <int kSums>
+  GPU_FN void move(const float (&z)[kTiles][4], const float (&factor)[kTiles][2], int e,
+                   float (&sums)[kSums][4]) {
+    float next = kNone;
+    UNROLL for (int k = 0; k < kTiles; k++) {
+      UNROLL for (int m = 0; m < 2; m++) {
+        const float logit = z[k][2 * m + e];
+        next = fmaxf(next,
+                     fmaxf(logit - kTotalBits, logit - kRoomBits + fast_log2(fabsf(factor[k][m]))));
+      }
+    }
+    UNROLL for (int o = 4; o < 32; o *= 2) next = fmaxf(next, __shfl_xor_sync(~0u, next, o));
+    next = fmaxf(next, reference[e]);
+    const float keep = fast_exp2(reference[e] - next);
+    reference[e] = next;
+    total[e] *= keep;
+    UNROLL for (int i = 0; i < kSums; i++) {
+      sums[i][e] *= keep;
+      sums[i][2 + e] *= keep;
+    }
+  }
+};
+
+// kTerms 16-bit terms of weights, as operand b of products over 16 keys.
+template <typename T, int kTerms>
+struct WeightTerms {
+  uint b[kTerms][2];
+
+  WeightTerms() = default;
+
+  // w: rows g and g + 8 of columns 2t and 2t + 1.
+  GPU_FN explicit WeightTerms(const float* w) {
+    UNROLL for (int m = 0; m < 2; m++) {
+      float x = w[2 * m], y = w[2 * m + 1];
+      UNROLL for (int i = 0; i < kTerms; i++) {
+        const uint pair = pack2(x, y, T());
+        const float2 taken = unpack2(pair, T());
+        x -= taken.x;
+        y -= taken.y;
+        b[i][m] = transpose(pair);
+      }
+    }
+  }
+};
+
+GPU_LIBRARY_END

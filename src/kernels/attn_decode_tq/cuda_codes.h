@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+// attn_decode_tq over 4-bit codes of both caches on matrix units, as attn_decode/cuda_floats.h over
+// floats. A level is an odd integer n = 2 b + 1 times a unit, b a signed byte, so that
+//   q . level = unit (2 q . b + sum of q)
+// K: codes become bytes b by permutation, queries three signed digits of a 24-bit integer; the sums
+// are exact. V: two codes of neighbouring keys become two f16 by a table; weights times norms are
+// two f16 terms. Buffers and their layout: gpu.h.
+#pragma once
+#include "kernels/attn_decode_tq/cuda_norms.h"
+#include "kernels/common/gpu_tq.h"
+
+namespace mlxn {
+namespace gpu {
+namespace kernels_attn_decode_tq_mma {
+
+enum { kKeys = 32, kTiles = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
+
+// Rows of 64 bytes, two in the 128 that all banks hold. Keys g and pieces t of K, read 16 bytes at
+// a time, and keys 2t and elements 16g of V, read 8 bytes at a time, meet in no bank.
+struct CodePlace {
+  static constexpr int kRowPitch = 64, kPeriod = 8;
+  GPU_FN static uint at(uint row, uint piece) {
+    return row / 2 * 128 + 16 * ((row % 2 * 4 + piece) ^ (row / 2 % 4 * 2));
+  }
+};
+
+template <int kHeadDim, int kWarpCount>
+struct Shape {
+  static constexpr int kDim = kHeadDim, kRuns = kDim == 512 ? 2 : 1;  // of 8 elements a lane
+  static constexpr int kWarps = kWarpCount, kStages = kWarps == 16 ? 4 : 8;
+  static constexpr int kUnits = kDim / 128, kSteps = kDim / 32;  // of 32 elements of K
+  static constexpr int kNorms = kDim == 512 ? 2 : 1, kNormUnits = kUnits / kNorms;
+  typedef UnitStream<kKeys, kDim / 2, kUnits, kStages, CodePlace> Stream;
+  typedef PartSums<kDim, kWarps> Sums;
+  static constexpr int kQueryBytes = kDigits * kSteps * 32 * 8;
+  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
+  static constexpr int kWorkBytes =
+      kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
+  static constexpr bool kQueryInRegisters = kDim <= 256;
+};
+
+// What a head's integers stand for.
+struct HeadQuery {
+  float scale;   // q = scale * integer
+  float sum[2];  // of the integers under each norm
+};
+
+// x = H x of a row of a power of two of elements, as fwht_elements() of gpu_tq.h, in less code.
+template <int kDim>
+GPU_FN void fwht_row(float* x) {
+  constexpr int kElements = kDim == 512 ? 16 : 8, kLanes = kDim == 512 ? 32 : kDim / 8;
+  UNROLL for (int h = 1; h < 8; h *= 2) {
+    UNROLL for (int i = 0; i < kElements; i++) {
+      if ((i & h) != 0) continue;
+      const float a = x[i], b = x[i + h];
+      x[i] = a + b;
+      x[i + h] = a - b;
+    }
+  }
+#pragma unroll 1
+  for (uint o = 1; o < kLanes; o *= 2) {
+    const float sign = (LANE & o) != 0 ? -1.0f : 1.0f;
+    UNROLL for (int i = 0; i < kElements; i++) {
+      x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
+    }
+  }
+  constexpr float kScale = kDim == 128   ? 0.0883883476483184f
+                           : kDim == 256 ? 0.0625f
+                                         : 0.0441941738241592f;  // 1 / sqrt(kDim)
+  UNROLL for (int i = 0; i < 8; i++) {
+    const float a = x[i], b = kDim == 512 ? x[i + 8] : 0.0f;
+    x[i] = (a + b) * kScale;
+    if (kDim == 512) x[i + 8] = (a - b) * kScale;
+  }
+}
+
+// Operand b of the scores: digits of the queries of up to eight heads in the rotated domain,
+// [digit][step][lane] of two words, the most significant first. Lane 4g + t has elements
+// 128 unit + 32 t + 8 step .. + 7 of head g.
+template <class Shape>
+GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const GpuAttnDecodeTq& p,
+                        uint2* digits, HeadQuery* head_queries) {
+  constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
+#pragma unroll 1
+  for (uint head = warp_index(); head < kColumns; head += Shape::kWarps) {
+    float x[kRowElements];
+    load_query<32>(q, (first_row + head) * p.k.dim, p.query_type, head < heads ? p.k.dim : 0, LANE,
+                   p.vectors != 0, x);
+    if (p.rotated == 0) {
+      apply_signs<32>(x, p.k, LANE);
+      fwht_row<Shape::kDim>(x);
+    }
+    uint bits = 0;  // of the largest magnitude, or of what is no number
+    UNROLL for (int i = 0; i < kRowElements; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
+    const float most = __uint_as_float(__reduce_max_sync(~0u, bits));
+    const float factor = most > 1e-30f && most < INFINITY ? __fdividef(kLargest, most) : 0.0f;
+    HeadQuery query;
+    query.scale = factor > 0.0f ? most * (1.0f / kLargest) : most - most;  // 0, or not a number
+    UNROLL for (int run = 0; run < Shape::kRuns; run++) {
+      uint words[kDigits][2] = {};
+      int sum = 0;
+      UNROLL for (int j = 0; j < 8; j++) {
+        const int integer = __float2int_rn(x[8 * run + j] * factor);
+        const int low = static_cast<signed char>(integer), rest = (integer - low) >> 8;
+        const int middle = static_cast<signed char>(rest), high = (rest - middle) >> 8;
+        sum += integer;
+        words[0][j / 4] |= (uint(high) & 255u) << (j % 4 * 8);
+        words[1][j / 4] |= (uint(middle) & 255u) << (j % 4 * 8);
+        words[2][j / 4] |= (uint(low) & 255u) << (j % 4 * 8);
+      }
+      query.sum[run] = float(__reduce_add_sync(~0u, sum));  // of 256 elements: below 2^31
+      const uint at = 8 * (run * 32 + LANE);
+      if (at >= p.k.dim) continue;
+      UNROLL for (int digit = 0; digit < kDigits; digit++) {
+        digits[(digit * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + head * 4 + at / 32 % 4] =
+            make_uint2(words[digit][0], words[digit][1]);
+      }
+    }
+    if (LANE == 0) head_queries[head] = query;
+  }
+}
+
+// Byte of codes -> levels in units of its low and its high nibble, a copy per lane.
+GPU_FN void put_table(const GpuAttnDecodeTq& p, uint4* table) {
+  const uint bytes[2] = {p.v_bytes[0], p.v_bytes[1]};
+  const auto level = [&](uint code) {
+    const float n = float(2 * (__byte_perm(bytes[0], bytes[1], code & 7) & 255u) + 1);
+    return (code & 8) != 0 ? -n : n;
+  };
+#pragma unroll 1
+  for (uint i = threadIdx.x; i < 256 * 8; i += blockDim.x) {
+    const uint pair = pack2(level(i / 8 % 16), level(i / 128), half());
+    table[i] = make_uint4(pair, pair, pair, pair);
+  }
+}
+
+GPU_FN uint permute(uint a, uint b, uint selector) { return __byte_perm(a, b, selector); }
+// Bytes whose bits are those of a sign bit: prmt with the top bit of a selector set.
+GPU_FN uint permute_signs(uint a, uint b, uint selector) {
+  uint result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(selector));
+  return result;
+}
+// Eight codes of sign and magnitude -> eight bytes b in their order; `bytes` by magnitude.
+GPU_FN void decode(uint codes, uint2 bytes, uint* low, uint* high) {
+  const uint magnitudes = codes & 0x77777777u, even_signs = codes << 4;
+  *low = permute(bytes.x, bytes.y, magnitudes) ^ permute_signs(codes, even_signs, 0x9d8c);
+  *high = permute(bytes.x, bytes.y, magnitudes >> 16) ^ permute_signs(codes, even_signs, 0xbfae);
+}
+
+GPU_FN uint4 read_16(uint address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+GPU_FN uint2 read_8(uint address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address) : "memory");
+  return v;
+}
+
+// The digits of the queries of a lane, in registers or read again for each key.
+template <class Shape>
+class Queries {
+ public:
+  GPU_FN explicit Queries(const uint2* digits) : digits_(digits + LANE) {
+    if constexpr (Shape::kQueryInRegisters) {
+      UNROLL for (int i = 0; i < kDigits * Shape::kSteps; i++) held_[i] = digits_[32 * i];
+    }
+  }
+  GPU_FN uint2 get(int digit, int step) const {
+    if constexpr (Shape::kQueryInRegisters) return held_[digit * Shape::kSteps + step];
+    return digits_[32 * (digit * Shape::kSteps + step)];
+  }
+
+ private:
+  const uint2* digits_;
+  uint2 held_[Shape::kQueryInRegisters ? kDigits * Shape::kSteps : 1];
+};
+
+// scores[norm][16 keys] = q . n over the units of K, in units of scale[column]; a sum of queries is
+// added by the caller.
+template <class Shape>
+GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& queries, uint2 bytes,
+                       float (&scores)[Shape::kNorms][kTiles][4]) {
+  const uint place = CodePlace::at(LANE / 4, LANE % 4);
+  UNROLL for (int norm = 0; norm < Shape::kNorms; norm++) {
+    int sums[kTiles][kDigits][4] = {};
+    UNROLL for (int u = 0; u < Shape::kNormUnits; u++) {
+      const uint at = stream.wait();
+      uint codes[kTiles][2][4];
+      UNROLL for (int k = 0; k < kTiles; k++) {
+        UNROLL for (int m = 0; m < 2; m++) {
+          const uint4 v = read_16(at + place + (16 * k + 8 * m) * CodePlace::kRowPitch);
+          codes[k][m][0] = v.x, codes[k][m][1] = v.y, codes[k][m][2] = v.z, codes[k][m][3] = v.w;
+        }
+      }
+      UNROLL for (int step = 0; step < 4; step++) {
+        uint a[kTiles][4];
+        UNROLL for (int k = 0; k < kTiles; k++) {
+          decode(codes[k][0][step], bytes, &a[k][0], &a[k][2]);
+          decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
+        }
+        UNROLL for (int digit = 0; digit < kDigits; digit++) {
+          const uint2 b = queries.get(digit, 4 * (norm * Shape::kNormUnits + u) + step);
+          UNROLL for (int k = 0; k < kTiles; k++) {
+            mma_s8(sums[k][digit], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
+          }
+        }
+      }
+      stream.next();
+    }
+    UNROLL for (int k = 0; k < kTiles; k++) {
+      UNROLL for (int i = 0; i < 4; i++) {
+        scores[norm][k][i] =
+            fmaf(float(sums[k][0][i]), 65536.0f, float(sums[k][1][i] * 256 + sums[k][2][i]));
+      }
+    }
+  }
+}
+
+// sums[element tile] += V^T weights over the units of V. Rows g and g + 8 of tile 8 unit + j are
+// elements 128 unit + 16 g + 2 j and the next one.
+template <class Shape>
+GPU_FN void add_values(typename Shape::Stream& stream, uint table,
+                       const WeightTerms<half, 2> (&weights)[Shape::kNorms][kTiles],
+                       float (&sums)[8 * Shape::kUnits][4]) {
+  const uint half_piece = LANE / 4 % 2 * 8;
+  const uint place = CodePlace::at(LANE % 4 * 2, LANE / 8) + half_piece;  // key 2t, elements 16 g
+  const uint place_of_next = CodePlace::at(LANE % 4 * 2 + 1, LANE / 8) + half_piece;
+  const auto levels = [&](uint codes, int byte) {  // table is for a lane: 128 bytes an entry
+    uint v;
+    asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(__dp4a(codes, 0x80u << (8 * byte), table)));
+    return v;
+  };
+  UNROLL for (int unit = 0; unit < Shape::kUnits; unit++) {
+    const uint at = stream.wait();
+    UNROLL for (int k = 0; k < kTiles; k++) {
+      const auto& terms = weights[unit / Shape::kNormUnits][k];
+      uint even[2][2], odd[2][2];  // [keys 8m + ...][8 elements]: bytes of keys 2t and 2t + 1
+      UNROLL for (int m = 0; m < 2; m++) {
+        const uint row = at + (16 * k + 8 * m) * CodePlace::kRowPitch;
+        const uint2 x = read_8(row + place), y = read_8(row + place_of_next);
+        even[m][0] = (x.x & 0x0f0f0f0fu) | (y.x << 4 & 0xf0f0f0f0u);
+        even[m][1] = (x.y & 0x0f0f0f0fu) | (y.y << 4 & 0xf0f0f0f0u);
+        odd[m][0] = (x.x >> 4 & 0x0f0f0f0fu) | (y.x & 0xf0f0f0f0u);
+        odd[m][1] = (x.y >> 4 & 0x0f0f0f0fu) | (y.y & 0xf0f0f0f0u);
+      }
+      UNROLL for (int j = 0; j < 8; j++) {
+        const uint a0 = levels(even[0][j / 4], j % 4), a1 = levels(odd[0][j / 4], j % 4);
+        const uint a2 = levels(even[1][j / 4], j % 4), a3 = levels(odd[1][j / 4], j % 4);
+        UNROLL for (int term = 0; term < 2; term++) {
+          mma_f16(sums[8 * unit + j], a0, a1, a2, a3, terms.b[term][0], terms.b[term][1]);
+        }
+      }
+    }
+    stream.next();
+  }
+}
+
+// Grid: parts; KV heads and tiles of their query heads; sequences.
+template <int kDim, int kWarpCount, bool kPlain>
+__global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
+    const uchar* __restrict__ q, const uchar* __restrict__ k, const float* __restrict__ k_norms,
+    const uchar* __restrict__ v, const float* __restrict__ v_norms, const int* __restrict__ kv_len,
+    const int* __restrict__ ring_start, const int* __restrict__ block_table,
+    const float* __restrict__ slopes, float* __restrict__ part_values,
+    float2* __restrict__ part_states, const GpuAttnDecodeTq p) {
+  typedef Shape<kDim, kWarpCount> S;
+  constexpr int kNorms = S::kNorms;
+  extern __shared__ uint4 shared[];
+  __shared__ HeadQuery head_queries[kColumns];
+  __shared__ float2 states[kWarpCount][kColumns];
+  const TqPart part(kv_len, ring_start, p);
+  if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
+
+  uchar* const memory = reinterpret_cast<uchar*>(shared) + kTableBytes;
+  uint2* const digits = reinterpret_cast<uint2*>(memory);
+  uchar* const work = memory + S::kQueryBytes;
+  const uint warp = warp_index(), first = part.begin + warp * kKeys, step = S::kWarps * kKeys;
+  const KeyRows rows(part.held, part.end, p.capacity,
+                     block_table + ulong(part.b) * p.pages.per_sequence, p.pages, p.num_kv_heads);
+  k_norms += part.first_row * kNorms;
+  v_norms += part.first_row * kNorms;
+  typename S::Stream stream(rows, k + part.first_row * (kDim / 2), v + part.first_row * (kDim / 2),
+                            shared_address(work) + warp * S::kRingBytes, first, step);
+  KeyCursor cursor(rows, first + LANE);
+  KeyNorms<kNorms> norms;
+  norms.load(rows, cursor, k_norms, v_norms);
+  put_table(p, shared);
+  put_queries<S>(q, part.first_head, part.heads, p, digits, head_queries);
+  __syncthreads();
+  const Queries<S> queries(digits);
+  LogitRules<kPlain> rules = {};
+  float query_sum[kNorms][2];
+  UNROLL for (uint e = 0; e < 2; e++) {
+    const HeadQuery& query = head_queries[LANE % 4 * 2 + e];
+    rules.scale[e] = query.scale * 2.0f * p.k_unit * norm_scale<kDim>(p.k) * p.softmax_scale *
+                     (kPlain ? kLog2E : 1.0f);
+    UNROLL for (int n = 0; n < kNorms; n++) query_sum[n][e] = 0.5f * query.sum[n];
+    rules.slope[e] = part.slope(slopes, LANE % 4 * 2 + e, p);
+  }
+  rules.cap = p.logits_soft_cap;
+  rules.last = part.held.end - 1;
+  const uint2 bytes = make_uint2(p.k_bytes[0], p.k_bytes[1]);
+  const uint lane_table = shared_address(shared) + 4 * LANE;
+
+  Softmax<kTiles> softmax;
+  float sums[8 * S::kUnits][4];
+  UNROLL for (int i = 0; i < 8 * S::kUnits; i++) {
+    UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
+  }
+  for (uint at = first; at < part.end; at += step) {
+    float scores[kNorms][kTiles][4];
+    score_keys<S>(stream, queries, bytes, scores);
+    UNROLL for (int n = 0; n < kNorms; n++) {
+      UNROLL for (int t = 0; t < kTiles; t++) {
+        UNROLL for (int i = 0; i < 4; i++) scores[n][t][i] += query_sum[n][i % 2];
+      }
+    }
+    float z[kTiles][4], v_norm[kNorms][kTiles][2];
+    norms.template apply<kTiles>(scores, z, v_norm);
+    rules.apply(z, at, cursor.there<kKeys>(rows));
+    cursor.advance(rows, step);
+    norms.load(rows, cursor, k_norms, v_norms);
+    WeightTerms<half, 2> weights[kNorms][kTiles];
+    weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
+    add_values<S>(stream, lane_table, weights, sums);
+  }
+  softmax.finish();
+
+  wait_copies<0>();
+  __syncthreads();  // rings become sums
+  const typename S::Sums all{reinterpret_cast<float*>(work), states};
+  UNROLL for (uint e = 0; e < 2; e++) {
+    float* const row = all.row(warp, e) + LANE / 4 * 16;
+    UNROLL for (int i = 0; i < 4 * S::kUnits; i++) {  // four elements of two tiles
+      *reinterpret_cast<float4*>(row + i / 4 * 128 + i % 4 * 4) = make_float4(
+          sums[2 * i][e], sums[2 * i][2 + e], sums[2 * i + 1][e], sums[2 * i + 1][2 + e]);
+    }
+  }
+  all.put_state(warp, softmax);
+  __syncthreads();
+  const uint live = min(uint(S::kWarps), ceil_div(part.end - part.begin, kKeys));
+  all.join(live, part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
+           part_states);
+}
+
+// A threadgroup per query head; its first simdgroup rotates the row back.
+template <int kDim>
+__global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
+    const float* __restrict__ part_values, const float2* __restrict__ part_states,
+    const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
+    const GpuAttnDecodeTq p) {
+  __shared__ float4 partial[kMergeThreads];
+  __shared__ float row[kDim];
+  const ulong head = blockIdx.x;
+  const PartMerge<kDim> merge{partial};
+  const float2 state =
+      merge.add(part_values + head * p.splits * kDim, part_states + head * p.splits, p.splits);
+  __syncthreads();
+  constexpr float kLn2 = 0.693147180559945f;
+  float most = state.x * kLn2, total = state.y, keep = 1.0f;
+  if (p.sinks != 0) keep = join_sink(sinks[blockIdx.x % p.num_heads], &most, &total);
+  if (p.lse != 0 && threadIdx.x == 0) lse[head] = log_sum_exp(most, total);
+  if (threadIdx.x < kDim) {
+    const float v = total == 0.0f ? 0.0f : merge.element(threadIdx.x) * keep / total;
+    row[threadIdx.x] = v;
+    if (p.rotated != 0) store_output(out, head * kDim + threadIdx.x, p.query_type, v);
+  }
+  if (p.rotated != 0) return;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  float x[kRowElements];
+  UNROLL for (int i = 0; i < kRowElements; i++) {
+    const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
+    x[i] = at < kDim ? row[at] : 0.0f;
+  }
+  fwht_row<kDim>(x);
+  apply_signs<32>(x, p.v, LANE);
+  UNROLL for (int i = 0; i < kRowElements; i++) {
+    const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
+    // Of no key at all the row is 0, not -0.
+    if (at < kDim) store_output(out, head * kDim + at, p.query_type, total == 0.0f ? 0.0f : x[i]);
+  }
+}
+
+}  // namespace kernels_attn_decode_tq_mma
+}  // namespace gpu
+}  // namespace mlxn

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of cuda_levels.h, by dim and bits of a code. Another one is a line in cuda_launch.cc.
+#include "kernels/attn_decode_tq/cuda_levels.h"
+
+namespace mlxn {
+namespace gpu {
+namespace kernels_attn_decode_tq_levels {
+
+#define DECODE_LEVELS(dim, bits) \
+  INSTANTIATE(attn_decode_tq_levels_##dim##_##bits, attn_decode_tq_levels, dim, bits)
+#define DECODE_LEVELS_OF(dim) \
+  DECODE_LEVELS(dim, 2)       \
+  DECODE_LEVELS(dim, 3)       \
+  DECODE_LEVELS(dim, 4)       \
+  DECODE_LEVELS(dim, 5)       \
+  DECODE_LEVELS(dim, 6)       \
+  DECODE_LEVELS(dim, 8)
+
+DECODE_LEVELS_OF(128)
+DECODE_LEVELS_OF(256)
+DECODE_LEVELS_OF(512)
+
+}  // namespace kernels_attn_decode_tq_levels
+}  // namespace gpu
+}  // namespace mlxn

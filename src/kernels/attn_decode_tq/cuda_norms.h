@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CUDA kernels over codes share: their part of the work, and norms.
+#pragma once
+#include "kernels/attn_decode/cuda_join.h"
+#include "kernels/attn_decode/cuda_keys.h"
+#include "kernels/attn_decode/cuda_rules.h"
+#include "kernels/attn_decode_tq/gpu_args.h"
+
+GPU_LIBRARY_BEGIN
+
+// The part of a threadgroup: positions [begin, end) for `heads` query heads from first_head on,
+// counted over the batch. Row of part_values: `row` + column * splits.
+struct TqPart {
+  uint b, kv_head, heads;
+  ulong first_head, row;
+  ulong first_row;  // of the sequence (or cache) and KV head
+  HeldKeys held;
+  uint begin, end;
+
+  GPU_FN TqPart(const int* kv_len, const int* ring_start, const GpuAttnDecodeTq& p) {
+    const uint tile = blockIdx.y % p.tiles, group = p.num_heads / p.num_kv_heads;
+    kv_head = blockIdx.y / p.tiles;
+    b = blockIdx.z;
+    heads = min(group - tile * kColumns, uint(kColumns));
+    first_head = ulong(b) * p.num_heads + kv_head * group + tile * kColumns;
+    row = first_head * p.splits + blockIdx.x;
+    first_row = p.pages.size > 0 ? ulong(kv_head) * p.pages.size
+                                 : (ulong(b) * p.num_kv_heads + kv_head) * p.capacity;
+    held = held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+    const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
+    begin = keys.first + blockIdx.x * keys.keys_each;
+    end = min(begin + keys.keys_each, keys.end);
+  }
+  GPU_FN float slope(const float* slopes, uint column, const GpuAttnDecodeTq& p) const {
+    return p.slopes != 0 && column < heads ? slopes[first_head % p.num_heads + column] : 0.0f;
+  }
+};
+
+// What levels times a norm are multiplied by.
+template <int kDim>
+GPU_FN float norm_scale(const GpuTqTable& t) {
+  return kDim == 512 ? 1.0f / t.scale_factor : rsqrtf(float(kDim));
+}
+
+// The norms of key LANE of a tile; 0 if it is not there.
+template <int kNorms>
+struct KeyNorms {
+  float k[kNorms], v[kNorms];
+
+  GPU_FN void load(const KeyRows& rows, const KeyCursor& cursor, const float* k_norms,
+                   const float* v_norms) {
+    bool there;
+    const uint row = cursor.row(rows, &there);
+    UNROLL for (int n = 0; n < kNorms; n++) {
+      k[n] = there ? k_norms[ulong(row) * kNorms + n] : 0.0f;
+      v[n] = there ? v_norms[ulong(row) * kNorms + n] : 0.0f;
+    }
+  }
+  // z = sum over the norms of score times norm of K; v_norm: of rows g and g + 8.
+  template <int kTiles>
+  GPU_FN void apply(const float (&scores)[kNorms][kTiles][4], float (&z)[kTiles][4],
+                    float (&v_norm)[kNorms][kTiles][2]) const {
+    UNROLL for (int t = 0; t < kTiles; t++) {
+      UNROLL for (int m = 0; m < 2; m++) {
+        const uint key = 16 * t + 8 * m + LANE / 4;
+        UNROLL for (int n = 0; n < kNorms; n++) {
+          const float k_norm = __shfl_sync(~0u, k[n], key);
+          v_norm[n][t][m] = __shfl_sync(~0u, v[n], key);
+          UNROLL for (int e = 0; e < 2; e++) {
+            const int i = 2 * m + e;
+            z[t][i] = n == 0 ? scores[0][t][i] * k_norm : fmaf(scores[n][t][i], k_norm, z[t][i]);
+          }
+        }
+      }
+    }
+  }
+};
+
+// Weights of a tile times the norms of V, as terms.
+template <int kTiles, int kNorms, int kSums>
+GPU_FN void weigh_values(Softmax<kTiles>& softmax, const float (&z)[kTiles][4],
+                         const float (&v_norm)[kNorms][kTiles][2],
+                         WeightTerms<half, 2> (&weights)[kNorms][kTiles], float (&sums)[kSums][4]) {
+  float w[kTiles][4], products[kTiles][4], factor[kTiles][2];
+  UNROLL for (int t = 0; t < kTiles; t++) {
+    UNROLL for (int m = 0; m < 2; m++) {
+      factor[t][m] = kNorms == 1 ? v_norm[0][t][m]
+                                 : fmaxf(fabsf(v_norm[0][t][m]), fabsf(v_norm[kNorms - 1][t][m]));
+    }
+  }
+  softmax.weigh(z, factor, w, products, sums);
+  UNROLL for (int t = 0; t < kTiles; t++) {
+    UNROLL for (int n = 0; n < kNorms; n++) {
+      if (kNorms > 1) {
+        UNROLL for (int i = 0; i < 4; i++) products[t][i] = w[t][i] * v_norm[n][t][i / 2];
+      }
+      weights[n][t] = WeightTerms<half, 2>(products[t]);
+    }
+  }
+}
+
+// unit(index) for kCount indices from kFirst on, each a constant.
+template <int kIndex>
+struct UnitIndex {
+  static constexpr int kValue = kIndex;
+};
+template <int kFirst, int kCount, class Unit>
+GPU_FN void each_unit(const Unit& unit) {
+  if constexpr (kCount > 0) {
+    unit(UnitIndex<kFirst>{});
+    each_unit<kFirst + 1, kCount - 1>(unit);
+  }
+}
+
+GPU_LIBRARY_END

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which keys a query sees, and how the rows of packed sequences and the cells of masks lie.
+#pragma once
+#include "kernels/attn_prefill/gpu_args.h"
+#include "kernels/common/gpu_attn.h"
+
+GPU_LIBRARY_BEGIN
+
+enum { kMaskRowTile = 32, kMaskKeyTile = 64 };  // cells of a class
+
+// Rows [begin, begin + count) of a packed sequence, clamped to the rows there are.
+struct PackedRows {
+  uint begin, count;
+};
+
+GPU_FN PackedRows packed_rows(DEVICE const int* starts, uint b, uint rows) {
+  const uint begin = uint(min(max(starts[b], 0), int(rows)));
+  const uint end = uint(min(max(starts[b + 1], int(begin)), int(rows)));
+  PackedRows packed;
+  packed.begin = begin;
+  packed.count = end - begin;
+  return packed;
+}
+
+// Keys [lo, hi) that the query at `position` sees, mask aside.
+struct SeenKeys {
+  uint lo, hi;
+};
+
+GPU_FN SeenKeys seen_keys(long position, long prefix, THREAD const HeldKeys& held,
+                          CONSTANT GpuAttnPrefill& p) {
+  long lo = held.first, hi = held.end;
+  if (p.causal != 0) hi = min(hi, max(position + 1, prefix));
+  if (p.window_size > 0) lo = max(lo, position + 1 - long(p.window_size));
+  if (p.window_ahead > 0) hi = min(hi, position + long(p.window_ahead));
+  if (p.chunk_size > 0) {
+    // The chunk of a position before 0 holds no keys.
+    const long chunk = position < 0 ? 0 : position / long(p.chunk_size) * long(p.chunk_size);
+    lo = max(lo, chunk);
+    hi = min(hi, position < 0 ? long(0) : chunk + long(p.chunk_size));
+  }
+  if (p.mask.type != kGpuMaskNone) hi = min(hi, long(p.mask.columns));
+  SeenKeys seen;
+  seen.hi = uint(max(hi, long(held.first)));
+  seen.lo = uint(min(max(lo, long(held.first)), long(seen.hi)));
+  return seen;
+}
+
+// A cell of the mask as what is added to a score; -infinity at or below the sentinel.
+GPU_FN float mask_cell(DEVICE const uchar* mask, ulong at, uint type) {
+  if (type == kGpuMaskU8) return mask[at] != 0 ? 0.0f : -INFINITY;
+  float cell;
+  if (type == kGpuMaskF32) {
+    cell = ((DEVICE const float*)mask)[at];
+  } else if (type == kGpuMaskF16) {
+    cell = float(((DEVICE const half*)mask)[at]);
+  } else {
+    cell = float(((DEVICE const bfloat*)mask)[at]);
+  }
+  return cell <= (type == kGpuMaskF16 ? -65504.0f : -1e30f) ? -INFINITY : cell;
+}
+
+GPU_LIBRARY_END

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/attn_prefill_tq/params.h"
+
+namespace mlxn::kernels {
+
+std::optional<std::string_view> attn_prefill_tq_gpu_refuses(const AttnPrefillTqParams& p);
+void attn_prefill_tq_gpu(StreamImpl& stream, const AttnPrefillTqParams& p, backends::Access access);
+
+}  // namespace mlxn::kernels

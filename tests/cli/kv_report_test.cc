@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "command.h"
+
+namespace mlxn::testing {
+namespace {
+
+const std::string kLicense = std::string(MLXN_SOURCE_DIR) + "/LICENSE";
+
+ProcessResult kv_report(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"kv-report", "--model", kModel, "--file", kLicense};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return mlxn(arguments);
+}
+
+TEST(KvReport, ATableOnStdoutTheRestOnStderr) {
+  const ProcessResult result =
+      kv_report({"-c", "128", "--windows", "2", "--types", "f16,tq4", "--types", "tq8/tq4",
+                 "--recall-items", "0", "--n-depth", "100"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 5) << result.out;
+  for (const char* part : {"| cache ", "bytes/token", "| f16 ", "| tq4 ", "| tq8/tq4 ", " ± "}) {
+    EXPECT_TRUE(contains(result.out, part)) << part << "\n" << result.out;
+  }
+  for (const char* part : {"Loading", "Measuring", "126 tokens scored", "Peak memory:"}) {
+    EXPECT_TRUE(contains(result.err, part)) << part << "\n" << result.err;
+  }
+}
+
+TEST(KvReport, JsonAgreesWithPerplexity) {
+  const ProcessResult result = kv_report(
+      {"-c", "64", "--types", "tq4", "--recall-items", "1", "--n-depth", "0", "-o", "json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json row = json::parse(result.out).at(0);
+  const json alone = json::parse(mlxn({"perplexity", "-m", kModel, "--file", kLicense, "-c", "64",
+                                       "--kv-type", "tq4", "--json", "-q"})
+                                     .out);
+  EXPECT_EQ(row["perplexity"], alone["perplexity"]);
+  EXPECT_EQ(row["stderr"], alone["stderr"]);
+  EXPECT_EQ(row["tokens"], alone["tokens"]);
+  EXPECT_GT(row["logit_change"], 0.0);
+  EXPECT_EQ(row["recall_right"], 1);  // recall.json lies beside the demo model
+  EXPECT_EQ(row["recall_items"], 1);
+  EXPECT_EQ(row["bytes_per_token"], 4 * 2 * (128 + 4) + 2 * 2 * (256 + 8));
+  EXPECT_EQ(row["generation_ts"], 0.0);
+}
+
+TEST(KvReport, Plot) {
+  const std::string path = ::testing::TempDir() + "mlxn_kv_report.svg";
+  const ProcessResult result = kv_report({"-c", "64", "--windows", "1", "--types", "f16,tq2",
+                                          "--recall-items", "0", "--plot", path, "-q"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  std::stringstream svg;
+  svg << std::ifstream(path).rdbuf();
+  std::remove(path.c_str());
+  for (const char* part : {"<svg", "</svg>\n", ">tq2<", ">f16<", "bytes per token", "<circle"}) {
+    EXPECT_TRUE(contains(svg.str(), part)) << part << "\n" << svg.str();
+  }
+  EXPECT_FALSE(contains(svg.str(), "nan")) << svg.str();
+}
+
+TEST(KvReport, SaysWhatItCannotMeasure) {
+  const auto message = [](const std::vector<std::string>& more) {
+    const ProcessResult result = kv_report(more);
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+    return result.err;
+  };
+  EXPECT_TRUE(contains(message({"--types", "f16,tq7"}), "found tq7, required f32, f16"));
+  EXPECT_TRUE(contains(message({"--types", "f16/tq4"}), "--types"));
+  EXPECT_TRUE(contains(message({"--baseline", "none"}), "--baseline"));
+  EXPECT_TRUE(contains(message({"-c", "4097"}), "at most 4096"));
+  EXPECT_TRUE(contains(message({"--n-depth", "4096"}), "--n-depth: found 4096"));
+  EXPECT_TRUE(contains(message({"--file", "/nonexistent"}), "--file: /nonexistent"));
+  EXPECT_TRUE(contains(message({"--recall", "/nonexistent"}), "--recall: /nonexistent"));
+  EXPECT_TRUE(contains(message({"--recall", kLicense}), "--recall: " + kLicense));
+  const ProcessResult no_folder = kv_report({"--plot", "/nonexistent/x.svg"});
+  EXPECT_EQ(no_folder.exit_code, 1);
+  EXPECT_TRUE(contains(no_folder.err, "--plot: /nonexistent/x.svg")) << no_folder.err;
+}
+
+}  // namespace
+}  // namespace mlxn::testing
