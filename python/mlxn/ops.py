@@ -229,6 +229,13 @@ def attn_decode(q, k, v, *, kv_len=None, softmax_scale=1.0, logits_soft_cap=0.0,
                 lse=lambda a: (a.q.shape[:2], "f32") if a.return_lse else None)
 
 
+def _lse_of(a):
+    s = a.q.shape
+    if getattr(a, "q_starts", None) is not None:
+        return (s[1], s[0]), "f32"
+    return ((s[0], s[1], s[2]) if a.q_layout == "head_major" else (s[0], s[2], s[1])), "f32"
+
+
 def attn_prefill(q, k, v, *, kv_len=None, q_offset=None, softmax_scale=1.0, logits_soft_cap=0.0, causal=True, window_size=0,
                  window_ahead=0, chunk_size=0, prefix_len=None, mask=None, mask_tiles=None, q_layout="head_major",
                  kv_layout="head_major", ring=False, ring_start=None, q_starts=None, k_starts=None, sinks=None,
@@ -237,14 +244,8 @@ def attn_prefill(q, k, v, *, kv_len=None, q_offset=None, softmax_scale=1.0, logi
     positions. mask: additive [L, S] or [B, H, L, S], or bool; mask_tiles: (classes, 32, 64) of attn_mask_classify."""
     if kv_len is None and k_starts is None:
         kv_len = k.shape[2 if kv_layout == "head_major" else 1]
-
-    def lse_of(a):
-        if not a.return_lse:
-            return None
-        s = a.q.shape
-        return ((s[1], s[0]) if a.q_starts is not None else (s[0], s[1], s[2]) if a.q_layout == "head_major" else (s[0], s[2], s[1])), "f32"
-
-    return _run("attn_prefill", locals(), out=lambda a: ((*a.q.shape[:-1], a.v.shape[-1]), a.q.dtype), lse=lse_of)
+    return _run("attn_prefill", locals(), out=lambda a: ((*a.q.shape[:-1], a.v.shape[-1]), a.q.dtype),
+                lse=lambda a: _lse_of(a) if a.return_lse else None)
 
 
 def attention(q, k, v, *, scale=None, causal=True, window=None, mask=None, soft_cap=0.0, sinks=None, out=None, stream=None):
@@ -295,8 +296,9 @@ def tq_rows(batch, num_kv_heads, capacity, dim, bits=4, device=None):
     return TqRows.make(codes, Buffer.alloc(home, [*shape, tq_norm_count(dim)], "f32"), bits)
 
 
-def tq_encode(src, to=None, *, bits=4, pos=0, n=-1, src_offset=0, ring=False, norm_correction=False, stream=None):
-    """Codes tokens src f32 [B, n, Hkv, D] into `to` (TqRows; made to fit by default) at positions pos ..; returns it."""
+def tq_encode(src, to=None, *, bits=4, pos=0, n=-1, src_offset=0, ring=False, norm_correction=False, block_table=None,
+              stream=None):
+    """Codes tokens src [B, n, Hkv, D] into `to` (TqRows; made to fit by default) at positions pos ..; returns it."""
     if to is None:
         b, count, heads, dim = src.shape
         to = tq_rows(b, heads, -(-count // 16) * 16, dim, bits, stream.device if stream else home_of(src))
@@ -313,15 +315,20 @@ def tq_decode(rows, dim, *, first_slot=0, n=None, rotate_back=True, out=None, st
 
 
 def attn_decode_tq(q, k, v, *, kv_len, v_dim=None, softmax_scale=1.0, logits_soft_cap=0.0, mask="causal", window_size=0,
-                   ring=False, ring_start=None, n_split=0, rotated=False, out=None, stream=None):
-    """attn_decode over coded caches: q f32 [B, H, D], k and v TqRows."""
-    return _run("attn_decode_tq", locals(), out=lambda a: ((*a.q.shape[:2], a.v_dim or a.q.shape[2]), "f32"))
+                   ring=False, ring_start=None, n_split=0, rotated=False, sinks=None, alibi_slopes=None, block_table=None,
+                   return_lse=False, out=None, lse=None, stream=None):
+    """attn_decode over coded caches: q [B, H, D], k and v TqRows."""
+    return _run("attn_decode_tq", locals(), out=lambda a: ((*a.q.shape[:2], a.v_dim or a.q.shape[2]), a.q.dtype),
+                lse=lambda a: (a.q.shape[:2], "f32") if a.return_lse else None)
 
 
 def attn_prefill_tq(q, k, v, *, kv_len, v_dim=None, q_offset=None, softmax_scale=1.0, logits_soft_cap=0.0, causal=True,
-                    window_size=0, q_layout="head_major", ring=False, ring_start=None, rotated=False, out=None, stream=None):
-    """attn_prefill over coded caches: q f32 [B, H, L, D], k and v TqRows."""
-    return _run("attn_prefill_tq", locals(), out=lambda a: ((*a.q.shape[:3], a.v_dim or a.q.shape[3]), "f32"))
+                    window_size=0, window_ahead=0, chunk_size=0, prefix_len=None, q_layout="head_major", ring=False,
+                    ring_start=None, rotated=False, sinks=None, alibi_slopes=None, block_table=None, return_lse=False,
+                    out=None, lse=None, stream=None):
+    """attn_prefill over coded caches: q [B, H, L, D], k and v TqRows."""
+    return _run("attn_prefill_tq", locals(), out=lambda a: ((*a.q.shape[:3], a.v_dim or a.q.shape[3]), a.q.dtype),
+                lse=lambda a: _lse_of(a) if a.return_lse else None)
 
 
 _STREAMS = {"2": 0, "2.25": 1, "3": 2, "4": 3}

@@ -12,7 +12,8 @@ struct Cache {
 
 Cache make_cache(const Device& device, int64_t batch, int64_t num_kv_heads, int64_t head_dim,
                  int64_t v_dim, const std::string& kv_type, std::optional<std::string> kv_type_v,
-                 int64_t max_context, int64_t window_size, int64_t max_chunk) {
+                 int64_t max_context, int64_t window_size, int64_t max_chunk, int64_t page_size,
+                 int64_t num_pages) {
   KvCacheShape shape{.batch = batch,
                      .num_kv_heads = num_kv_heads,
                      .head_dim = head_dim,
@@ -20,7 +21,9 @@ Cache make_cache(const Device& device, int64_t batch, int64_t num_kv_heads, int6
                      .dtype = parse_kv(kv_type),
                      .max_context = max_context,
                      .window_size = window_size,
-                     .max_chunk = max_chunk};
+                     .max_chunk = max_chunk,
+                     .page_size = page_size,
+                     .num_pages = num_pages};
   if (kv_type_v) shape.v_type = parse_kv(*kv_type_v);
   const nb::gil_scoped_release no_gil;
   return {KvCache(device, shape), device};
@@ -107,8 +110,9 @@ void bind_cache(nb::module_& m) {
       .def_static("make", &make_cache, "device"_a, nb::kw_only(), "batch"_a = 1,
                   "num_kv_heads"_a = 1, "head_dim"_a, "v_dim"_a = 0, "kv_type"_a = "f16",
                   "kv_type_v"_a = nb::none(), "max_context"_a, "window_size"_a = 0,
-                  "max_chunk"_a = 1,
-                  "kv_type: f32, f16, bf16, or tq2 to tq8 for codes. window_size > 0: a ring.")
+                  "max_chunk"_a = 1, "page_size"_a = 0, "num_pages"_a = 0,
+                  "kv_type: f32, f16, bf16, or tq2 to tq8 for codes. window_size > 0: a ring. "
+                  "page_size > 0: num_pages pages that sequences take and give back.")
       .def_prop_ro("device", [](const Cache& c) { return c.device; })
       .def_prop_ro("capacity", [](const Cache& c) { return c.cache.capacity(); })
       .def_prop_ro("nbytes", [](const Cache& c) { return c.cache.bytes(); })
@@ -131,6 +135,14 @@ void bind_cache(nb::module_& m) {
                    [](const Cache& c) {
                      return DeviceRows{c.cache.v_rows(), c.device};
                    })
+      .def_prop_ro("free_pages", [](const Cache& c) { return c.cache.free_pages(); })
+      .def(
+          "release",
+          [](const Cache& c, int64_t sequence, int64_t keep) {
+            record(c.device, nullptr, nb::none(),
+                   [&](Stream& s) { c.cache.release(s, sequence, keep); });
+          },
+          "sequence"_a = 0, "keep"_a = 0, "Gives back the pages behind the first `keep` tokens.")
       .def("append", &append, "k"_a, "v"_a, "pos"_a, "stream"_a.none() = nb::none(),
            "Writes tokens k and v [batch, n, Hkv, head_dim] at positions pos ..")
       .def("attend", &attend, "q"_a, "kv_len"_a, nb::kw_only(), "softmax_scale"_a = 1.0f,

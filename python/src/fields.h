@@ -97,17 +97,17 @@ auto members(Aggregate& aggregate) {
     auto& [a, b, c, d, e, f, g, h, i, j] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j);
   }
-  if constexpr (N == 13) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m);
-  }
-  if constexpr (N == 14) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n);
-  }
   if constexpr (N == 16) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = aggregate;
     return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
+  }
+  if constexpr (N == 17) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q] = aggregate;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q);
+  }
+  if constexpr (N == 21) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u] = aggregate;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u);
   }
   if constexpr (N == 25) {
     auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y] = aggregate;

@@ -127,14 +127,34 @@ void bind_attention(nb::module_& m) {
 void bind_turboquant(nb::module_& m) {
   bind_op(m, "fwht", ops::fwht, {"x", "out", "mode", "signs", "blocks"});
   bind_op(m, "tq_encode", ops::tq_encode,
-          {"src", "to", "src_offset", "n", "pos", "ring", "norm_correction"});
+          {"src", "to", "src_offset", "n", "pos", "ring", "norm_correction", "block_table"});
   bind_op(m, "tq_decode", ops::tq_decode, {"from", "out", "first_slot", "rotate_back"});
-  bind_op(m, "attn_decode_tq", ops::attn_decode_tq,
-          {"q", "k", "v", "out", "kv_len", "ring_start", "ring", "softmax_scale", "logits_soft_cap",
-           "mask", "window_size", "n_split", "rotated"});
+  bind_op(
+      m, "attn_decode_tq", ops::attn_decode_tq,
+      {"q", "k", "v", "out", "kv_len", "ring_start", "ring", "softmax_scale", "logits_soft_cap",
+       "mask", "window_size", "n_split", "rotated", "sinks", "alibi_slopes", "lse", "block_table"});
   bind_op(m, "attn_prefill_tq", ops::attn_prefill_tq,
-          {"q", "k", "v", "out", "q_layout", "kv_len", "q_offset", "ring_start", "ring",
-           "softmax_scale", "logits_soft_cap", "causal", "window_size", "rotated"});
+          {"q",
+           "k",
+           "v",
+           "out",
+           "q_layout",
+           "kv_len",
+           "q_offset",
+           "ring_start",
+           "ring",
+           "softmax_scale",
+           "logits_soft_cap",
+           "causal",
+           "window_size",
+           "rotated",
+           "window_ahead",
+           "chunk_size",
+           "prefix_len",
+           "sinks",
+           "alibi_slopes",
+           "lse",
+           "block_table"});
 }
 
 }  // namespace

@@ -128,8 +128,8 @@ def test_perplexity_and_conversion(tmp_path, demo):
 
 
 @pytest.mark.parametrize("kv_type,tolerance", [("f32", 1e-5), ("f16", 2e-3), ("tq8", 0.02), ("tq4", 0.3)])
-@pytest.mark.parametrize("window", [0, 24])
-def test_caches(kv_type, tolerance, window):
+@pytest.mark.parametrize("window,page_size", [(0, 0), (24, 0), (0, 16)])
+def test_caches(kv_type, tolerance, window, page_size):
     rng = np.random.default_rng(3)
     cache = mlxn.KvCache.make(mlxn.device(), num_kv_heads=2, head_dim=64, kv_type=kv_type, max_context=100, window_size=window,
                               max_chunk=16)
