@@ -132,7 +132,7 @@ def test_perplexity_and_conversion(tmp_path, demo):
 def test_caches(kv_type, tolerance, window, page_size):
     rng = np.random.default_rng(3)
     cache = mlxn.KvCache.make(mlxn.device(), num_kv_heads=2, head_dim=64, kv_type=kv_type, max_context=100, window_size=window,
-                              max_chunk=16)
+                              max_chunk=16, page_size=page_size)
     k, v, q = normal(rng, 1, 80, 2, 64), normal(rng, 1, 80, 2, 64), normal(rng, 1, 4, 64)
     for at in range(0, 80, 16):
         cache.append(k[:, at:at + 16], v[:, at:at + 16], at)
@@ -140,6 +140,10 @@ def test_caches(kv_type, tolerance, window, page_size):
     want, _ = attention(q[:, :, None], *(x.transpose(0, 2, 1, 3)[:, :, seen] for x in (k, v)), 0.125)
     close(cache.attend(q, 80, softmax_scale=0.125), want[:, :, 0], tolerance)
     assert cache.is_ring is (window > 0) and cache.nbytes > 0
+    if page_size:
+        free = cache.free_pages
+        cache.release()
+        assert cache.free_pages == free + 5
 
 
 def resident():
