@@ -125,7 +125,7 @@ TEST_P(AttnTqTest, EveryWidth) {  // Q12
 TEST_P(AttnTqTest, EveryHeadDimAndMixedWidths) {  // Q19
   const int widths[] = {2, 3, 4, 5, 6, 8};
   uint32_t seed = 0;
-  for (int64_t dim = 8; dim <= 512; dim += on_emulator() ? 72 : 8) {
+  for (int64_t dim = 8; dim <= 512; dim += is_emulated() ? 72 : 8) {
     const int64_t group = 1 + dim / 8 % 9;
     const auto bits = static_cast<size_t>(dim / 8);
     expect_oracle({.heads = 2 * group,
@@ -151,8 +151,8 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
                  .logits_soft_cap = 5.0f});
   expect_oracle({.heads = 16,
                  .dim = 128,
-                 .capacity = on_emulator() ? 300 : 5000,
-                 .kv_len = {on_emulator() ? 300 : 4999}});
+                 .capacity = is_emulated() ? 300 : 5000,
+                 .kv_len = {is_emulated() ? 300 : 4999}});
   expect_oracle({.capacity = 3, .kv_len = {1}});
   auto blocked = make_args({.capacity = 4, .kv_len = {1}});  // Q15
   blocked.ring_start = 2;
@@ -160,7 +160,7 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
 }
 
 TEST_P(AttnTqTest, BatchThreadsAndSplits) {
-  const int64_t most = on_emulator() ? 270 : 700;
+  const int64_t most = is_emulated() ? 270 : 700;
   const Case c{.batch = 3, .heads = 8, .dim = 128, .capacity = most, .kv_len = {1, 77, most}};
   auto args = make_args(c, 7);
   const Buffer all = run(args);
@@ -227,7 +227,7 @@ TEST_P(AttnTqTest, RotatedModeAndOtherSigns) {  // Q13
 }
 
 TEST_P(AttnTqTest, ErrorAgainstUncodedAttention) {  // Q14
-  if (on_emulator()) GTEST_SKIP() << "needs many rows";
+  if (is_emulated()) GTEST_SKIP() << "needs many rows";
   const double bounds[] = {0, 0, 0.454, 0.259, 0.137, 0.071, 0.035, 0, 0.0091};
   for (int64_t keys : {64, 1024}) {
     double last = 1.0;

@@ -107,7 +107,7 @@ TEST_P(AttnMaskClassifyTest, EveryTileShapeAndMask) {  // M2
     for (const auto& [what, mask] : masks) {
       for (const auto& [q_tile, k_tile] : tiles) {
         // Every mask meets every tile shape over the lengths; the emulator takes a part.
-        if (testing::on_emulator() && ++turn % 7 != 0) continue;
+        if (testing::is_emulated() && ++turn % 7 != 0) continue;
         expect_oracle(mask, q_tile, k_tile, what);
         expect_oracle(as_bool(mask), q_tile, k_tile, "bool of " + what);
       }
@@ -121,7 +121,7 @@ TEST_P(AttnMaskClassifyTest, CausalExample) {  // M3
 }
 
 TEST_P(AttnMaskClassifyTest, CountsOfALongWindow) {  // M4
-  if (testing::on_emulator()) GTEST_SKIP() << "six million cells";
+  if (testing::is_emulated()) GTEST_SKIP() << "six million cells";
   const auto classes = expect_oracle(built(bf16, 2455, 1024), 32, 16, "window 1024");
   EXPECT_EQ(std::count(classes.begin(), classes.end(), 0), 7756);
   EXPECT_EQ(std::count(classes.begin(), classes.end(), 1), 320);

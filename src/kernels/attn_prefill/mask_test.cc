@@ -207,7 +207,7 @@ TEST_P(AttnPrefillMask, ClassesChangeNoBit) {  // M5
       masks.push_back(make_mask(u8, len, len, [&](int64_t i, int64_t j) {
         return i == 5 && j == 63 ? 0.0f : -INFINITY;
       }));
-      const int64_t heads = testing::on_emulator() ? 2 : 4;
+      const int64_t heads = testing::is_emulated() ? 2 : 4;
       auto args = make_args({.heads = heads, .q_len = len, .kv_len = len, .dim = dim});
       const auto slopes = ops::alibi_slopes(heads);
       for (size_t m = 0; m < masks.size(); ++m) {
@@ -223,7 +223,7 @@ TEST_P(AttnPrefillMask, ClassesChangeNoBit) {  // M5
 }
 
 TEST_P(AttnPrefillMask, LongWindow) {  // P10
-  if (testing::on_emulator()) GTEST_SKIP() << "six million cells";
+  if (testing::is_emulated()) GTEST_SKIP() << "six million cells";
   auto args = make_args({.heads = 1,
                          .kv_heads = 1,
                          .q_len = 2455,

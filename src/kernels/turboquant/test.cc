@@ -260,7 +260,7 @@ double sphere_error(int bits, int64_t n) {
 }
 
 TEST_P(TqTest, ErrorIsThatOfTheSphere) {  // Q6
-  if (on_emulator()) GTEST_SKIP() << "needs 10000 rows";
+  if (is_emulated()) GTEST_SKIP() << "needs 10000 rows";
   Random random(6);
   // Every entry gives what the best one gives but for a code here and there.
   const bool best = GetParam() == testing::runnable(kernels::tq_encode_entries())[0];
@@ -396,7 +396,7 @@ TEST_P(TqTest, ForeignCodebooksAndSigns) {  // Q18
 
 TEST_P(TqTest, NormCorrectionRemovesTheBias) {  // Q20
   Random random(20);
-  const int64_t rows = on_emulator() ? 60 : 3000;
+  const int64_t rows = is_emulated() ? 60 : 3000;
   const Buffer src = testing::random_buffer(device_, f32, {1, rows, 1, 256}, random);
   for (int bits : kWidths) {
     for (bool correction : {false, true}) {
@@ -413,7 +413,7 @@ TEST_P(TqTest, NormCorrectionRemovesTheBias) {  // Q20
       const double found = with_code / with_itself;
       if (correction) {
         EXPECT_NEAR(found, 1.0, 1e-3) << bits;
-      } else if (bits >= 3 && !on_emulator()) {
+      } else if (bits >= 3 && !is_emulated()) {
         const double error[] = {0, 0, 0, 0.0345478, 0.0095010, 0.0025047, 6.4424e-4, 0, 4.1185e-5};
         EXPECT_NEAR(found, 1.0 - error[bits], 2e-3) << bits;
       }
