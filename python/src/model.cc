@@ -72,6 +72,44 @@ Perplexity perplexity_of(SharedModel& m, const std::vector<int32_t>& tokens, int
   });
 }
 
+KvTypes types_of(const std::string& text) {
+  if (const std::optional<KvTypes> types = parse_kv_types(text)) return *types;
+  refuse("kv_report", "types", text, "f32, f16, bf16, tq2 to tq8, or two widths as tq8/tq4");
+}
+
+nb::dict row_dict(const KvReportRow& row) {
+  nb::dict d;
+  d["types"] = name(row.types);
+  d["bytes_per_token"] = row.bytes_per_token;
+  d["perplexity"] = row.perplexity.perplexity;
+  d["standard_error"] = row.perplexity.standard_error;
+  d["change"] = row.change;
+  d["change_error"] = row.change_error;
+  d["logit_change"] = row.logit_change;
+  d["mean_logit_change"] = row.mean_logit_change;
+  d["recall_right"] = row.recall_right;
+  d["recall_items"] = row.recall_items;
+  d["prompt_rate"] = row.prompt_rate;
+  d["generation_rate"] = row.generation_rate;
+  return d;
+}
+
+nb::list kv_report_of(SharedModel& m, const Tokenizer& tokenizer,
+                      const std::vector<int32_t>& tokens, const std::vector<std::string>& types,
+                      const std::string& baseline, int64_t context, std::optional<int32_t> bos,
+                      const std::vector<std::pair<std::vector<int32_t>, std::string>>& recall,
+                      int64_t depth) {
+  KvReportOptions options{
+      .baseline = types_of(baseline), .context = context, .bos = bos, .depth = depth};
+  for (const std::string& text : types) options.types.push_back(types_of(text));
+  for (const auto& [prompt, digits] : recall) options.recall.push_back({prompt, digits});
+  const std::vector<KvReportRow> rows =
+      m.use([&](Model& model) { return kv_report(model, tokenizer, tokens, options); });
+  nb::list dicts;
+  for (const KvReportRow& row : rows) dicts.append(row_dict(row));
+  return dicts;
+}
+
 }  // namespace
 
 void bind_model(nb::module_& m) {
@@ -144,7 +182,12 @@ void bind_model(nb::module_& m) {
           "tokens"_a, "all_positions"_a = false,
           "Logits after the soft cap, f32 [V] of the last token or [T, V]; forgets what was held.")
       .def("perplexity", &perplexity_of, "tokens"_a, nb::kw_only(), "context"_a = 512,
-           "stride"_a = 0, "bos"_a = nb::none());
+           "stride"_a = 0, "bos"_a = nb::none())
+      .def("kv_report", &kv_report_of, "tokenizer"_a, "tokens"_a, nb::kw_only(), "types"_a,
+           "baseline"_a = "f16", "context"_a = 512, "bos"_a = nb::none(),
+           "recall"_a = std::vector<std::pair<std::vector<int32_t>, std::string>>(), "depth"_a = 0,
+           "Types of KV cache on the same weights and tokens: a dict each. recall: prompts and the "
+           "digits that must follow. depth: tokens in the cache where speed is measured; 0: not.");
 }
 
 }  // namespace mlxn::python

@@ -119,7 +119,13 @@ def test_two_threads_give_what_each_gives_alone(demo):
 def test_perplexity_and_conversion(tmp_path, demo):
     model, tokenizer = demo
     ids = tokenizer.encode("Once upon a time there was a fox. " * 30)
-    assert 1 < model.perplexity(ids, context=64).perplexity < 1000
+    scored = model.perplexity(ids, context=64).perplexity
+    assert 1 < scored < 1000
+    f16, tq4 = model.kv_report(tokenizer.raw, ids, types=["f16", "tq4"], context=64, recall=[(ids[:40], "1")], depth=64)
+    assert f16["perplexity"] == scored and f16["change"] == 0 and tq4["change"] != 0
+    assert tq4["bytes_per_token"] < f16["bytes_per_token"] and tq4["recall_items"] == 1 and tq4["generation_rate"] > 0
+    with pytest.raises(mlxn.Error, match="tq9"):
+        model.kv_report(tokenizer.raw, ids, types=["tq9"])
     result = mlxn.quantize(str(GOLDENS / "gemma3"), str(tmp_path / "out"), bits=8, group_size=32, measure_errors=True)
     assert result["bytes_out"] < result["bytes_in"]
     assert 0 < max(t["relative_rms_error"] for t in result["tensors"]) < 0.01
