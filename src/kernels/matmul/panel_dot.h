@@ -76,10 +76,13 @@ class StreamAhead {
   // Part i of kAheadParts of a step, after all of which it advances: more lines at once than the
   // core can wait for would stop it.
   void part(int i) const {
-#pragma GCC unroll 32
-    for (int line = kLines * i / kAheadParts; line < kLines * (i + 1) / kAheadParts; ++line) {
-      __builtin_prefetch(reinterpret_cast<const void*>(next_ + 64 * static_cast<uintptr_t>(line)),
-                         0, 3);
+    constexpr int kMost = (kLines + kAheadParts - 1) / kAheadParts;
+    const int begin = kLines * i / kAheadParts, end = kLines * (i + 1) / kAheadParts;
+#pragma GCC unroll 8
+    for (int j = 0; j < kMost; ++j) {
+      if (begin + j >= end) break;
+      __builtin_prefetch(
+          reinterpret_cast<const void*>(next_ + 64 * static_cast<uintptr_t>(begin + j)), 0, 3);
     }
   }
   void advance() { next_ += per_step_; }
