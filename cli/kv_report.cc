@@ -22,7 +22,7 @@
 namespace mlxn::cli {
 namespace {
 
-constexpr int64_t kDefaultContext = 512, kDefaultDepth = 2048;
+constexpr int64_t kDefaultDepth = 2048;
 
 constexpr const char* kFooter =
     "The text is cut into windows of --context tokens, of which the second half is scored, as\n"
@@ -62,16 +62,6 @@ std::string check_types(const std::string& text) {
       text);
 }
 
-int64_t context_of(const KvReportFlags& flags, const ModelConfig& config) {
-  const int64_t limit = config.max_position_embeddings;
-  if (flags.context > limit) {
-    throw UsageError(
-        fmt::format("--context: found {}, required at most {}, what the model was trained for",
-                    flags.context, limit));
-  }
-  return flags.context > 0 ? flags.context : std::min(kDefaultContext, limit);
-}
-
 int64_t depth_of(const KvReportFlags& flags, const ModelConfig& config, int64_t steps) {
   const int64_t most = config.max_position_embeddings - steps - 1;
   if (flags.depth > most) {
@@ -93,7 +83,7 @@ KvReportOptions options_of(const KvReportFlags& flags, const ModelConfig& config
     }
   }
   options.baseline = *parse_kv_types(flags.baseline);
-  options.context = context_of(flags, config);
+  options.context = context_of(flags.context, config);
   options.depth = depth_of(flags, config, options.steps);
   if (tokenizer.adds_bos()) options.bos = tokenizer.bos_id();
   std::string recall = flags.recall;

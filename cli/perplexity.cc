@@ -21,8 +21,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kDefaultContext = 512;
-
 constexpr const char* kFooter =
     "The text is cut into windows of --context tokens; each begins with BOS if the tokenizer adds\n"
     "it, in place of its first token. Scored is the second half of each window, as llama.cpp\n"
@@ -40,16 +38,6 @@ struct PerplexityFlags {
   int64_t stride = 0;
   bool json = false;
 };
-
-int64_t context_of(const PerplexityFlags& flags, const ModelConfig& config) {
-  const int64_t limit = config.max_position_embeddings;
-  if (flags.context > limit) {
-    throw UsageError(
-        fmt::format("--context: found {}, required at most {}, what the model was trained for",
-                    flags.context, limit));
-  }
-  return flags.context > 0 ? flags.context : std::min(kDefaultContext, limit);
-}
 
 // Refuses flags and a text that do not go together, before the weights are loaded.
 void check(const PerplexityFlags& flags, const PerplexityOptions& options, size_t tokens) {
@@ -100,7 +88,7 @@ int run(const PerplexityFlags& flags) {
   const Checkpoint checkpoint = Checkpoint::open(flags.model.path());
   ModelOptions model_options = flags.model.options(checkpoint.config());
   PerplexityOptions options;
-  options.context = context_of(flags, checkpoint.config());
+  options.context = context_of(flags.context, checkpoint.config());
   options.stride = flags.stride;
   model_options.max_context = options.context;
   const Tokenizer tokenizer = load_tokenizer(checkpoint);

@@ -63,6 +63,16 @@ Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
   return {std::move(checkpoint), std::move(tokenizer), std::move(generator), seconds};
 }
 
+int64_t context_of(int64_t flag, const ModelConfig& config) {
+  constexpr int64_t kDefault = 512;
+  const int64_t limit = config.max_position_embeddings;
+  if (flag > limit) {
+    throw UsageError(fmt::format(
+        "--context: found {}, required at most {}, what the model was trained for", flag, limit));
+  }
+  return flag > 0 ? flag : std::min(kDefault, limit);
+}
+
 std::string rate_text(double tokens_per_second) {
   return tokens_per_second > 0.0 ? fmt::format("{:.1f}", tokens_per_second) : "-";
 }

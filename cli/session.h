@@ -32,6 +32,10 @@ Model load_model(const Terminal& terminal, const Device& device, const Checkpoin
 Session load_session(const Terminal& terminal, const DeviceFlags& device, const ModelFlags& model,
                      const std::function<void(const ModelConfig&)>& check = {});
 
+// --context for the windows of a text: 512 tokens unless it was given, or what the model was
+// trained for if that is less.
+int64_t context_of(int64_t flag, const ModelConfig& config);
+
 // "3400.1", or "-" for a rate that was not measured.
 std::string rate_text(double tokens_per_second);
 
