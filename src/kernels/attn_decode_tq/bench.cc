@@ -9,17 +9,6 @@
 namespace mlxn {
 namespace {
 
-ops::TqRows filled(const Device& device, int bits, int64_t heads, int64_t len, int64_t dim) {
-  const ops::TqFormat format{.bits = bits};
-  const ops::TqRows rows{device.alloc(u8, {1, heads, len, ops::tq_row_bytes(format, dim)}),
-                         device.alloc(f32, {1, heads, len, ops::tq_norm_count(dim)}), format};
-  uint32_t value = 1;
-  for (uint8_t& byte : rows.codes.span<uint8_t>())
-    byte = static_cast<uint8_t>((value *= 69069) >> 24);
-  for (float& norm : rows.norms.span<float>()) norm = 1.0f;
-  return rows;
-}
-
 void run(benchmark::State& state, int bits, const std::string& kernel) {
   const int64_t dim = state.range(0), heads = state.range(1), kv_heads = state.range(2);
   const int64_t kv_len = state.range(3);
@@ -32,8 +21,8 @@ void run(benchmark::State& state, int bits, const std::string& kernel) {
   std::vector<std::pair<ops::TqRows, ops::TqRows>> caches;
   size_t bytes = 0;
   do {
-    caches.emplace_back(filled(device, bits, kv_heads, kv_len, dim),
-                        filled(device, bits, kv_heads, kv_len, dim));
+    caches.emplace_back(testing::coded_rows(device, bits, kv_heads, kv_len, dim),
+                        testing::coded_rows(device, bits, kv_heads, kv_len, dim));
     bytes = 2 * (caches[0].first.codes.byte_len() + caches[0].first.norms.byte_len());
   } while (caches.size() * bytes < testing::kBenchRotation);
   size_t turn = 0;

@@ -12,17 +12,6 @@ namespace {
 
 constexpr int64_t kQueries = 512;
 
-ops::TqRows filled(const Device& device, int bits, int64_t heads, int64_t len, int64_t dim) {
-  const ops::TqFormat format{.bits = bits};
-  const ops::TqRows rows{device.alloc(u8, {1, heads, len, ops::tq_row_bytes(format, dim)}),
-                         device.alloc(f32, {1, heads, len, ops::tq_norm_count(dim)}), format};
-  uint32_t value = 1;
-  for (uint8_t& byte : rows.codes.span<uint8_t>())
-    byte = static_cast<uint8_t>((value *= 69069) >> 24);
-  for (float& norm : rows.norms.span<float>()) norm = 1.0f;
-  return rows;
-}
-
 // bits 0: f16 rows.
 void run(benchmark::State& state, int bits, const std::string& kernel) {
   const int64_t dim = state.range(0), heads = state.range(1), kv_heads = state.range(2);
@@ -42,7 +31,7 @@ void run(benchmark::State& state, int bits, const std::string& kernel) {
       stream.commit().wait();
     }
   } else {
-    const ops::TqRows rows = filled(device, bits, kv_heads, kv_len, dim);
+    const ops::TqRows rows = testing::coded_rows(device, bits, kv_heads, kv_len, dim);
     for (auto _ : state) {
       ops::attn_prefill_tq(stream,
                            {.q = q, .k = rows, .v = rows, .out = out, .kv_len = Lengths(kv_len)});

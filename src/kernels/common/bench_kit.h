@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the benchmarks of memory-bound ops share: the rate at which memory can be read.
+// What benchmarks share: the rate at which memory can be read, and coded caches.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 
 #include "backends/cpu/cpu_stream.h"
 #include "mlxn/device.h"
+#include "mlxn/ops/turboquant.h"
 #include "mlxn/stream.h"
 
 namespace mlxn::testing {
@@ -60,6 +61,19 @@ inline double measure_read_bandwidth(int threads) {
     best = std::max(best, static_cast<double>(kBenchRotation) / seconds.count());
   }
   return best;
+}
+
+// Random codes under norms of 1.
+inline ops::TqRows coded_rows(const Device& device, int bits, int64_t heads, int64_t len,
+                              int64_t dim) {
+  const ops::TqFormat format{.bits = bits};
+  const ops::TqRows rows{device.alloc(u8, {1, heads, len, ops::tq_row_bytes(format, dim)}),
+                         device.alloc(f32, {1, heads, len, ops::tq_norm_count(dim)}), format};
+  uint32_t value = 1;
+  for (uint8_t& byte : rows.codes.span<uint8_t>())
+    byte = static_cast<uint8_t>((value *= 69069) >> 24);
+  for (float& norm : rows.norms.span<float>()) norm = 1.0f;
+  return rows;
 }
 
 }  // namespace mlxn::testing
