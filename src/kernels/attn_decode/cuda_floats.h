@@ -98,25 +98,9 @@ GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const Args&
   }
 }
 
-// The queries of a lane, in registers or read again for each key.
 template <typename T, int kDim>
-class Queries {
- public:
-  typedef Shape<T, kDim> S;
-  GPU_FN explicit Queries(const uint2* terms) : terms_(terms + LANE) {
-    if constexpr (S::kQueryInRegisters) {
-      UNROLL for (int i = 0; i < S::kTerms * S::kSteps; i++) held_[i] = terms_[32 * i];
-    }
-  }
-  GPU_FN uint2 get(int term, int step) const {
-    if constexpr (S::kQueryInRegisters) return held_[term * S::kSteps + step];
-    return terms_[32 * (term * S::kSteps + step)];
-  }
-
- private:
-  const uint2* terms_;
-  uint2 held_[S::kQueryInRegisters ? S::kTerms * S::kSteps : 1];
-};
+using Queries = HeldOperands<Shape<T, kDim>::kTerms * Shape<T, kDim>::kSteps,
+                             Shape<T, kDim>::kQueryInRegisters>;
 
 // sums[term] = K q^T over units kFirst .. kFirst + kCount of K, which the stream gives next.
 template <typename T, int kDim, int kFirst, int kCount, class Stream>
@@ -130,7 +114,7 @@ GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
       uint a[4];
       load_matrices(at + S::Place::at(row, 2 * step + LANE / 16), a);
       UNROLL for (int term = 0; term < S::kTerms; term++) {
-        const uint2 b = queries.get(term, unit * S::kUnitSteps + step);
+        const uint2 b = queries.get(term * S::kSteps + unit * S::kUnitSteps + step);
         Element<T>::mma(sums[term], a, b.x, b.y);
       }
     }
@@ -229,13 +213,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
   wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  UNROLL for (uint e = 0; e < 2; e++) {
-    float* const row = all.row(warp, e) + LANE / 4;
-    UNROLL for (int i = 0; i < S::kSteps; i++) {
-      row[16 * i] = sums[i][e];
-      row[16 * i + 8] = sums[i][2 + e];
-    }
-  }
+  all.put_rows(warp, sums);
   all.put_state(warp, softmax);
   __syncthreads();
   const uint live = min(uint(kWarps), ceil_div(end - begin, kKeys));

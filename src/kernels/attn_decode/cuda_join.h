@@ -21,6 +21,16 @@ struct PartSums {
   GPU_FN float* row(uint warp, uint e) const {
     return sums + (warp * kColumns + LANE % 4 * 2 + e) * kRow;
   }
+  // Sums whose tile i has elements 16 i + g and 8 more as rows.
+  GPU_FN void put_rows(uint warp, const float (&tiles)[kDim / 16][4]) const {
+    UNROLL for (uint e = 0; e < 2; e++) {
+      float* const to = row(warp, e) + LANE / 4;
+      UNROLL for (int i = 0; i < kDim / 16; i++) {
+        to[16 * i] = tiles[i][e];
+        to[16 * i + 8] = tiles[i][2 + e];
+      }
+    }
+  }
   // Lane t < 4 has columns 2t and 2t + 1.
   template <class Softmax>
   GPU_FN void put_state(uint warp, const Softmax& softmax) const {

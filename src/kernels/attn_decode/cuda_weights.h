@@ -78,6 +78,26 @@ struct Softmax {
   }
 };
 
+// A lane's words of kCount operands b in threadgroup memory, [operand][lane], kept in registers or
+// read again each time.
+template <int kCount, bool kInRegisters>
+class HeldOperands {
+ public:
+  GPU_FN explicit HeldOperands(const uint2* operands) : operands_(operands + LANE) {
+    if constexpr (kInRegisters) {
+      UNROLL for (int i = 0; i < kCount; i++) held_[i] = operands_[32 * i];
+    }
+  }
+  GPU_FN uint2 get(int i) const {
+    if constexpr (kInRegisters) return held_[i];
+    return operands_[32 * i];
+  }
+
+ private:
+  const uint2* operands_;
+  uint2 held_[kInRegisters ? kCount : 1];
+};
+
 // kTerms 16-bit terms of weights, as operand b of products over 16 keys.
 template <typename T, int kTerms>
 struct WeightTerms {

@@ -162,24 +162,8 @@ GPU_FN uint2 read_8(uint address) {
   return v;
 }
 
-// The digits of the queries of a lane, in registers or read again for each key.
 template <class Shape>
-class Queries {
- public:
-  GPU_FN explicit Queries(const uint2* digits) : digits_(digits + LANE) {
-    if constexpr (Shape::kQueryInRegisters) {
-      UNROLL for (int i = 0; i < kDigits * Shape::kSteps; i++) held_[i] = digits_[32 * i];
-    }
-  }
-  GPU_FN uint2 get(int digit, int step) const {
-    if constexpr (Shape::kQueryInRegisters) return held_[digit * Shape::kSteps + step];
-    return digits_[32 * (digit * Shape::kSteps + step)];
-  }
-
- private:
-  const uint2* digits_;
-  uint2 held_[Shape::kQueryInRegisters ? kDigits * Shape::kSteps : 1];
-};
+using Queries = HeldOperands<kDigits * Shape::kSteps, Shape::kQueryInRegisters>;
 
 // scores[norm][16 keys] = q . n over the units of K, in units of scale[column]; a sum of queries is
 // added by the caller.
@@ -205,7 +189,8 @@ GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& que
           decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
         }
         UNROLL for (int digit = 0; digit < kDigits; digit++) {
-          const uint2 b = queries.get(digit, 4 * (norm * Shape::kNormUnits + u) + step);
+          const uint2 b =
+              queries.get(digit * Shape::kSteps + 4 * (norm * Shape::kNormUnits + u) + step);
           UNROLL for (int k = 0; k < kTiles; k++) {
             mma_s8(sums[k][digit], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
           }

@@ -282,13 +282,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  UNROLL for (uint e = 0; e < 2; e++) {
-    float* const row = all.row(warp, e) + LANE / 4;
-    UNROLL for (int i = 0; i < kDim / 16; i++) {
-      row[16 * i] = sums[i][e];
-      row[16 * i + 8] = sums[i][2 + e];
-    }
-  }
+  all.put_rows(warp, sums);
   all.put_state(warp, softmax);
   __syncthreads();
   const uint live = min(uint(kWarps), ceil_div(part.end - part.begin, kKeys));
