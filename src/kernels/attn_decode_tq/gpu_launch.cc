@@ -19,9 +19,8 @@ GpuAttnDecodeTq attn_decode_tq_args(const AttnDecodeTqParams& p, const GpuParts&
           .num_heads = static_cast<uint32_t>(a.num_heads),
           .num_kv_heads = static_cast<uint32_t>(a.num_kv_heads),
           .capacity = static_cast<uint32_t>(a.capacity),
-          // A window beyond the counters is none.
-          .window_size = a.window_size < kMaxGpuExtent ? static_cast<uint32_t>(a.window_size) : 0,
-          .chunk_size = a.chunk_size < kMaxGpuExtent ? static_cast<uint32_t>(a.chunk_size) : 0,
+          .window_size = gpu_reach(a.window_size),
+          .chunk_size = gpu_reach(a.chunk_size),
           .n_split = static_cast<uint32_t>(a.n_split),
           .splits = static_cast<uint32_t>(gpu_splits(a, parts)),
           .tiles = divide_up(a.num_heads / a.num_kv_heads, tile_heads),

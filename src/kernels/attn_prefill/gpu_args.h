@@ -3,11 +3,6 @@
 #pragma once
 #include "kernels/common/gpu_attn_args.h"
 
-// Elements from one sequence, head or position to the next.
-struct GpuStrides {
-  unsigned int batch, head, row;
-};
-
 // The type of an explicit mask's cells.
 enum GpuMaskType { kGpuMaskNone, kGpuMaskF32, kGpuMaskF16, kGpuMaskBF16, kGpuMaskU8 };
 

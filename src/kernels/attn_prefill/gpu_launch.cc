@@ -14,11 +14,6 @@ namespace {
 
 constexpr int64_t kRows = 4;  // queries of a simdgroup, as in gpu.h
 
-GpuStrides strides_of(const AttnStrides& s) {
-  return {static_cast<uint32_t>(s.batch), static_cast<uint32_t>(s.head),
-          static_cast<uint32_t>(s.row)};
-}
-
 bool has_vectors(const AttnPrefillParams& p) {
   const auto aligned_operand = [](const void* data, const AttnStrides& s, DType dtype) {
     const int64_t size = static_cast<int64_t>(size_of(dtype));
@@ -33,10 +28,6 @@ bool has_vectors(const AttnPrefillParams& p) {
 // Simdgroups per head, of one sequence; of packed sequences as many as their rows can need.
 int64_t tile_count(const AttnPrefillParams& p) {
   return p.q_starts != nullptr ? p.q_len / kRows + p.batch : divide_up(p.q_len, kRows);
-}
-
-int64_t simd_count(const AttnPrefillParams& p) {
-  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * tile_count(p);
 }
 
 GpuMaskType mask_type(const AttnMask& mask) {
@@ -64,16 +55,17 @@ GpuMask gpu_mask(const AttnMask& mask) {
           .classes = mask.classes != nullptr};
 }
 
-// A reach beyond the counters is none.
-uint32_t reach(int64_t keys) { return keys < kMaxGpuExtent ? static_cast<uint32_t>(keys) : 0; }
-
 }  // namespace
 
+int64_t attn_prefill_simds(const AttnPrefillParams& p) {
+  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * tile_count(p);
+}
+
 GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
-  return {.q = strides_of(p.q_strides),
-          .k = strides_of(p.k_strides),
-          .v = strides_of(p.v_strides),
-          .out = strides_of(p.out_strides),
+  return {.q = gpu_strides(p.q_strides),
+          .k = gpu_strides(p.k_strides),
+          .v = gpu_strides(p.v_strides),
+          .out = gpu_strides(p.out_strides),
           .mask = gpu_mask(p.mask),
           .pages = gpu_pages(p.pages),
           .num_heads = static_cast<uint32_t>(p.num_heads),
@@ -81,11 +73,11 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
           .q_len = static_cast<uint32_t>(p.q_len),
           .batch = static_cast<uint32_t>(p.batch),
           .tiles = static_cast<uint32_t>(tile_count(p)),
-          .simds = static_cast<uint32_t>(simd_count(p)),
+          .simds = static_cast<uint32_t>(attn_prefill_simds(p)),
           .capacity = static_cast<uint32_t>(p.capacity),
-          .window_size = reach(p.window_size),
-          .window_ahead = reach(p.window_ahead),
-          .chunk_size = reach(p.chunk_size),
+          .window_size = gpu_reach(p.window_size),
+          .window_ahead = gpu_reach(p.window_ahead),
+          .chunk_size = gpu_reach(p.chunk_size),
           .head_dim = static_cast<uint32_t>(p.head_dim),
           .v_dim = static_cast<uint32_t>(p.v_dim),
           .query_type = query_type(p.q_dtype),
@@ -105,13 +97,13 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
 }
 
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p) {
-  return refuse_large({p.capacity, p.q_len, simd_count(p), p.pages.count, p.q_strides.batch,
+  return refuse_large({p.capacity, p.q_len, attn_prefill_simds(p), p.pages.count, p.q_strides.batch,
                        p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
 }
 
 void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access) {
   constexpr uint32_t kSimdsPerGroup = 4;
-  const uint32_t simds = static_cast<uint32_t>(simd_count(p));
+  const uint32_t simds = static_cast<uint32_t>(attn_prefill_simds(p));
   const bool narrow = std::max(p.head_dim, p.v_dim) <= 128;
   backends::GpuLaunch launch{
       .op = "attn_prefill",

@@ -6,6 +6,8 @@
 
 namespace mlxn::kernels {
 
+// Simdgroups of the shared kernel.
+int64_t attn_prefill_simds(const AttnPrefillParams& p);
 GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p);
 
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p);

@@ -12,13 +12,6 @@
 
 namespace mlxn::kernels {
 
-// Elements from one sequence, head or position to the next.
-struct AttnStrides {
-  int64_t batch;
-  int64_t head;
-  int64_t row;
-};
-
 // An explicit mask: cell (b, h, i, a) is at ((b * batch + h * head) * rows + i) *
 // columns + a.
 struct AttnMask {

@@ -7,36 +7,13 @@
 //   q, out: rows of dim   k, v [batch, kv heads, capacity, row_bytes] or [pages, kv heads, size,
 //   row_bytes], their norms [.., norm_count]   kv_len, q_offset, ring_start, prefix_len [batch]
 //   block_table [batch, pages]   sinks, slopes [heads]   lse [batch, heads, q_len]
+#include "kernels/attn_prefill/gpu_keys.h"
 #include "kernels/attn_prefill_tq/gpu_args.h"
-#include "kernels/common/gpu_attn.h"
 #include "kernels/common/gpu_tq.h"
 
 KERNELS_BEGIN(attn_prefill_tq)
 
 enum { kRows = 4 };  // queries of a simdgroup
-
-// Keys [lo, hi) that the query at `position` sees.
-struct TqSeenKeys {
-  uint lo, hi;
-};
-
-GPU_FN TqSeenKeys tq_seen_keys(long position, long prefix, THREAD const HeldKeys& held,
-                               CONSTANT GpuAttnPrefillTq& p) {
-  long lo = held.first, hi = held.end;
-  if (p.causal != 0) hi = min(hi, max(position + 1, prefix));
-  if (p.window_size > 0) lo = max(lo, position + 1 - long(p.window_size));
-  if (p.window_ahead > 0) hi = min(hi, position + long(p.window_ahead));
-  if (p.chunk_size > 0) {
-    // The chunk of a position before 0 holds no keys.
-    const long chunk = position < 0 ? 0 : position / long(p.chunk_size) * long(p.chunk_size);
-    lo = max(lo, chunk);
-    hi = min(hi, position < 0 ? long(0) : chunk + long(p.chunk_size));
-  }
-  TqSeenKeys seen;
-  seen.hi = uint(max(hi, long(held.first)));
-  seen.lo = uint(min(max(lo, long(held.first)), long(seen.hi)));
-  return seen;
-}
 
 template <int kLanes>
 KERNEL(attn_prefill_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar, v),
@@ -44,36 +21,37 @@ KERNEL(attn_prefill_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar
        IN(int, prefix_len), IN(int, block_table), IN(float, sinks), IN(float, slopes),
        OUT(uchar, out), OUT(float, lse), PARAMS(GpuAttnPrefillTq, p)) {
   constexpr int kSets = 32 / kLanes;  // keys that the simdgroup works on at a time
+  CONSTANT GpuAttnPrefill& a = p.attn;
   SHARED(float, k_levels, 256);
   SHARED(float, v_levels, 256);
   stage_levels(p.k, k_levels, THREAD_ID, GROUP_SIZE);
   stage_levels(p.v, v_levels, THREAD_ID, GROUP_SIZE);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
-  if (index >= p.simds) return;
-  const uint first_row = index % p.tiles * kRows;
-  const uint head = index / p.tiles % p.num_heads, b = index / p.tiles / p.num_heads;
-  const uint kv_head = head / (p.num_heads / p.num_kv_heads);
+  if (index >= a.simds) return;
+  const uint first_row = index % a.tiles * kRows;
+  const uint head = index / a.tiles % a.num_heads, b = index / a.tiles / a.num_heads;
+  const uint kv_head = head / a.group;
   const HeldKeys held =
-      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  const long offset = p.q_offset != 0 ? long(q_offset[b]) : long(held.end) - long(p.q_len);
-  const long prefix = p.prefix_len != 0 ? long(prefix_len[b]) : 0;
+      held_keys(kv_len[b], a.ring_start != 0 ? ring_start[b] : 0, a.ring != 0, a.capacity);
+  const long offset = a.q_offset != 0 ? long(q_offset[b]) : long(held.end) - long(a.q_len);
+  const long prefix = a.prefix_len != 0 ? long(prefix_len[b]) : 0;
   const uint lane = LANE % kLanes, set = LANE / kLanes;
-  const bool vectors = p.vectors != 0;
-  const float slope = p.slopes != 0 ? slopes[head] : 0.0f;
+  const bool vectors = a.vectors != 0;
+  const float slope = a.slopes != 0 ? slopes[head] : 0.0f;
 
   float query[kRows][kRowElements];
   RowSums sums[kRows];
-  TqSeenKeys seen[kRows];
+  SeenKeys seen[kRows];
   uint begin = held.end, end = held.first;  // keys that any of the rows sees
   UNROLL for (int r = 0; r < kRows; r++) {
-    const bool there = first_row + r < p.q_len;
+    const bool there = first_row + r < a.q_len;
     const ulong row =
-        ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(first_row + r) * p.q.row;
-    load_query<kLanes>(q, row, p.query_type, there ? p.k.dim : 0, lane, vectors, query[r]);
+        ulong(b) * a.q.batch + ulong(head) * a.q.head + ulong(first_row + r) * a.q.row;
+    load_query<kLanes>(q, row, a.query_type, there ? p.k.dim : 0, lane, vectors, query[r]);
     if (p.rotated == 0) rotate_elements<kLanes>(query[r], p.k, lane);
     clear(sums[r]);
-    seen[r] = tq_seen_keys(offset + first_row + r, prefix, held, p);
+    seen[r] = seen_keys(offset + first_row + r, prefix, held, a);
     if (there && seen[r].lo < seen[r].hi) {
       begin = min(begin, seen[r].lo);
       end = max(end, seen[r].hi);
@@ -81,12 +59,12 @@ KERNEL(attn_prefill_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar
   }
   for (uint base = begin / kSets * kSets; base < end; base += kSets) {
     const uint position = base + set;
-    const uint slot = (position + held.shift) % p.capacity;
-    const CacheSlot found = find_slot(block_table, p.pages, b, slot,
+    const uint slot = (position + held.shift) % a.capacity;
+    const CacheSlot found = find_slot(block_table, a.pages, b, slot,
                                       position >= begin && position < end && slot < held.num_valid);
     const bool there = found.held;
-    const ulong row = (ulong(found.block) * p.num_kv_heads + kv_head) *
-                          (p.pages.size > 0 ? p.pages.size : p.capacity) +
+    const ulong row = (ulong(found.block) * (a.num_heads / a.group) + kv_head) *
+                          (a.pages.size > 0 ? a.pages.size : a.capacity) +
                       found.slot;
     float key[kRowElements], value[kRowElements];
     load_levels<kLanes>(k + row * p.k.row_bytes, p.k, there ? p.k.dim : 0, lane, k_levels, key);
@@ -98,32 +76,32 @@ KERNEL(attn_prefill_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar
       value[j] = value[j] * (j < 8 ? v_factors.x : v_factors.y);
     }
     UNROLL for (int r = 0; r < kRows; r++) {
-      float z = key_score<kLanes>(query[r], key, p.softmax_scale, p.logits_soft_cap);
-      if (p.slopes != 0) z = z + slope * float(int(position) - int(offset + first_row + r));
+      float z = key_score<kLanes>(query[r], key, a.softmax_scale, a.logits_soft_cap);
+      if (a.slopes != 0) z = z + slope * float(int(position) - int(offset + first_row + r));
       const bool visible =
-          there && position >= seen[r].lo && position < seen[r].hi && first_row + r < p.q_len;
+          there && position >= seen[r].lo && position < seen[r].hi && first_row + r < a.q_len;
       if (visible) fold(sums[r], z, value);
     }
   }
 
   UNROLL for (int r = 0; r < kRows; r++) {
     join_sets<kLanes>(sums[r]);
-    const bool stored = first_row + r < p.q_len;
+    const bool stored = first_row + r < a.q_len;
     float keep = 1.0f;
-    if (p.sinks != 0) keep = join_sink(sinks[head], &sums[r].largest, &sums[r].total);
+    if (a.sinks != 0) keep = join_sink(sinks[head], &sums[r].largest, &sums[r].total);
     const float total = sums[r].total;
     UNROLL for (int j = 0; j < kRowElements; j++) {
       sums[r].values[j] = total == 0.0f ? 0.0f : sums[r].values[j] * keep / total;
     }
     if (p.rotated == 0) rotate_elements_back<kLanes>(sums[r].values, p.v, lane);
     const ulong row =
-        ulong(b) * p.out.batch + ulong(head) * p.out.head + ulong(first_row + r) * p.out.row;
+        ulong(b) * a.out.batch + ulong(head) * a.out.head + ulong(first_row + r) * a.out.row;
     UNROLL for (int run = 0; run < 2; run++) {
-      store_outputs(out, row, p.query_type, set == 0 && stored ? p.v.dim : 0,
+      store_outputs(out, row, a.query_type, set == 0 && stored ? p.v.dim : 0,
                     8 * (run * kLanes + lane), vectors, total != 0.0f, sums[r].values + 8 * run);
     }
-    if (p.lse != 0 && stored && LANE == 0) {
-      lse[(ulong(b) * p.num_heads + head) * p.q_len + first_row + r] =
+    if (a.lse != 0 && stored && LANE == 0) {
+      lse[(ulong(b) * a.num_heads + head) * a.q_len + first_row + r] =
           log_sum_exp(sums[r].largest, total);
     }
   }

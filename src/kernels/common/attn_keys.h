@@ -11,6 +11,13 @@
 
 namespace mlxn::kernels {
 
+// Elements from one sequence, head or position to the next.
+struct AttnStrides {
+  int64_t batch;
+  int64_t head;
+  int64_t row;
+};
+
 // Keys that are handled together. Tiles begin at multiples of it, counted in positions.
 inline constexpr int64_t kAttnKeyTile = 64;
 

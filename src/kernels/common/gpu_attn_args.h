@@ -12,6 +12,11 @@ struct GpuParts {
   unsigned int most_parts;  // as long as that allows
 };
 
+// Elements from one sequence, head or position to the next.
+struct GpuStrides {
+  unsigned int batch, head, row;
+};
+
 // A cache that is cut into pages.
 struct GpuPages {
   unsigned int size;          // slots of a page; 0: the cache is not paged
