@@ -258,7 +258,7 @@ Kernel CudaDevice::load_kernel(const GpuLaunch& launch) const {
           launch.op, registration->name);
   }
   return {registration->name, registration->entry, dynamic,
-          static_cast<uint32_t>(attributes.maxThreadsPerBlock)};
+          static_cast<uint32_t>(attributes.maxThreadsPerBlock), attributes.ptxVersion >= 90};
 }
 
 }  // namespace mlxn::backends::cuda

@@ -22,6 +22,7 @@ struct Kernel {
   const void* entry;
   size_t max_dynamic_shared;  // bytes that a launch may ask for
   uint32_t max_threads;       // of a group: its registers allow no more
+  bool awaits;                // await_inputs() waits: compiled for compute capability 9.0 or later
 };
 
 class CudaDevice final : public DeviceImpl {

@@ -42,7 +42,10 @@ void check_launch(const GpuLaunch& launch, const Kernel& kernel) {
   }
 }
 
-void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, cudaStream_t stream) {
+// With `overlap` the kernel may start while the one in front of it still runs, if both are kernels;
+// it waits for that one's writes itself.
+void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, bool overlap,
+                    cudaStream_t stream) {
   static const char nothing = 0;  // threadgroup memory is an empty struct among the parameters
   std::array<const void*, kMaxGpuArgs> args = {};
   for (size_t i = 0; i < launch.args.size(); ++i) {
@@ -51,10 +54,18 @@ void enqueue_kernel(const GpuLaunch& launch, const Kernel& kernel, cudaStream_t 
               : arg.kind == GpuArg::Kind::kParams ? launch.params.data()
                                                   : static_cast<const void*>(&nothing);
   }
-  check(cudaLaunchKernel(kernel.entry, dim3(launch.groups[0], launch.groups[1], launch.groups[2]),
-                         dim3(launch.threads), const_cast<void**>(args.data()),
-                         launch.threadgroup_bytes(), stream),
-        launch.op, kernel.name);
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(launch.groups[0], launch.groups[1], launch.groups[2]);
+  config.blockDim = dim3(launch.threads);
+  config.dynamicSmemBytes = launch.threadgroup_bytes();
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = overlap && kernel.awaits ? 1 : 0;
+  check(cudaLaunchKernelExC(&config, kernel.entry, const_cast<void**>(args.data())), launch.op,
+        kernel.name);
 }
 
 }  // namespace
@@ -98,9 +109,8 @@ void CudaStream::launch(GpuLaunch launch, Access access) {
   check_launch(launch, kernel);
   const char* const op = launch.op;
   record(op, kernel.name, std::move(access),
-         [launch = std::move(launch), &kernel](cudaStream_t stream) {
-           enqueue_kernel(launch, kernel, stream);
-         });
+         [launch = std::move(launch), &kernel, overlap = !gpu_.options().serial](
+             cudaStream_t stream) { enqueue_kernel(launch, kernel, overlap, stream); });
 }
 
 void CudaStream::record(const char* op, std::string entry, Access access, Enqueue enqueue) {

@@ -28,6 +28,7 @@ GPU_FN void argmax_range(DEVICE const float* x, uint begin, uint end, bool vecto
 }
 
 KERNEL(argmax_chunks, IN(float, x), OUT(uint, ranks), OUT(uint, places), PARAMS(GpuArgmax, p)) {
+  await_inputs();
   SHARED(uint, group_ranks, 32);
   SHARED(uint, group_places, 32);
   const uint row = GROUP_ID.x / p.chunks;
@@ -44,6 +45,7 @@ KERNEL(argmax_chunks, IN(float, x), OUT(uint, ranks), OUT(uint, places), PARAMS(
 
 // Rows of one chunk need no second launch.
 KERNEL(argmax_rows, IN(float, x), OUT(uint, indices), OUT(float, values), PARAMS(GpuArgmax, p)) {
+  await_inputs();
   SHARED(uint, group_ranks, 32);
   SHARED(uint, group_places, 32);
   DEVICE const float* row = x + ulong(GROUP_ID.x) * p.count;
@@ -58,6 +60,7 @@ KERNEL(argmax_rows, IN(float, x), OUT(uint, indices), OUT(float, values), PARAMS
 // One simdgroup per row.
 KERNEL(argmax_merge, IN(float, x), IN(uint, ranks), IN(uint, places), OUT(uint, indices),
        OUT(float, values), PARAMS(GpuArgmax, p)) {
+  await_inputs();
   const uint row = GROUP_ID.x;
   uint rank = 0, place = 0xffffffffu;
   for (uint i = LANE; i < p.chunks; i += SIMD_WIDTH) {

@@ -15,7 +15,7 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_mma {
 
-enum { kKeys = 16, kWarps = 8, kStages = 4 };
+enum { kKeys = 16, kWarps = kColumns, kStages = 4 };  // a simdgroup prepares a query
 
 template <typename T>
 struct Element;
@@ -60,39 +60,32 @@ struct Shape {
   static constexpr bool kQueryInRegisters = kTerms * kDim <= 768;  // a register per 8 elements
 };
 
-// Operand b of the scores: terms of the queries of up to eight heads, [term][step][lane] of two
-// words. factors[head] undoes their scaling. turn(x) may change the lane's elements of a row.
-template <typename T, int kDim, class Args, class Turn>
-GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const Args& p,
-                        const Turn& turn, uint2* terms, float* factors) {
+// Operand b of the scores: terms of the query of head `head` of eight, whose elements this
+// simdgroup holds in x as load_query() gives them, [term][step][lane] of two words. factors[head]
+// undoes their scaling.
+template <typename T, int kDim>
+GPU_FN void put_query(const float* x, uint head, uint2* terms, float* factors) {
   typedef Shape<T, kDim> S;
   uint* const words = reinterpret_cast<uint*>(terms);
-#pragma unroll 1
-  for (uint head = warp_index(); head < kColumns; head += kWarps) {
-    float x[kRowElements];
-    load_query<32>(q, (first_row + head) * kDim, p.query_type, head < heads ? kDim : 0, LANE,
-                   p.vectors != 0, x);
-    turn(x);
-    float largest = 0.0f;
-    UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
-    const uint exponent = max(__reduce_max_sync(~0u, __float_as_uint(largest)) >> 23,
-                              uint(Element<T>::kTopExponent - 126));
-    const float scale = __uint_as_float((Element<T>::kTopExponent + 127 - exponent) << 23);
-    if (LANE == 0) {
-      factors[head] = __uint_as_float((exponent + 127 - Element<T>::kTopExponent) << 23);
-    }
-    UNROLL for (int run = 0; run < 2; run++) {
-      const uint at = 8 * (run * 32 + LANE);
-      if (at >= kDim) continue;
-      UNROLL for (uint j = 0; j < 4; j++) {
-        float a = x[8 * run + 2 * j] * scale, b = x[8 * run + 2 * j + 1] * scale;
-        UNROLL for (int term = 0; term < S::kTerms; term++) {
-          const uint pair = pack2(a, b, T());
-          const float2 taken = unpack2(pair, T());
-          a -= taken.x;
-          b -= taken.y;
-          words[((term * S::kSteps + at / 16) * 32 + head * 4 + j) * 2 + at / 8 % 2] = pair;
-        }
+  float largest = 0.0f;
+  UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
+  const uint exponent = max(__reduce_max_sync(~0u, __float_as_uint(largest)) >> 23,
+                            uint(Element<T>::kTopExponent - 126));
+  const float scale = __uint_as_float((Element<T>::kTopExponent + 127 - exponent) << 23);
+  if (LANE == 0) {
+    factors[head] = __uint_as_float((exponent + 127 - Element<T>::kTopExponent) << 23);
+  }
+  UNROLL for (int run = 0; run < 2; run++) {
+    const uint at = 8 * (run * 32 + LANE);
+    if (at >= kDim) continue;
+    UNROLL for (uint j = 0; j < 4; j++) {
+      float a = x[8 * run + 2 * j] * scale, b = x[8 * run + 2 * j + 1] * scale;
+      UNROLL for (int term = 0; term < S::kTerms; term++) {
+        const uint pair = pack2(a, b, T());
+        const float2 taken = unpack2(pair, T());
+        a -= taken.x;
+        b -= taken.y;
+        words[((term * S::kSteps + at / 16) * 32 + head * 4 + j) * 2 + at / 8 % 2] = pair;
       }
     }
   }
@@ -108,7 +101,8 @@ GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
                        float (&sums)[Element<T>::kTerms][4]) {
   typedef Shape<T, kDim> S;
   const uint row = LANE % 16;  // of matrices 0 and 2, 1 and 3
-  UNROLL for (int unit = kFirst; unit < kFirst + kCount; unit++) {
+  each_unit<kFirst, kCount>([&](auto index) {
+    constexpr int unit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
       uint a[4];
@@ -118,8 +112,8 @@ GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
         Element<T>::mma(sums[term], a, b.x, b.y);
       }
     }
-    stream.next();
-  }
+    stream.template next<unit>();
+  });
 }
 
 // sums[element / 16] += V^T weights over such units of V.
@@ -128,7 +122,8 @@ GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>&
                        float (&sums)[kDim / 16][4]) {
   typedef Shape<T, kDim> S;
   const uint row = LANE % 8 + LANE / 16 * 8;  // of matrices 0 and 1, 2 and 3
-  UNROLL for (int unit = kFirst; unit < kFirst + kCount; unit++) {
+  each_unit<kFirst, kCount>([&](auto index) {
+    constexpr int unit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
       uint a[4];
@@ -138,8 +133,8 @@ GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>&
                         weights.b[term][1]);
       }
     }
-    stream.next();
-  }
+    stream.template next<S::kUnits + unit>();
+  });
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
@@ -149,6 +144,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
     const int* __restrict__ kv_len, const int* __restrict__ ring_start,
     const int* __restrict__ block_table, const float* __restrict__ slopes,
     float* __restrict__ part_values, float2* __restrict__ part_states, const GpuAttnDecode p) {
+  await_inputs();
   typedef Shape<T, kDim> S;
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
@@ -169,14 +165,16 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
   uint2* const terms = reinterpret_cast<uint2*>(shared);
   uchar* const work = reinterpret_cast<uchar*>(shared) + S::kQueryBytes;
   const uint warp = warp_index(), first = begin + warp * kKeys, step = kWarps * kKeys;
-  const KeyRows rows(held, end, p.capacity, block_table + ulong(b) * p.pages.per_sequence, p.pages,
-                     p.num_kv_heads);
+  float x[kRowElements];
+  load_query<32>(q, (ulong(b) * p.num_heads + first_head + warp) * kDim, p.query_type,
+                 warp < heads ? kDim : 0, LANE, p.vectors != 0, x);
+  const KeyRows rows(held, begin, end, p.capacity, block_table + ulong(b) * p.pages.per_sequence,
+                     p.pages, p.num_kv_heads);
   const ulong base =
       2 * kDim * (p.pages.size > 0 ? ulong(kv_head) * p.pages.size : ulong(kv_row) * p.capacity);
   typename S::Stream stream(rows, k + base, v + base, shared_address(work) + warp * S::kRingBytes,
                             first, step);
-  put_queries<T, kDim>(
-      q, ulong(b) * p.num_heads + first_head, heads, p, [](float*) {}, terms, factors);
+  put_query<T, kDim>(x, warp, terms, factors);
   __syncthreads();
   const Queries<T, kDim> queries(terms);
   LogitRules<kPlain> rules;
@@ -187,7 +185,6 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
   }
   rules.cap = p.logits_soft_cap;
   rules.last = held.end - 1;
-  KeyCursor cursor(rows, first + LANE % kKeys);
 
   Softmax<1> softmax;
   float sums[S::kSteps][4];
@@ -203,8 +200,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
       z[0][i] = scores[S::kTerms - 1][i];
       UNROLL for (int term = S::kTerms - 2; term >= 0; term--) z[0][i] += scores[term][i];
     }
-    rules.apply(z, at, cursor.there<kKeys>(rows));
-    cursor.advance(rows, step);
+    rules.apply(z, at, rows.there<kKeys>(at));
     softmax.weigh(z, kOne, w, products, sums);
     add_values<T, kDim, 0, S::kUnits>(stream, WeightTerms<T, S::kTerms>(w[0]), sums);
   }
@@ -216,8 +212,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
   all.put_rows(warp, sums);
   all.put_state(warp, softmax);
   __syncthreads();
-  const uint live = min(uint(kWarps), ceil_div(end - begin, kKeys));
-  all.join(live, heads, 1.0f, part, p.splits, part_values, part_states);
+  all.join(heads, 1.0f, part, p.splits, part_values, part_states);
 }
 
 // A threadgroup per query head.
@@ -226,6 +221,7 @@ __global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_mma_merge(
     const float* __restrict__ part_values, const float2* __restrict__ part_states,
     const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
     const GpuAttnDecode p) {
+  await_inputs();
   constexpr float kLn2 = 0.693147180559945f;
   __shared__ float4 partial[kMergeThreads];
   const ulong head = blockIdx.x;

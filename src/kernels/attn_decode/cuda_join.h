@@ -40,24 +40,22 @@ struct PartSums {
       }
     }
   }
-  // Joins the first `warps` simdgroups, after a barrier. Row `part` + column * splits of
-  // part_values and part_states gets the sums times `scale`; the largest logit, to base 2, and the
-  // total.
-  GPU_FN void join(uint warps, uint columns, float scale, ulong part, uint splits,
-                   float* part_values, float2* part_states) const {
+  // Joins the simdgroups, after a barrier. Row `part` + column * splits of part_values and
+  // part_states gets the sums times `scale`; the largest logit, to base 2, and the total.
+  GPU_FN void join(uint columns, float scale, ulong part, uint splits, float* part_values,
+                   float2* part_states) const {
     constexpr uint kVectors = kDim / 4;
 #pragma unroll 1
     for (uint i = threadIdx.x; i < columns * kVectors; i += 32 * kWarps) {
       const uint column = i / kVectors, at = i % kVectors * 4;
+      float2 state[kWarps];
+      UNROLL for (int w = 0; w < kWarps; w++) state[w] = states[w][column];
       float most = Softmax<1>::kNone, total = 0.0f;
-#pragma unroll 1
-      for (uint w = 0; w < warps; w++) most = fmaxf(most, states[w][column].x);
+      UNROLL for (int w = 0; w < kWarps; w++) most = fmaxf(most, state[w].x);
       float4 element = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 2
-      for (uint w = 0; w < warps; w++) {
-        const float2 state = states[w][column];
-        const float factor = fast_exp2(state.x - most);
-        total = fmaf(state.y, factor, total);
+      UNROLL for (int w = 0; w < kWarps; w++) {  // one without keys: nothing, times 0
+        const float factor = fast_exp2(state[w].x - most);
+        total = fmaf(state[w].y, factor, total);
         const float4 sum =
             *reinterpret_cast<const float4*>(sums + (w * kColumns + column) * kRow + at);
         element = fma4(make_float4(factor, factor, factor, factor), sum, element);
@@ -87,6 +85,22 @@ struct PartMerge {
   float4* partial;  // [kSlices][kVectors]
 
   GPU_FN float2 add(const float* values, const float2* states, uint splits) const {
+    constexpr int kAtOnce = 4;
+    const uint slice = threadIdx.x / kVectors, at = threadIdx.x % kVectors;
+    const bool has_slice = slice < kSlices;
+    float4 part[kAtOnce];
+    float reference[kAtOnce];
+    // What a part without keys has for values is not looked at.
+    const auto load = [&](uint first) {
+      UNROLL for (int i = 0; i < kAtOnce; i++) {
+        const uint s = first + i * kSlices;
+        const bool there = has_slice && s < splits;
+        reference[i] = there ? states[s].x : Softmax<1>::kNone;
+        part[i] = there ? reinterpret_cast<const float4*>(values + ulong(s) * kDim)[at]
+                        : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      }
+    };
+    load(slice);
     float most = Softmax<1>::kNone, total = 0.0f;
     for (uint s = LANE; s < splits; s += 32) most = fmaxf(most, states[s].x);
     UNROLL for (int o = 16; o > 0; o /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
@@ -95,35 +109,23 @@ struct PartMerge {
     }
     UNROLL for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(~0u, total, o);
 
-    const uint slice = threadIdx.x / kVectors, at = threadIdx.x % kVectors;
     float4 element = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (slice < kSlices) {
-      constexpr int kAtOnce = 4;
 #pragma unroll 1
-      for (uint first = slice; first < splits; first += kAtOnce * kSlices) {
-        float4 part[kAtOnce];
-        float factor[kAtOnce];
-        UNROLL for (int i = 0; i < kAtOnce; i++) {
-          const uint s = first + i * kSlices;
-          const float reference = s < splits ? states[s].x : Softmax<1>::kNone;
-          const bool live = reference > Softmax<1>::kNone;
-          factor[i] = live ? fast_exp2(reference - most) : 0.0f;
-          part[i] = live ? reinterpret_cast<const float4*>(values + ulong(s) * kDim)[at]
-                         : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        }
-        UNROLL for (int i = 0; i < kAtOnce; i++) {
-          element = fma4(make_float4(factor[i], factor[i], factor[i], factor[i]), part[i], element);
-        }
+    for (uint first = slice; has_slice && first < splits; first += kAtOnce * kSlices) {
+      if (first != slice) load(first);
+      UNROLL for (int i = 0; i < kAtOnce; i++) {
+        if (reference[i] <= Softmax<1>::kNone) continue;
+        const float factor = fast_exp2(reference[i] - most);
+        element = fma4(make_float4(factor, factor, factor, factor), part[i], element);
       }
-      partial[threadIdx.x] = element;
     }
+    if (has_slice) partial[threadIdx.x] = element;
     return make_float2(most, total);
   }
   // Element `at` of the row, after the barrier.
   GPU_FN float element(uint at) const {
     float sum = 0.0f;
-#pragma unroll 8
-    for (uint s = 0; s < kSlices; s++) {
+    UNROLL for (uint s = 0; s < kSlices; s++) {
       sum += reinterpret_cast<const float*>(partial)[s * kDim + at];
     }
     return sum;

@@ -11,7 +11,21 @@ GPU_LIBRARY_BEGIN
 // Which simdgroup of its threadgroup this is, the same number for the compiler in all lanes.
 GPU_FN uint warp_index() { return __shfl_sync(~0u, threadIdx.x / 32, 0); }
 
-// Where rows lie, counted from the first row of the sequence (or cache) and KV head.
+// unit(index) for kCount indices from kFirst on, each a constant.
+template <int kIndex>
+struct UnitIndex {
+  static constexpr int kValue = kIndex;
+};
+template <int kFirst, int kCount, class Unit>
+GPU_FN void each_unit(const Unit& unit) {
+  if constexpr (kCount > 0) {
+    unit(UnitIndex<kFirst>{});
+    each_unit<kFirst + 1, kCount - 1>(unit);
+  }
+}
+
+// Where the rows of a part's positions lie, counted from the first row of the sequence (or cache)
+// and KV head.
 struct KeyRows {
   HeldKeys held;
   uint end;  // positions of the part are below
@@ -19,53 +33,42 @@ struct KeyRows {
   const int* table;  // of the sequence
   GpuPages pages;
   uint page_rows;  // from one page to the next
-  bool dense;      // every position of the part is held
+  bool straight;   // all are held, one row after the other
+  uint to_row;     // then row less position
 
-  GPU_FN KeyRows(HeldKeys held_keys, uint part_end, uint slots, const int* block_table,
+  GPU_FN KeyRows(HeldKeys held_keys, uint begin, uint part_end, uint slots, const int* block_table,
                  GpuPages page_layout, uint kv_heads)
       : held(held_keys),
         end(part_end),
         capacity(slots),
         table(block_table),
         pages(page_layout),
-        page_rows(page_layout.size * kv_heads),
-        dense(page_layout.size == 0 && (held_keys.shift == 0 || held_keys.num_valid == slots)) {}
-};
-
-// A lane's key, tile after tile.
-class KeyCursor {
- public:
-  GPU_FN KeyCursor(const KeyRows& rows, uint position)
-      : position_(position), slot_((position + rows.held.shift) % rows.capacity) {}
-  // Beyond the part's end slots mean nothing, so a step may be longer than the cache.
-  GPU_FN void advance(const KeyRows& rows, uint step) {
-    position_ += step;
-    slot_ += step;
-    if (slot_ >= rows.capacity) slot_ -= rows.capacity;
+        page_rows(page_layout.size * kv_heads) {
+    const uint slot = held.shift == 0 ? begin : (begin + held.shift) % capacity;
+    to_row = slot - begin;
+    straight = pages.size == 0 && (held.shift == 0 || held.num_valid == capacity) &&
+               capacity - slot >= end - begin;
   }
-  // Its row; 0 if it is not there.
-  GPU_FN uint row(const KeyRows& rows, bool* there) const {
-    *there = position_ < rows.end && slot_ < rows.held.num_valid;
-    if (rows.pages.size == 0) return *there ? slot_ : 0;
-    const uint block = *there ? uint(rows.table[slot_ >> rows.pages.shift]) : 0;
-    *there = *there && block < rows.pages.count;
-    return *there ? block * rows.page_rows + (slot_ & (rows.pages.size - 1)) : 0;
+  // The row of a position; 0 if it is not there.
+  GPU_FN uint row(uint position, bool* there) const {
+    *there = position < end;
+    if (straight) return *there ? position + to_row : 0;
+    const uint slot = (position + held.shift) % capacity;
+    *there = *there && slot < held.num_valid;
+    if (pages.size == 0) return *there ? slot : 0;
+    const uint block = *there ? uint(table[slot >> pages.shift]) : 0;
+    *there = *there && block < pages.count;
+    return *there ? block * page_rows + (slot & (pages.size - 1)) : 0;
   }
-  // Bit i: the key of lane i is there, of a tile of kKeys.
+  // Bit i: position first + i is there, i < kKeys; all bits if all are.
   template <int kKeys>
-  GPU_FN uint there(const KeyRows& rows) const {
-    if (rows.dense) {
-      const uint first = __shfl_sync(~0u, position_, 0);
-      return rows.end - first >= kKeys ? ~0u : (1u << (rows.end - first)) - 1u;
-    }
+  GPU_FN uint there(uint first) const {
+    if (straight) return end - first >= kKeys ? ~0u : (1u << (end - first)) - 1u;
     bool is_there;
-    row(rows, &is_there);
+    row(first + LANE % kKeys, &is_there);
     const uint all = __ballot_sync(~0u, is_there);
-    return kKeys == 32 || all != (1u << (kKeys % 32)) - 1u ? all : ~0u;
+    return __all_sync(~0u, is_there) ? ~0u : all;
   }
-
- private:
-  uint position_, slot_;
 };
 
 // Units of kKeyCount rows of kUnitRowBytes out of kRowBytes. Place says where a piece of 16 bytes
@@ -79,16 +82,10 @@ class UnitStream {
   // k and v: the first row of the sequence and KV head. Tiles start at positions first + i step.
   GPU_FN UnitStream(const KeyRows& rows, const uchar* k, const uchar* v, uint ring, uint first,
                     uint step)
-      : rows_(rows),
-        cursor_(rows, first + LANE % kKeyCount),
-        k_(k),
-        v_(v),
-        ring_(ring),
-        first_(first),
-        step_(step) {
+      : rows_(rows), k_(k), v_(v), ring_(ring), first_(first), step_(step) {
     find_rows();
 #pragma unroll 1
-    for (int i = 0; i < kStageCount; i++) request();
+    for (int i = 0; i < kStageCount; i++) request(i % kTileUnits);
   }
   // The address of the oldest unit, which has arrived.
   GPU_FN uint wait() const {
@@ -96,33 +93,37 @@ class UnitStream {
     __syncwarp();
     return ring_ + place_;
   }
-  // All lanes have read it.
+  // All lanes have read it; it was unit kUnit of its tile, those of V counted after those of K.
+  template <int kUnit>
   GPU_FN void next() {
     __syncwarp();
-    request();
+    request((kUnit + kStageCount) % kTileUnits);
   }
 
  private:
-  static constexpr int kUnitRowBytes = kRowBytes / kUnitsOfRow;
+  static constexpr int kTileUnits = 2 * kUnitsOfRow, kUnitRowBytes = kRowBytes / kUnitsOfRow;
   static constexpr int kPieces = kUnitRowBytes / 16, kCopies = kKeyCount * kPieces / 32;
   static_assert(kKeyCount * kPieces % 32 == 0, "every lane has the same work");
+  static constexpr bool kWholeRows = 32 % kPieces == 0;  // a copy of all lanes is of whole rows
 
   GPU_FN void find_rows() {
-    bool there;
-    row_ = cursor_.row(rows_, &there);
-    there_ = __ballot_sync(~0u, there);
-    const uint first_row = __shfl_sync(~0u, row_, 0);
-    in_order_ = __all_sync(~0u, there && row_ == first_row + LANE % kKeyCount);
+    uint first_row = first_ + rows_.to_row;
+    in_order_ = kWholeRows && rows_.straight && rows_.end - first_ >= kKeyCount;
+    if (!in_order_) {
+      bool there;
+      row_ = rows_.row(first_ + LANE % kKeyCount, &there);
+      there_ = __ballot_sync(~0u, there);
+      first_row = __shfl_sync(~0u, row_, 0);
+      in_order_ = kWholeRows && __all_sync(~0u, there && row_ == first_row + LANE % kKeyCount);
+    }
     offset_ = ulong(first_row + LANE / kPieces) * kRowBytes + 16 * (LANE % kPieces);
   }
-  // Starts the copy of the next unit to where the oldest one was.
-  GPU_FN void request() {
+  // Starts the copy of the next unit, number `unit` of its tile, to where the oldest one was.
+  GPU_FN void request(int unit) {
     if (first_ < rows_.end) {
-      const bool is_k = unit_ < kUnitsOfRow;
-      const uchar* const from =
-          (is_k ? k_ : v_) + (is_k ? unit_ : unit_ - kUnitsOfRow) * kUnitRowBytes;
+      const uchar* const from = (unit < kUnitsOfRow ? k_ : v_) + unit % kUnitsOfRow * kUnitRowBytes;
       const uint to = ring_ + place_;
-      if (in_order_ && 32 % kPieces == 0) {
+      if (in_order_) {
         UNROLL for (int i = 0; i < kCopies; i++) {
           copy_ahead(to + place_of(i), from + offset_ + i * (32 / kPieces) * kRowBytes);
         }
@@ -135,11 +136,9 @@ class UnitStream {
                      (there_ >> row & 1) != 0);
         }
       }
-      if (++unit_ == 2 * kUnitsOfRow) {
-        unit_ = 0;
+      if (unit == kTileUnits - 1) {
         first_ += step_;
-        cursor_.advance(rows_, step_);
-        find_rows();
+        if (first_ < rows_.end) find_rows();
       }
     }
     close_copies();
@@ -155,13 +154,11 @@ class UnitStream {
   }
 
   const KeyRows& rows_;
-  KeyCursor cursor_;
   const uchar *k_, *v_;
   uint ring_;
-  uint first_, step_;  // of the tile to ask for
-  uint unit_ = 0;
-  uint row_ = 0, there_ = 0;  // of its key LANE % kKeyCount; of all
-  bool in_order_ = false;     // all are there, one row after the other
+  uint first_, step_;         // of the tile to ask for
+  uint row_ = 0, there_ = 0;  // of its key LANE % kKeyCount; of all. Not if in_order_
+  bool in_order_ = false;     // all are there, one row after the other, and copies of whole rows
   ulong offset_ = 0;          // then of this lane's first piece
   uint place_ = 0;            // of the oldest unit and of the next one asked for
 };

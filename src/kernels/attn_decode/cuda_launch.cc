@@ -64,7 +64,7 @@ void attn_decode_cuda(StreamImpl& stream, const AttnDecodeParams& p, backends::A
   if (static_cast<int64_t>(limits.threadgroup_memory) < memory) {
     return attn_decode_gpu(stream, p, std::move(access));
   }
-  const GpuParts parts = matrix_parts(p, tiles_of(p), kKeys * kWarps, limits.compute_units);
+  const GpuParts parts = matrix_parts(p, tiles_of(p), limits.compute_units);
   const GpuAttnDecode args = attn_decode_args(p, parts, kColumns);
   const int64_t rows = p.batch * p.num_heads * args.splits;
   const Buffer values = stream.scratch(static_cast<size_t>(rows * p.v_dim) * sizeof(float));

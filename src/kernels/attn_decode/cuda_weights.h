@@ -22,13 +22,12 @@ struct Softmax {
   template <int kSums>
   GPU_FN void weigh(const float (&z)[kTiles][4], const float (&factor)[kTiles][2],
                     float (&w)[kTiles][4], float (&products)[kTiles][4], float (&sums)[kSums][4]) {
-    if (exceeds(z, factor, w, products)) {
+    float next[2];
+    if (exceeds(z, factor, w, products, next)) {
       UNROLL for (int e = 0; e < 2; e++) move(z, factor, e, sums);
-      exceeds(z, factor, w, products);
+      exceeds(z, factor, w, products, next);
     }
-    UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < 4; i++) total[i % 2] += w[k][i];
-    }
+    UNROLL for (int e = 0; e < 2; e++) total[e] = next[e];
   }
   // Totals over the rows of all lanes.
   GPU_FN void finish() {
@@ -39,21 +38,23 @@ struct Softmax {
 
  private:
   // After a move weights are at most 2^8, so that references seldom move again; f16 ends at 2^16.
-  static constexpr float kLimit = 32768.0f, kTotalLimit = 1e24f;
+  static constexpr float kLimit = 32768.0f, kTotalLimit = 1e30f;
   static constexpr float kRoomBits = 8.0f, kTotalBits = 60.0f;
 
+  // next: the totals with these weights.
   GPU_FN bool exceeds(const float (&z)[kTiles][4], const float (&factor)[kTiles][2],
-                      float (&w)[kTiles][4], float (&products)[kTiles][4]) const {
-    float largest = 0.0f, largest_product = 0.0f;
+                      float (&w)[kTiles][4], float (&products)[kTiles][4], float (&next)[2]) const {
+    float largest = 0.0f;
+    UNROLL for (int e = 0; e < 2; e++) next[e] = total[e];
     UNROLL for (int k = 0; k < kTiles; k++) {
       UNROLL for (int i = 0; i < 4; i++) {
         w[k][i] = fast_exp2(z[k][i] - reference[i % 2]);
-        largest = fmaxf(largest, w[k][i]);
+        next[i % 2] += w[k][i];
         products[k][i] = w[k][i] * factor[k][i / 2];
-        largest_product = fmaxf(largest_product, fabsf(products[k][i]));
+        largest = fmaxf(largest, fabsf(products[k][i]));
       }
     }
-    return __any_sync(~0u, largest_product > kLimit || largest > kTotalLimit);
+    return __any_sync(~0u, largest > kLimit || fmaxf(next[0], next[1]) > kTotalLimit);
   }
   template <int kSums>
   GPU_FN void move(const float (&z)[kTiles][4], const float (&factor)[kTiles][2], int e,

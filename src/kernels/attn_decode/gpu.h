@@ -18,6 +18,7 @@ template <int kLanes, int kHeads, typename T>
 KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, ring_start),
        IN(int, block_table), IN(float, sinks), IN(float, slopes), OUT(uchar, out), OUT(float, lse),
        OUT(float, part_values), OUT(float2, part_states), PARAMS(GpuAttnDecode, p)) {
+  await_inputs();
   constexpr int kSets = 32 / kLanes;            // keys that a simdgroup works on at a time,
   constexpr int kAtOnce = kHeads == 4 ? 2 : 4;  // as often as registers allow
   SHARED(float, values, kSimds* kMaxDim);
@@ -120,6 +121,7 @@ KERNEL(attn_decode, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, r
 KERNEL(attn_decode_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
        IN(int, ring_start), IN(float, sinks), OUT(uchar, out), OUT(float, lse),
        PARAMS(GpuAttnDecode, p)) {
+  await_inputs();
   SHARED(float, partial, kMergeThreads);
   const ulong head = GROUP_ID.x;
   const uint b = GROUP_ID.x / p.num_heads;

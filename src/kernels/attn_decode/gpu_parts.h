@@ -21,13 +21,14 @@ inline int64_t heads_per_tile(const AttnDecodeParams& p) {
 inline constexpr GpuParts kSharedParts = {
     .least_keys = 64, .most_keys = uint32_t{1} << 31, .most_parts = 64};
 
-// Of the kernels on matrix units, one of which fills a compute unit: a part for each unit. Sums of
+// Of the kernels on matrix units, one of which fills a compute unit: a part for each unit, but for
+// short contexts, of which simdgroups in four get a tile of 32 keys (eight of 16): the time of a
+// tile is then latency, which fewer simdgroups wait for. Sums of
 // a product are cut, not rounded, to f32: the error of adding 4096 keys, of a simdgroup in eight,
 // is still far below the tolerance.
-inline GpuParts matrix_parts(const AttnDecodeParams& p, int64_t tiles, int64_t keys_at_once,
-                             int64_t compute_units) {
+inline GpuParts matrix_parts(const AttnDecodeParams& p, int64_t tiles, int64_t compute_units) {
   const int64_t rows = p.num_kv_heads * tiles;  // not of the batch: bits do not depend on it
-  return {.least_keys = static_cast<uint32_t>(keys_at_once),
+  return {.least_keys = 128,
           .most_keys = 32768,
           .most_parts = static_cast<uint32_t>(std::max<int64_t>(1, compute_units / rows))};
 }

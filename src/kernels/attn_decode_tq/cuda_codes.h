@@ -74,50 +74,40 @@ GPU_FN void fwht_row(float* x) {
   }
 }
 
-// Operand b of the scores: digits of the queries of up to eight heads in the rotated domain,
-// [digit][step][lane] of two words, the most significant first. Lane 4g + t has elements
-// 128 unit + 32 t + 8 step .. + 7 of head g.
+// Operand b of the scores: digits of the query of head `head` of eight in the rotated domain, whose
+// elements this simdgroup holds in x as load_query() gives them, [digit][step][lane] of two words,
+// the most significant first. Lane 4g + t has elements 128 unit + 32 t + 8 step .. + 7 of head g.
 template <class Shape>
-GPU_FN void put_queries(const uchar* q, ulong first_row, uint heads, const GpuAttnDecodeTq& p,
-                        uint2* digits, HeadQuery* head_queries) {
+GPU_FN void put_query(const float* x, uint head, const GpuAttnDecodeTq& p, uint2* digits,
+                      HeadQuery* head_queries) {
   constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
-#pragma unroll 1
-  for (uint head = warp_index(); head < kColumns; head += Shape::kWarps) {
-    float x[kRowElements];
-    load_query<32>(q, (first_row + head) * p.k.dim, p.query_type, head < heads ? p.k.dim : 0, LANE,
-                   p.vectors != 0, x);
-    if (p.rotated == 0) {
-      apply_signs<32>(x, p.k, LANE);
-      fwht_row<Shape::kDim>(x);
+  uint bits = 0;                       // of the largest magnitude, or of what is no number
+  UNROLL for (int i = 0; i < kRowElements; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
+  const float most = __uint_as_float(__reduce_max_sync(~0u, bits));
+  const float factor = most > 1e-30f && most < INFINITY ? __fdividef(kLargest, most) : 0.0f;
+  HeadQuery query;
+  query.scale = factor > 0.0f ? most * (1.0f / kLargest) : most - most;  // 0, or not a number
+  UNROLL for (int run = 0; run < Shape::kRuns; run++) {
+    uint words[kDigits][2] = {};
+    int sum = 0;
+    UNROLL for (int j = 0; j < 8; j++) {
+      const int integer = __float2int_rn(x[8 * run + j] * factor);
+      const int low = static_cast<signed char>(integer), rest = (integer - low) >> 8;
+      const int middle = static_cast<signed char>(rest), high = (rest - middle) >> 8;
+      sum += integer;
+      words[0][j / 4] |= (uint(high) & 255u) << (j % 4 * 8);
+      words[1][j / 4] |= (uint(middle) & 255u) << (j % 4 * 8);
+      words[2][j / 4] |= (uint(low) & 255u) << (j % 4 * 8);
     }
-    uint bits = 0;  // of the largest magnitude, or of what is no number
-    UNROLL for (int i = 0; i < kRowElements; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
-    const float most = __uint_as_float(__reduce_max_sync(~0u, bits));
-    const float factor = most > 1e-30f && most < INFINITY ? __fdividef(kLargest, most) : 0.0f;
-    HeadQuery query;
-    query.scale = factor > 0.0f ? most * (1.0f / kLargest) : most - most;  // 0, or not a number
-    UNROLL for (int run = 0; run < Shape::kRuns; run++) {
-      uint words[kDigits][2] = {};
-      int sum = 0;
-      UNROLL for (int j = 0; j < 8; j++) {
-        const int integer = __float2int_rn(x[8 * run + j] * factor);
-        const int low = static_cast<signed char>(integer), rest = (integer - low) >> 8;
-        const int middle = static_cast<signed char>(rest), high = (rest - middle) >> 8;
-        sum += integer;
-        words[0][j / 4] |= (uint(high) & 255u) << (j % 4 * 8);
-        words[1][j / 4] |= (uint(middle) & 255u) << (j % 4 * 8);
-        words[2][j / 4] |= (uint(low) & 255u) << (j % 4 * 8);
-      }
-      query.sum[run] = float(__reduce_add_sync(~0u, sum));  // of 256 elements: below 2^31
-      const uint at = 8 * (run * 32 + LANE);
-      if (at >= p.k.dim) continue;
-      UNROLL for (int digit = 0; digit < kDigits; digit++) {
-        digits[(digit * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + head * 4 + at / 32 % 4] =
-            make_uint2(words[digit][0], words[digit][1]);
-      }
+    query.sum[run] = float(__reduce_add_sync(~0u, sum));  // of 256 elements: below 2^31
+    const uint at = 8 * (run * 32 + LANE);
+    if (at >= p.k.dim) continue;
+    UNROLL for (int digit = 0; digit < kDigits; digit++) {
+      digits[(digit * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + head * 4 + at / 32 % 4] =
+          make_uint2(words[digit][0], words[digit][1]);
     }
-    if (LANE == 0) head_queries[head] = query;
   }
+  if (LANE == 0) head_queries[head] = query;
 }
 
 // Byte of codes -> levels in units of its low and its high nibble, a copy per lane.
@@ -134,9 +124,9 @@ GPU_FN void put_table(const GpuAttnDecodeTq& p, uint4* table) {
   }
 }
 
-GPU_FN uint permute(uint a, uint b, uint selector) { return __byte_perm(a, b, selector); }
-// Bytes whose bits are those of a sign bit: prmt with the top bit of a selector set.
-GPU_FN uint permute_signs(uint a, uint b, uint selector) {
+// Bytes of a and b by number; of a number with bit 3 set, eight copies of the byte's top bit. Only
+// the low half of the selector counts.
+GPU_FN uint permute(uint a, uint b, uint selector) {
   uint result;
   asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(selector));
   return result;
@@ -144,8 +134,8 @@ GPU_FN uint permute_signs(uint a, uint b, uint selector) {
 // Eight codes of sign and magnitude -> eight bytes b in their order; `bytes` by magnitude.
 GPU_FN void decode(uint codes, uint2 bytes, uint* low, uint* high) {
   const uint magnitudes = codes & 0x77777777u, even_signs = codes << 4;
-  *low = permute(bytes.x, bytes.y, magnitudes) ^ permute_signs(codes, even_signs, 0x9d8c);
-  *high = permute(bytes.x, bytes.y, magnitudes >> 16) ^ permute_signs(codes, even_signs, 0xbfae);
+  *low = permute(bytes.x, bytes.y, magnitudes) ^ permute(codes, even_signs, 0x9d8c);
+  *high = permute(bytes.x, bytes.y, magnitudes >> 16) ^ permute(codes, even_signs, 0xbfae);
 }
 
 GPU_FN uint4 read_16(uint address) {
@@ -165,15 +155,24 @@ GPU_FN uint2 read_8(uint address) {
 template <class Shape>
 using Queries = HeldOperands<kDigits * Shape::kSteps, Shape::kQueryInRegisters>;
 
-// scores[norm][16 keys] = q . n over the units of K, in units of scale[column]; a sum of queries is
-// added by the caller.
+// What the integers of a column stand for in z: z = norm (high * sum of the most significant digit
+// + low * sum of the others + of_sum[norm]), columns 2t and 2t + 1.
+template <int kNorms>
+struct ColumnScale {
+  float high[2], low[2], of_sum[kNorms][2];
+};
+
+// scores[norm][16 keys] over the units of K.
 template <class Shape>
 GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& queries, uint2 bytes,
+                       const ColumnScale<Shape::kNorms>& scale,
                        float (&scores)[Shape::kNorms][kTiles][4]) {
   const uint place = CodePlace::at(LANE / 4, LANE % 4);
-  UNROLL for (int norm = 0; norm < Shape::kNorms; norm++) {
+  each_unit<0, Shape::kNorms>([&](auto norm_index) {
+    constexpr int norm = decltype(norm_index)::kValue;
     int sums[kTiles][kDigits][4] = {};
-    UNROLL for (int u = 0; u < Shape::kNormUnits; u++) {
+    each_unit<norm * Shape::kNormUnits, Shape::kNormUnits>([&](auto unit_index) {
+      constexpr int unit = decltype(unit_index)::kValue;
       const uint at = stream.wait();
       uint codes[kTiles][2][4];
       UNROLL for (int k = 0; k < kTiles; k++) {
@@ -189,22 +188,22 @@ GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& que
           decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
         }
         UNROLL for (int digit = 0; digit < kDigits; digit++) {
-          const uint2 b =
-              queries.get(digit * Shape::kSteps + 4 * (norm * Shape::kNormUnits + u) + step);
+          const uint2 b = queries.get(digit * Shape::kSteps + 4 * unit + step);
           UNROLL for (int k = 0; k < kTiles; k++) {
             mma_s8(sums[k][digit], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
           }
         }
       }
-      stream.next();
-    }
+      stream.template next<unit>();
+    });
     UNROLL for (int k = 0; k < kTiles; k++) {
       UNROLL for (int i = 0; i < 4; i++) {
-        scores[norm][k][i] =
-            fmaf(float(sums[k][0][i]), 65536.0f, float(sums[k][1][i] * 256 + sums[k][2][i]));
+        const float low = float(sums[k][1][i] * 256 + sums[k][2][i]);
+        scores[norm][k][i] = fmaf(float(sums[k][0][i]), scale.high[i % 2],
+                                  fmaf(low, scale.low[i % 2], scale.of_sum[norm][i % 2]));
       }
     }
-  }
+  });
 }
 
 // sums[element tile] += V^T weights over the units of V. Rows g and g + 8 of tile 8 unit + j are
@@ -221,7 +220,8 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
     asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(__dp4a(codes, 0x80u << (8 * byte), table)));
     return v;
   };
-  UNROLL for (int unit = 0; unit < Shape::kUnits; unit++) {
+  each_unit<0, Shape::kUnits>([&](auto index) {
+    constexpr int unit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int k = 0; k < kTiles; k++) {
       const auto& terms = weights[unit / Shape::kNormUnits][k];
@@ -242,8 +242,8 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
         }
       }
     }
-    stream.next();
-  }
+    stream.template next<Shape::kUnits + unit>();
+  });
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
@@ -259,6 +259,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[kWarpCount][kColumns];
+  put_table(p, shared);
+  await_inputs();
   const TqPart part(kv_len, ring_start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
@@ -266,26 +268,34 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   uint2* const digits = reinterpret_cast<uint2*>(memory);
   uchar* const work = memory + S::kQueryBytes;
   const uint warp = warp_index(), first = part.begin + warp * kKeys, step = S::kWarps * kKeys;
-  const KeyRows rows(part.held, part.end, p.capacity,
-                     block_table + ulong(part.b) * p.pages.per_sequence, p.pages, p.num_kv_heads);
+  float x[kRowElements];
+  part.load_query_of(warp, q, p, x);
+  const KeyRows rows = part.rows(block_table, p);
   k_norms += part.first_row * kNorms;
   v_norms += part.first_row * kNorms;
   typename S::Stream stream(rows, k + part.first_row * (kDim / 2), v + part.first_row * (kDim / 2),
                             shared_address(work) + warp * S::kRingBytes, first, step);
-  KeyCursor cursor(rows, first + LANE);
   KeyNorms<kNorms> norms;
-  norms.load(rows, cursor, k_norms, v_norms);
-  put_table(p, shared);
-  put_queries<S>(q, part.first_head, part.heads, p, digits, head_queries);
+  norms.load(rows, first, k_norms, v_norms);
+  if (warp < kColumns) {
+    if (p.rotated == 0) {
+      apply_signs<32>(x, p.k, LANE);
+      fwht_row<kDim>(x);
+    }
+    put_query<S>(x, warp, p, digits, head_queries);
+  }
   __syncthreads();
   const Queries<S> queries(digits);
   LogitRules<kPlain> rules = {};
-  float query_sum[kNorms][2];
+  ColumnScale<kNorms> scale;
   UNROLL for (uint e = 0; e < 2; e++) {
     const HeadQuery& query = head_queries[LANE % 4 * 2 + e];
-    rules.scale[e] = query.scale * 2.0f * p.k_unit * norm_scale<kDim>(p.k) * p.softmax_scale *
-                     (kPlain ? kLog2E : 1.0f);
-    UNROLL for (int n = 0; n < kNorms; n++) query_sum[n][e] = 0.5f * query.sum[n];
+    const float unit = query.scale * 2.0f * p.k_unit * norm_scale<kDim>(p.k) * p.softmax_scale *
+                       (kPlain ? kLog2E : 1.0f);
+    scale.high[e] = unit * 65536.0f;
+    scale.low[e] = unit;
+    UNROLL for (int n = 0; n < kNorms; n++) scale.of_sum[n][e] = unit * 0.5f * query.sum[n];
+    rules.scale[e] = 1.0f;
     rules.slope[e] = part.slope(slopes, LANE % 4 * 2 + e, p);
   }
   rules.cap = p.logits_soft_cap;
@@ -300,17 +310,11 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   }
   for (uint at = first; at < part.end; at += step) {
     float scores[kNorms][kTiles][4];
-    score_keys<S>(stream, queries, bytes, scores);
-    UNROLL for (int n = 0; n < kNorms; n++) {
-      UNROLL for (int t = 0; t < kTiles; t++) {
-        UNROLL for (int i = 0; i < 4; i++) scores[n][t][i] += query_sum[n][i % 2];
-      }
-    }
+    score_keys<S>(stream, queries, bytes, scale, scores);
     float z[kTiles][4], v_norm[kNorms][kTiles][2];
     norms.template apply<kTiles>(scores, z, v_norm);
-    rules.apply(z, at, cursor.there<kKeys>(rows));
-    cursor.advance(rows, step);
-    norms.load(rows, cursor, k_norms, v_norms);
+    rules.apply(z, at, rows.there<kKeys>(at));
+    norms.load(rows, at + step, k_norms, v_norms);
     WeightTerms<half, 2> weights[kNorms][kTiles];
     weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
     add_values<S>(stream, lane_table, weights, sums);
@@ -329,8 +333,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   }
   all.put_state(warp, softmax);
   __syncthreads();
-  const uint live = min(uint(S::kWarps), ceil_div(part.end - part.begin, kKeys));
-  all.join(live, part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
+  all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
            part_states);
 }
 
@@ -340,6 +343,7 @@ __global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
     const float* __restrict__ part_values, const float2* __restrict__ part_states,
     const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
     const GpuAttnDecodeTq p) {
+  await_inputs();
   __shared__ float4 partial[kMergeThreads];
   __shared__ float row[kDim];
   const ulong head = blockIdx.x;

@@ -99,7 +99,7 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
     return attn_decode_tq_gpu(stream, p, std::move(access));
   }
   const int64_t tiles = base::ceil_div(a.num_heads / a.num_kv_heads, kColumns);
-  const GpuParts parts = matrix_parts(a, tiles, kKeys * plan.warps, limits.compute_units);
+  const GpuParts parts = matrix_parts(a, tiles, limits.compute_units);
   GpuAttnDecodeTq args = attn_decode_tq_args(p, parts, kColumns);
   if (integers) {
     bytes_of(p.k.table, args.k_bytes);

@@ -156,6 +156,7 @@ GPU_FN void put_levels(uint codes, uint levels, uint table) {
 struct LevelRows {
   uint address;
   GPU_FN uint wait() const { return address; }
+  template <int>
   GPU_FN void next() const {}
 };
 
@@ -174,14 +175,14 @@ GPU_FN void score_norm(typename S::Stream& stream, const Queries& queries, uint 
                        float (&scores)[S::kNorms][kTiles][4]) {
   float sums[kTiles][2][4] = {};
   const auto unit = [&](auto index) {
+    constexpr int kUnit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int k = 0; k < kTiles; k++) {
       with_levels<S>(at, k, levels, table, [&](LevelRows rows) {
-        kernels_attn_decode_mma::score_keys<half, S::kDim, decltype(index)::kValue, 1>(
-            rows, queries, sums[k]);
+        kernels_attn_decode_mma::score_keys<half, S::kDim, kUnit, 1>(rows, queries, sums[k]);
       });
     }
-    stream.next();
+    stream.template next<kUnit>();
   };
   each_unit<norm * S::kNormUnits, S::kNormUnits>(unit);
   UNROLL for (int k = 0; k < kTiles; k++) {
@@ -195,14 +196,14 @@ GPU_FN void add_norm(typename S::Stream& stream, uint levels, uint table,
                      const WeightTerms<half, 2> (&weights)[S::kNorms][kTiles],
                      float (&sums)[S::kDim / 16][4]) {
   const auto unit = [&](auto index) {
+    constexpr int kUnit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int k = 0; k < kTiles; k++) {
       with_levels<S>(at, k, levels, table, [&](LevelRows rows) {
-        kernels_attn_decode_mma::add_values<half, S::kDim, decltype(index)::kValue, 1>(
-            rows, weights[norm][k], sums);
+        kernels_attn_decode_mma::add_values<half, S::kDim, kUnit, 1>(rows, weights[norm][k], sums);
       });
     }
-    stream.next();
+    stream.template next<S::kUnits + kUnit>();
   };
   each_unit<norm * S::kNormUnits, S::kNormUnits>(unit);
 }
@@ -221,6 +222,9 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
   __shared__ float2 states[kWarps][kColumns];
+  put_table<S>(p.k, 1.0f / p.k_unit, shared);
+  put_table<S>(p.v, 1.0f / p.v_unit, shared + S::kTableBytes / 16);
+  await_inputs();
   const TqPart part(kv_len, ring_start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
@@ -228,24 +232,19 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   uint2* const terms = reinterpret_cast<uint2*>(memory + 2 * S::kTableBytes);
   uchar* const work = reinterpret_cast<uchar*>(terms) + Floats::kQueryBytes;
   const uint warp = warp_index(), first = part.begin + warp * kKeys, step = kWarps * kKeys;
-  const KeyRows rows(part.held, part.end, p.capacity,
-                     block_table + ulong(part.b) * p.pages.per_sequence, p.pages, p.num_kv_heads);
+  float x[kRowElements];
+  part.load_query_of(warp, q, p, x);
+  const KeyRows rows = part.rows(block_table, p);
   const uint levels = shared_address(work) + warp * S::kLevelBytes;
   const uint ring = shared_address(work) + kWarps * S::kLevelBytes + warp * S::kRingBytes;
   typename S::Stream stream(rows, k + part.first_row * (kDim * kBits / 8),
                             v + part.first_row * (kDim * kBits / 8), ring, first, step);
   k_norms += part.first_row * kNorms;
   v_norms += part.first_row * kNorms;
-  KeyCursor cursor(rows, first + LANE);
   KeyNorms<kNorms> norms;
-  norms.load(rows, cursor, k_norms, v_norms);
-  put_table<S>(p.k, 1.0f / p.k_unit, shared);
-  put_table<S>(p.v, 1.0f / p.v_unit, shared + S::kTableBytes / 16);
-  const auto turn = [&](float* x) {
-    if (p.rotated == 0) rotate_elements<32>(x, p.k, LANE);
-  };
-  kernels_attn_decode_mma::put_queries<half, kDim>(q, part.first_head, part.heads, p, turn, terms,
-                                                   factors);
+  norms.load(rows, first, k_norms, v_norms);
+  if (p.rotated == 0) rotate_elements<32>(x, p.k, LANE);
+  kernels_attn_decode_mma::put_query<half, kDim>(x, warp, terms, factors);
   __syncthreads();
   const kernels_attn_decode_mma::Queries<half, kDim> queries(terms);
   LogitRules<false> rules = {};
@@ -269,9 +268,8 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
     if constexpr (kNorms == 2) score_norm<S, 1>(stream, queries, levels, k_table, scores);
     float z[kTiles][4], v_norm[kNorms][kTiles][2];
     norms.template apply<kTiles>(scores, z, v_norm);
-    rules.apply(z, at, cursor.there<kKeys>(rows));
-    cursor.advance(rows, step);
-    norms.load(rows, cursor, k_norms, v_norms);
+    rules.apply(z, at, rows.there<kKeys>(at));
+    norms.load(rows, at + step, k_norms, v_norms);
     WeightTerms<half, 2> weights[kNorms][kTiles];
     weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
     add_norm<S, 0>(stream, levels, v_table, weights, sums);
@@ -285,8 +283,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   all.put_rows(warp, sums);
   all.put_state(warp, softmax);
   __syncthreads();
-  const uint live = min(uint(kWarps), ceil_div(part.end - part.begin, kKeys));
-  all.join(live, part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
+  all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
            part_states);
 }
 

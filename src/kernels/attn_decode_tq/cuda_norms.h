@@ -31,6 +31,15 @@ struct TqPart {
     begin = keys.first + blockIdx.x * keys.keys_each;
     end = min(begin + keys.keys_each, keys.end);
   }
+  GPU_FN KeyRows rows(const int* block_table, const GpuAttnDecodeTq& p) const {
+    return {held,    begin,         end, p.capacity, block_table + ulong(b) * p.pages.per_sequence,
+            p.pages, p.num_kv_heads};
+  }
+  // The elements of this lane of the query of head `head` of eight; 0 if there is no such head.
+  GPU_FN void load_query_of(uint head, const uchar* q, const GpuAttnDecodeTq& p, float* x) const {
+    load_query<32>(q, (first_head + head) * p.k.dim, p.query_type, head < heads ? p.k.dim : 0, LANE,
+                   p.vectors != 0, x);
+  }
   GPU_FN float slope(const float* slopes, uint column, const GpuAttnDecodeTq& p) const {
     return p.slopes != 0 && column < heads ? slopes[first_head % p.num_heads + column] : 0.0f;
   }
@@ -47,10 +56,10 @@ template <int kNorms>
 struct KeyNorms {
   float k[kNorms], v[kNorms];
 
-  GPU_FN void load(const KeyRows& rows, const KeyCursor& cursor, const float* k_norms,
-                   const float* v_norms) {
+  // first: of the tile.
+  GPU_FN void load(const KeyRows& rows, uint first, const float* k_norms, const float* v_norms) {
     bool there;
-    const uint row = cursor.row(rows, &there);
+    const uint row = rows.row(first + LANE, &there);
     UNROLL for (int n = 0; n < kNorms; n++) {
       k[n] = there ? k_norms[ulong(row) * kNorms + n] : 0.0f;
       v[n] = there ? v_norms[ulong(row) * kNorms + n] : 0.0f;
@@ -96,19 +105,6 @@ GPU_FN void weigh_values(Softmax<kTiles>& softmax, const float (&z)[kTiles][4],
       }
       weights[n][t] = WeightTerms<half, 2>(products[t]);
     }
-  }
-}
-
-// unit(index) for kCount indices from kFirst on, each a constant.
-template <int kIndex>
-struct UnitIndex {
-  static constexpr int kValue = kIndex;
-};
-template <int kFirst, int kCount, class Unit>
-GPU_FN void each_unit(const Unit& unit) {
-  if constexpr (kCount > 0) {
-    unit(UnitIndex<kFirst>{});
-    each_unit<kFirst + 1, kCount - 1>(unit);
   }
 }
 

@@ -43,6 +43,7 @@ KERNEL(attn_decode_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar,
        IN(float, v_norms), IN(int, kv_len), IN(int, ring_start), IN(int, block_table),
        IN(float, slopes), OUT(float, part_values), OUT(float2, part_states),
        PARAMS(GpuAttnDecodeTq, p)) {
+  await_inputs();
   constexpr int kSets = 32 / kLanes;  // keys that a simdgroup works on at a time
   SHARED(float, values, kSimds* kMaxDim);
   SHARED(float2, states, kSimds);
@@ -132,6 +133,7 @@ KERNEL(attn_decode_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar,
 KERNEL(attn_decode_tq_merge, IN(float, part_values), IN(float2, part_states), IN(int, kv_len),
        IN(int, ring_start), IN(float, sinks), OUT(uchar, out), OUT(float, lse),
        PARAMS(GpuAttnDecodeTq, p)) {
+  await_inputs();
   SHARED(float, partial, kMergeThreads);
   const ulong head = GROUP_ID.x;
   const uint b = GROUP_ID.x / p.num_heads;

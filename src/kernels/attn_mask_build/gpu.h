@@ -7,6 +7,7 @@ KERNELS_BEGIN(attn_mask_build)
 
 template <typename T>
 KERNEL(attn_mask_build, OUT(T, out), PARAMS(GpuAttnMaskBuild, p)) {
+  await_inputs();
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;
   const uint row = piece / p.row_pieces, at = piece % p.row_pieces * 8;

@@ -14,6 +14,7 @@ GPU_FN bool free_cell(float value, uchar) { return value != 0.0f; }
 
 template <typename T>
 KERNEL(attn_mask_classify, IN(T, mask), OUT(uchar, classes), PARAMS(GpuAttnMaskClassify, p)) {
+  await_inputs();
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.tiles) return;
   const uint k_tile = index % p.k_tiles, row = index / p.k_tiles;

@@ -9,6 +9,7 @@ KERNELS_BEGIN(attn_merge)
 template <typename T>
 KERNEL(attn_merge, IN(T, parts), IN(float, lse), OUT(T, out), OUT(float, out_lse),
        PARAMS(GpuAttnMerge, p)) {
+  await_inputs();
   const uint row = GROUP_ID.x;
   float most = -INFINITY, total = 0.0f;
   for (uint i = 0; i < p.num_parts; i++) most = max(most, lse[ulong(i) * p.rows + row]);

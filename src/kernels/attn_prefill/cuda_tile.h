@@ -371,6 +371,7 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
     const uchar* __restrict__ classes, const float* __restrict__ sinks,
     const float* __restrict__ slopes, uchar* __restrict__ out, float* __restrict__ lse,
     const GpuAttnPrefill p) {
+  await_inputs();
   extern __shared__ uint4 shared[];
   __shared__ float undo[S::kRows];
   __shared__ uint limits[2];  // keys that any row sees

@@ -59,6 +59,7 @@ KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, 
        IN(int, ring_start), IN(int, prefix_len), IN(int, q_starts), IN(int, k_starts),
        IN(int, block_table), IN(uchar, mask), IN(uchar, classes), IN(float, sinks),
        IN(float, slopes), OUT(uchar, out), OUT(float, lse), PARAMS(GpuAttnPrefill, p)) {
+  await_inputs();
   constexpr int kSets = 32 / kLanes;  // keys that the simdgroup works on at a time
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.simds) return;

@@ -20,6 +20,7 @@ KERNEL(attn_prefill_tq, IN(uchar, q), IN(uchar, k), IN(float, k_norms), IN(uchar
        IN(float, v_norms), IN(int, kv_len), IN(int, q_offset), IN(int, ring_start),
        IN(int, prefix_len), IN(int, block_table), IN(float, sinks), IN(float, slopes),
        OUT(uchar, out), OUT(float, lse), PARAMS(GpuAttnPrefillTq, p)) {
+  await_inputs();
   constexpr int kSets = 32 / kLanes;  // keys that the simdgroup works on at a time
   CONSTANT GpuAttnPrefill& a = p.attn;
   SHARED(float, k_levels, 256);

@@ -5,6 +5,7 @@
 //     KERNELS_BEGIN(scale)
 //     template <typename T>
 //     KERNEL(scale, IN(T, x), OUT(T, y), PARAMS(GpuScale, p)) {
+//       await_inputs();
 //       const uint i = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
 //       if (i < p.count) y[i] = T(float(x[i]) * p.factor);
 //     }
@@ -22,7 +23,7 @@
 // A launch may leave a buffer out (null); the kernel then may not touch it and learns so from
 // PARAMS.
 //
-// In the body.
+// In the body, which begins with await_inputs(): device memory is not touched before.
 //   GROUP_ID.x .y .z, GROUP_SIZE, THREAD_ID   this threadgroup; its threads; this thread in it
 //   LANE, SIMD_ID, NUM_SIMDS, SIMD_WIDTH      lane, simdgroup (a warp), simdgroups, always 32
 //   SHARED(T, n, N)                           T n[N] in threadgroup memory, at the top of the body

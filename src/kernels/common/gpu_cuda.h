@@ -95,6 +95,15 @@ struct DynamicShared {
   }
 };
 
+// A kernel may start before the one in front of it has ended, and from here on so may the next one;
+// CudaStream says when. Older GPUs start kernels one after the other.
+GPU_FN void await_inputs() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 GPU_FN float as_float(uint bits) { return __uint_as_float(bits); }
 GPU_FN uint as_uint(float value) { return __float_as_uint(value); }
 GPU_FN int as_int(float value) { return __float_as_int(value); }

@@ -83,6 +83,7 @@ inline float4 make_float4(float x, float y, float z, float w) {
   return GPU_VECTOR(float4, x, y, z, w);
 }
 inline float2 make_float2(float x, float y) { return GPU_VECTOR(float2, x, y); }
+inline void await_inputs() {}
 inline float as_float(uint bits) { return as_type<float>(bits); }
 inline uint as_uint(float value) { return as_type<uint>(value); }
 inline int as_int(float value) { return as_type<int>(value); }

@@ -8,6 +8,7 @@ KERNELS_BEGIN(copy)
 
 // Threads take a piece of 16 bytes each.
 KERNEL(copy_bytes, IN(uchar, from), OUT(uchar, to), PARAMS(GpuCopy, p)) {
+  await_inputs();
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;
   const ulong at = 16 * ulong(piece);

@@ -10,6 +10,7 @@ KERNELS_BEGIN(dequantize)
 template <typename F>
 KERNEL(dequantize, IN(uchar, data), IN(uchar, scales), IN(uchar, biases), IN(int, ids),
        OUT(uchar, out), PARAMS(GpuDequantize, p)) {
+  await_inputs();
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;
   const uint at = piece % p.row_pieces * 8, out_row = piece / p.row_pieces;

@@ -22,6 +22,7 @@ struct Softcap {
 
 template <typename F, bool kBinary, typename T>
 KERNEL(elementwise, SHADOW(T, a), SHADOW(T, b), OUT(T, out), PARAMS(GpuElementwise, p)) {
+  await_inputs();
   constexpr int V = 16 / sizeof(T);
   const uint at = V * (GROUP_ID.x * GROUP_SIZE + THREAD_ID);
   if (at >= p.count) return;
@@ -36,6 +37,7 @@ KERNEL(elementwise, SHADOW(T, a), SHADOW(T, b), OUT(T, out), PARAMS(GpuElementwi
 // Eight elements a thread, whatever the types.
 template <typename From, typename To>
 KERNEL(cast, IN(From, x), OUT(To, out), PARAMS(GpuElementwise, p)) {
+  await_inputs();
   const uint at = 8 * (GROUP_ID.x * GROUP_SIZE + THREAD_ID);
   if (at >= p.count) return;
   float v[8];

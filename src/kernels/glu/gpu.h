@@ -10,6 +10,7 @@ KERNELS_BEGIN(glu)
 
 template <typename F, typename T>
 KERNEL(glu, SHADOW(T, gate), SHADOW(T, up), OUT(T, out), PARAMS(GpuGlu, p)) {
+  await_inputs();
   constexpr int V = 16 / sizeof(T);
   const uint row = GROUP_ID.x / p.groups;
   const uint at = V * (GROUP_ID.x % p.groups * GROUP_SIZE + THREAD_ID);

@@ -11,6 +11,7 @@ KERNELS_BEGIN(dialect)
 // y[i] = x[i], doubled and negated as the launch's constants say.
 template <typename T SPEC_TPARAM>
 KERNEL(dialect_spec, IN(T, x), OUT(T, y), PARAMS(GpuCount, p)) {
+  await_inputs();
   const uint i = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (i >= p.count) return;
   float v = float(x[i]);
@@ -23,6 +24,7 @@ INSTANTIATE_SPEC(dialect_spec_f16, dialect_spec, 2, half)
 
 // Every simdgroup operation on one value a lane; y[op][lane].
 KERNEL(dialect_simd, IN(float, x), OUT(float, y)) {
+  await_inputs();
   const float v = x[LANE];
   const uint n = uint(v);
   y[0 * 32 + LANE] = simd_sum(v);
@@ -45,6 +47,7 @@ EXPORT(dialect_simd)
 // beside.
 //   x, y [groups][GROUP_SIZE]   sums [groups][2]: sum and maximum of the row
 KERNEL(dialect_group, IN(float, x), OUT(float, y), OUT(float, sums), TGBUF(float, row)) {
+  await_inputs();
   SHARED(float, partial_sum, 32);
   SHARED(float, partial_max, 32);
   const uint base = GROUP_ID.x * GROUP_SIZE;
@@ -64,6 +67,7 @@ EXPORT(dialect_group)
 // Widening and rounding, by vectors and one by one: y = T(float(x)).
 template <typename From, typename To>
 KERNEL(dialect_convert, IN(From, x), OUT(To, y), PARAMS(GpuCount, p)) {
+  await_inputs();
   const uint at = 8 * (GROUP_ID.x * GROUP_SIZE + THREAD_ID);
   if (at >= p.count) return;
   float v[8];
@@ -77,12 +81,14 @@ INSTANTIATE(dialect_convert_bf16_f32, dialect_convert, bfloat, float)
 
 // A two-dimensional grid: y[group.y][group.x] = 100 group.y + group.x.
 KERNEL(dialect_grid, OUT(float, y), PARAMS(GpuCount, p)) {
+  await_inputs();
   if (THREAD_ID == 0) y[GROUP_ID.y * p.count + GROUP_ID.x] = float(100 * GROUP_ID.y + GROUP_ID.x);
 }
 EXPORT(dialect_grid)
 
 // a * b + c rounds twice; fma rounds once.
 KERNEL(dialect_contract, IN(float, abc), OUT(float, y)) {
+  await_inputs();
   if (THREAD_ID > 0) return;
   y[0] = abc[0] * abc[1] + abc[2];
   y[1] = fma(abc[0], abc[1], abc[2]);

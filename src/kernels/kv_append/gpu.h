@@ -32,6 +32,7 @@ struct Copy {
 template <typename Move, typename From, typename To>
 KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), IN(int, pos),
        IN(int, block_table), PARAMS(GpuKvAppend, p)) {
+  await_inputs();
   constexpr int V = 8;
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;

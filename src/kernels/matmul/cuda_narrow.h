@@ -21,6 +21,7 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ pac
                                                    const float* __restrict__ x,
                                                    const uchar* residual, uchar* out, uchar* out1,
                                                    uchar* out2, const CudaMatmul p) {
+  await_inputs();
   typedef typename Codec::Order Order;
   typedef ScaleTable<Codec> Scales;
   constexpr int kRows = 8 * kTiles;

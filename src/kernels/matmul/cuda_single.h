@@ -90,6 +90,7 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads, 1) void single(
     const uchar* __restrict__ packed, const uchar* __restrict__ packed1,
     const uchar* __restrict__ packed2, const float* __restrict__ x, const uint* __restrict__ ids,
     const uchar* residual, uchar* out, uchar* out1, uchar* out2, const CudaMatmul p) {
+  await_inputs();
   typedef ScaleTable<Codec> Scales;
   extern __shared__ uint4 shared[];
   __shared__ float partial[kMaxTeams][2][kCudaSlices][kPanelRows];

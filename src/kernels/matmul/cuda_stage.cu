@@ -9,6 +9,7 @@ namespace kernels_matmul_stage {
 
 // Rows of any float type as f32: x [rows, cols] -> out [rows, cols]; a thread per element.
 __global__ void matmul_widen(const uchar* __restrict__ x, float* out, const CudaStage p) {
+  await_inputs();
   const ulong i = ulong(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < ulong(p.rows) * p.cols) out[i] = load_element(x, i, p.x_type);
 }
@@ -18,6 +19,7 @@ __global__ void matmul_widen(const uchar* __restrict__ x, float* out, const Cuda
 //   x [rows, cols], order [tiles][8] -> terms: XTile [blocks][row tiles]
 __global__ void matmul_split(const uchar* __restrict__ x, const uint* __restrict__ order,
                              XTile* terms, const CudaStage p) {
+  await_inputs();
   const uint lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const ulong i = ulong(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const uint block = uint(i / p.tiles), tile = uint(i % p.tiles);
@@ -58,6 +60,7 @@ __global__ void matmul_split(const uchar* __restrict__ x, const uint* __restrict
 //   threadgroup memory: u32 [2][experts + 1]
 __global__ void matmul_sort(const uint* __restrict__ ids, uint* order, uint4* tiles,
                             const CudaSort p) {
+  await_inputs();
   extern __shared__ uint4 shared[];
   uint* const counts = reinterpret_cast<uint*>(shared);
   uint* const cursors = counts + p.experts + 1;

@@ -49,6 +49,7 @@ __global__ __launch_bounds__(kThreads, 1) void wide(
     const uchar* __restrict__ packed2, const XTile* __restrict__ terms,
     const uint* __restrict__ order, const uint4* __restrict__ row_tiles, const uchar* residual,
     uchar* out, uchar* out1, uchar* out2, const CudaMatmul p) {
+  await_inputs();
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
   extern __shared__ uint4 shared[];

@@ -28,6 +28,7 @@ GPU_FN void load_x(DEVICE const uchar* x, ulong at, uint left, uint type, bool v
 template <typename F, int kXRows>
 KERNEL(matmul, IN(uchar, data), IN(uchar, scales), IN(uchar, biases), IN(uchar, x), IN(uint, ids),
        SHADOW(uchar, residual), OUT(uchar, out), PARAMS(GpuMatmul, p)) {
+  await_inputs();
   // Tiles of out rows are neighbours, so that they find the weights in the cache.
   const uint first_row = (GROUP_ID.x / p.tiles * NUM_SIMDS + SIMD_ID) * kRows;
   const uint first_out = GROUP_ID.x % p.tiles * kXRows;

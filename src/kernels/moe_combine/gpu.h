@@ -18,6 +18,7 @@ GPU_FN void accumulate(DEVICE const T* row, float weight, uint left, bool vector
 template <typename T>
 KERNEL(moe_combine, IN(T, y), IN(float, weights), SHADOW(T, shared), IN(float, shared_gate),
        SHADOW(T, residual), OUT(T, out), PARAMS(GpuMoeCombine, p)) {
+  await_inputs();
   constexpr int V = 16 / sizeof(T);
   const uint token = GROUP_ID.x / p.groups;
   const uint at = V * (GROUP_ID.x % p.groups * GROUP_SIZE + THREAD_ID);

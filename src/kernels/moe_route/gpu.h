@@ -15,6 +15,7 @@ GPU_FN float route_mass(float logit, float largest) {
 template <int kPerLane>
 KERNEL(moe_route, IN(float, logits), IN(float, expert_scale), OUT(uint, ids), OUT(float, weights),
        PARAMS(GpuMoeRoute, p)) {
+  await_inputs();
   const uint token = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (token >= p.tokens) return;
   DEVICE const float* row = logits + ulong(token) * p.experts;

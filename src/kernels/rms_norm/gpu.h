@@ -47,6 +47,7 @@ GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const T* factor,
 template <typename T, typename W>
 KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHADOW(T, factor),
        IN(W, weight), OUT(T, sum), OUT(T, out), PARAMS(GpuRmsNorm, p)) {
+  await_inputs();
   constexpr int V = 16 / sizeof(T);
   constexpr int kKept = 2;
   SHARED(float, partial, 32);
@@ -158,6 +159,7 @@ KERNEL(residual_norms, SHADOW(float, residual), IN(float, x), IN(float, experts)
        IN(float, expert_weights), IN(float, x_weight), IN(float, experts_weight), IN(float, weight),
        IN(float, weight0), IN(float, weight1), IN(float, weight2), OUT(float, sum),
        OUT(float, out0), OUT(float, out1), OUT(float, out2), PARAMS(GpuResidualNorms, p)) {
+  await_inputs();
   SHARED(float, x_sums, 32);
   SHARED(float, mixed_sums, 32);
   SHARED(float, branch_sums, 32);

@@ -119,6 +119,7 @@ GPU_FN void rope_tail(DEVICE const T* x, DEVICE const W* weight, bool has_weight
 template <bool kNorm, typename T, typename W>
 KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
        PARAMS(GpuRope, p)) {
+  await_inputs();
   constexpr int V = 4;
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.simds) return;
@@ -173,6 +174,7 @@ template <typename To>
 KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
        OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache), PARAMS(GpuQkvRope, p)) {
+  await_inputs();
   constexpr int V = 4;
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.rope.simds) return;

@@ -18,6 +18,7 @@ GPU_FN bool is_first_of_its_kind(DEVICE const int* list, uint at) {
 // Suppresses and penalises a copy of the logits. Ids outside the vocabulary are ignored.
 KERNEL(sample_edit, IN(GpuSampleRule, rules), IN(int, history), IN(int, history_lens),
        IN(int, suppress), INOUT(float, edited), PARAMS(GpuSample, p)) {
+  await_inputs();
   const uint b = GROUP_ID.x;
   DEVICE float* to = edited + ulong(b) * p.vocab;
   for (uint i = THREAD_ID; i < p.num_suppress; i += GROUP_SIZE) {
@@ -101,6 +102,7 @@ GPU_FN uint draw_token(THREAD const SampleRow& row, THREAD const Kept& kept, flo
 KERNEL(sample_draw, IN(float, logits), IN(float, edited), IN(GpuSampleRule, rules),
        IN(int, positions), IN(uint, sequence_ids), OUT(int, tokens), OUT(float, logprobs),
        PARAMS(GpuSample, p)) {
+  await_inputs();
   SHARED(ulong, sums, 32 * 16);
   SHARED(uint, ranks, 32);
   SHARED(uint, places, 32);

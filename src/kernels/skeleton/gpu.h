@@ -8,6 +8,7 @@ KERNELS_BEGIN(axpy)
 
 template <typename T>
 KERNEL(axpy, SHADOW(T, x), SHADOW(T, y), OUT(T, out), PARAMS(GpuAxpy, p)) {
+  await_inputs();
   constexpr int V = 16 / sizeof(T);
   const uint at = V * (GROUP_ID.x * GROUP_SIZE + THREAD_ID);
   if (at >= p.count) return;

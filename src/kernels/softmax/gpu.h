@@ -10,6 +10,7 @@ KERNELS_BEGIN(softmax)
 
 template <typename T>
 KERNEL(softmax, SHADOW(T, x), OUT(T, out), PARAMS(GpuSoftmax, p)) {
+  await_inputs();
   constexpr int V = 16 / sizeof(T);
   constexpr int kKept = 2;
   SHARED(float, partial_max, 32);

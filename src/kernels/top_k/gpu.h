@@ -21,6 +21,7 @@ GPU_FN void compare_exchange(THREADGROUP ulong* keys, uint pair, uint size, uint
 
 KERNEL(top_k_round, IN(float, x), IN(ulong, in), OUT(ulong, out), OUT(uint, indices),
        OUT(float, values), PARAMS(GpuTopK, p), TGBUF(ulong, keys)) {
+  await_inputs();
   const uint row = GROUP_ID.x / p.groups, group = GROUP_ID.x % p.groups;
   const uint begin = group * p.sort_size;
   for (uint i = THREAD_ID; i < p.sort_size; i += GROUP_SIZE) {

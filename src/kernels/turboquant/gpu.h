@@ -9,6 +9,7 @@
 KERNELS_BEGIN(turboquant)
 
 KERNEL(fwht, SHADOW(float, x), OUT(float, out), PARAMS(GpuFwht, p), TGBUF(float, row)) {
+  await_inputs();
   const ulong at = ulong(GROUP_ID.x) * p.dim;
   for (uint i = THREAD_ID; i < p.dim; i += GROUP_SIZE) {
     const bool negate = p.before != 0 && (p.signs[i / 32] >> (i % 32) & 1) != 0;
@@ -59,6 +60,7 @@ GPU_FN float2 roots_of_squares(THREAD const float* v, bool one_norm) {
 
 KERNEL(tq_encode, IN(uchar, src), OUT(uchar, codes), OUT(float, norms), IN(int, pos),
        IN(int, block_table), PARAMS(GpuTqEncode, p)) {
+  await_inputs();
   SHARED(float, bounds, 256);
   SHARED(float, levels, 256);
   for (uint i = THREAD_ID; i < 256; i += GROUP_SIZE) bounds[i] = p.bounds[i];
@@ -134,6 +136,7 @@ KERNEL(tq_encode, IN(uchar, src), OUT(uchar, codes), OUT(float, norms), IN(int, 
 }
 
 KERNEL(tq_decode, IN(uchar, codes), IN(float, norms), OUT(float, out), PARAMS(GpuTqDecode, p)) {
+  await_inputs();
   SHARED(float, levels, 256);
   stage_levels(p.table, levels, THREAD_ID, GROUP_SIZE);
   threadgroup_barrier(mem_flags::mem_threadgroup);
