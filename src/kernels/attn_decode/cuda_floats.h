@@ -139,11 +139,12 @@ GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>&
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
 template <typename T, int kDim, bool kPlain>
-__global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
-    const uchar* __restrict__ q, const uchar* __restrict__ k, const uchar* __restrict__ v,
-    const int* __restrict__ kv_len, const int* __restrict__ ring_start,
-    const int* __restrict__ block_table, const float* __restrict__ slopes,
-    float* __restrict__ part_values, float2* __restrict__ part_states, const GpuAttnDecode p) {
+__global__ __launch_bounds__(32 * kWarps,
+                             1) void attn_decode_mma(const uchar* q, const uchar* k, const uchar* v,
+                                                     const int* kv_len, const int* ring_start,
+                                                     const int* block_table, const float* slopes,
+                                                     float* part_values, float2* part_states,
+                                                     const GpuAttnDecode p) {
   await_inputs();
   typedef Shape<T, kDim> S;
   extern __shared__ uint4 shared[];
@@ -217,10 +218,11 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_mma(
 
 // A threadgroup per query head.
 template <int kDim>
-__global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_mma_merge(
-    const float* __restrict__ part_values, const float2* __restrict__ part_states,
-    const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
-    const GpuAttnDecode p) {
+__global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_mma_merge(const float* part_values,
+                                                                          const float2* part_states,
+                                                                          const float* sinks,
+                                                                          uchar* out, float* lse,
+                                                                          const GpuAttnDecode p) {
   await_inputs();
   constexpr float kLn2 = 0.693147180559945f;
   __shared__ float4 partial[kMergeThreads];

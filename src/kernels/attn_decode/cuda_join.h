@@ -85,7 +85,7 @@ struct PartMerge {
   float4* partial;  // [kSlices][kVectors]
 
   GPU_FN float2 add(const float* values, const float2* states, uint splits) const {
-    constexpr int kAtOnce = 4;
+    constexpr int kAtOnce = kDim <= 128 ? 4 : kDim <= 256 ? 5 : 9;  // of up to 66 parts, then
     const uint slice = threadIdx.x / kVectors, at = threadIdx.x % kVectors;
     const bool has_slice = slice < kSlices;
     float4 part[kAtOnce];

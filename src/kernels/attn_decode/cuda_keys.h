@@ -44,7 +44,7 @@ struct KeyRows {
         table(block_table),
         pages(page_layout),
         page_rows(page_layout.size * kv_heads) {
-    const uint slot = held.shift == 0 ? begin : (begin + held.shift) % capacity;
+    const uint slot = (begin + held.shift) % capacity;
     to_row = slot - begin;
     straight = pages.size == 0 && (held.shift == 0 || held.num_valid == capacity) &&
                capacity - slot >= end - begin;

@@ -27,14 +27,17 @@ std::string kernel_of(const AttnDecodeParams& p) {
   return kernel_name(base + std::to_string(p.head_dim), {p.kv_dtype});
 }
 
-// Threadgroup memory: terms of the queries, then rings, whose place sums take.
+// Threadgroup memory: terms of the queries, then rings, whose place sums take. At least so much
+// that a compute unit has one threadgroup: two on one while another has none take twice the time,
+// and a kernel may start while some units are still busy with the one in front of it.
+constexpr int64_t kWholeUnit = 116 * 1024;
 int64_t memory_of(const AttnDecodeParams& p) {
   const int64_t dim = p.head_dim, terms = p.kv_dtype == DType::kBF16 ? 3 : 2;
   const int64_t units = dim <= 128 ? 1 : dim <= 256 ? 2 : 4;
   const int64_t row_bytes = dim / units * 2 <= 128 ? 128 : 256;
   const int64_t rings = kWarps * kStages * kKeys * row_bytes;
   const int64_t sums = kWarps * kColumns * (dim + 4) * 4;
-  return terms * dim / 16 * 32 * 8 + std::max(rings, sums);
+  return std::max(kWholeUnit, terms * dim / 16 * 32 * 8 + std::max(rings, sums));
 }
 
 }  // namespace

@@ -45,6 +45,28 @@ struct HeadQuery {
   float sum[2];  // of the integers under each norm
 };
 
+// The signs of a rotation, of this lane's elements, asked for before memory is busy: constants come
+// the same way.
+template <int kRuns>
+class LaneSigns {
+ public:
+  GPU_FN explicit LaneSigns(const GpuTqTable& t) {
+    UNROLL for (int run = 0; run < kRuns; run++) {
+      const uint e = 8 * (run * 32 + LANE);
+      bits_[run] = e < t.dim ? t.signs[e / 32] >> e % 32 : 0;
+      asm volatile("" : "+r"(bits_[run]));
+    }
+  }
+  GPU_FN void apply(float* x) const {
+    UNROLL for (int i = 0; i < 8 * kRuns; i++) {
+      x[i] = __uint_as_float(__float_as_uint(x[i]) ^ (bits_[i / 8] >> i % 8) << 31);
+    }
+  }
+
+ private:
+  uint bits_[kRuns];
+};
+
 // x = H x of a row of a power of two of elements, as fwht_elements() of gpu_tq.h, in less code.
 template <int kDim>
 GPU_FN void fwht_row(float* x) {
@@ -78,11 +100,10 @@ GPU_FN void fwht_row(float* x) {
 // elements this simdgroup holds in x as load_query() gives them, [digit][step][lane] of two words,
 // the most significant first. Lane 4g + t has elements 128 unit + 32 t + 8 step .. + 7 of head g.
 template <class Shape>
-GPU_FN void put_query(const float* x, uint head, const GpuAttnDecodeTq& p, uint2* digits,
-                      HeadQuery* head_queries) {
+GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_queries) {
   constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
   uint bits = 0;                       // of the largest magnitude, or of what is no number
-  UNROLL for (int i = 0; i < kRowElements; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
+  UNROLL for (int i = 0; i < 8 * Shape::kRuns; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
   const float most = __uint_as_float(__reduce_max_sync(~0u, bits));
   const float factor = most > 1e-30f && most < INFINITY ? __fdividef(kLargest, most) : 0.0f;
   HeadQuery query;
@@ -101,7 +122,7 @@ GPU_FN void put_query(const float* x, uint head, const GpuAttnDecodeTq& p, uint2
     }
     query.sum[run] = float(__reduce_add_sync(~0u, sum));  // of 256 elements: below 2^31
     const uint at = 8 * (run * 32 + LANE);
-    if (at >= p.k.dim) continue;
+    if (at >= Shape::kDim) continue;
     UNROLL for (int digit = 0; digit < kDigits; digit++) {
       digits[(digit * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + head * 4 + at / 32 % 4] =
           make_uint2(words[digit][0], words[digit][1]);
@@ -249,17 +270,18 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
 // Grid: parts; KV heads and tiles of their query heads; sequences.
 template <int kDim, int kWarpCount, bool kPlain>
 __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
-    const uchar* __restrict__ q, const uchar* __restrict__ k, const float* __restrict__ k_norms,
-    const uchar* __restrict__ v, const float* __restrict__ v_norms, const int* __restrict__ kv_len,
-    const int* __restrict__ ring_start, const int* __restrict__ block_table,
-    const float* __restrict__ slopes, float* __restrict__ part_values,
-    float2* __restrict__ part_states, const GpuAttnDecodeTq p) {
+    const uchar* q, const uchar* k, const float* k_norms, const uchar* v, const float* v_norms,
+    const int* kv_len, const int* ring_start, const int* block_table, const float* slopes,
+    float* part_values, float2* part_states, const GpuAttnDecodeTq p) {
   typedef Shape<kDim, kWarpCount> S;
   constexpr int kNorms = S::kNorms;
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[kWarpCount][kColumns];
+  __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
+  if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
+  const LaneSigns<S::kRuns> signs(p.k);
   await_inputs();
   const TqPart part(kv_len, ring_start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
@@ -269,7 +291,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   uchar* const work = memory + S::kQueryBytes;
   const uint warp = warp_index(), first = part.begin + warp * kKeys, step = S::kWarps * kKeys;
   float x[kRowElements];
-  part.load_query_of(warp, q, p, x);
+  part.load_query_of<kDim>(warp, q, p, x);
   const KeyRows rows = part.rows(block_table, p);
   k_norms += part.first_row * kNorms;
   v_norms += part.first_row * kNorms;
@@ -279,10 +301,10 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   norms.load(rows, first, k_norms, v_norms);
   if (warp < kColumns) {
     if (p.rotated == 0) {
-      apply_signs<32>(x, p.k, LANE);
+      signs.apply(x);
       fwht_row<kDim>(x);
     }
-    put_query<S>(x, warp, p, digits, head_queries);
+    put_query<S>(x, warp, digits, head_queries);
   }
   __syncthreads();
   const Queries<S> queries(digits);
@@ -300,7 +322,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   }
   rules.cap = p.logits_soft_cap;
   rules.last = part.held.end - 1;
-  const uint2 bytes = make_uint2(p.k_bytes[0], p.k_bytes[1]);
+  const uint2 bytes = lane_bytes[LANE];
   const uint lane_table = shared_address(shared) + 4 * LANE;
 
   Softmax<kTiles> softmax;
@@ -339,13 +361,16 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
 
 // A threadgroup per query head; its first simdgroup rotates the row back.
 template <int kDim>
-__global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
-    const float* __restrict__ part_values, const float2* __restrict__ part_states,
-    const float* __restrict__ sinks, uchar* __restrict__ out, float* __restrict__ lse,
-    const GpuAttnDecodeTq p) {
-  await_inputs();
+__global__ __launch_bounds__(kMergeThreads,
+                             1) void attn_decode_tq_mma_merge(const float* part_values,
+                                                              const float2* part_states,
+                                                              const float* sinks, uchar* out,
+                                                              float* lse, const GpuAttnDecodeTq p) {
+  constexpr int kRuns = kDim == 512 ? 2 : 1;
   __shared__ float4 partial[kMergeThreads];
   __shared__ float row[kDim];
+  const LaneSigns<kRuns> signs(p.v);
+  await_inputs();
   const ulong head = blockIdx.x;
   const PartMerge<kDim> merge{partial};
   const float2 state =
@@ -363,14 +388,14 @@ __global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_tq_mma_merge(
   if (p.rotated != 0) return;
   __syncthreads();
   if (threadIdx.x >= 32) return;
-  float x[kRowElements];
-  UNROLL for (int i = 0; i < kRowElements; i++) {
+  float x[8 * kRuns];
+  UNROLL for (int i = 0; i < 8 * kRuns; i++) {
     const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
     x[i] = at < kDim ? row[at] : 0.0f;
   }
   fwht_row<kDim>(x);
-  apply_signs<32>(x, p.v, LANE);
-  UNROLL for (int i = 0; i < kRowElements; i++) {
+  signs.apply(x);
+  UNROLL for (int i = 0; i < 8 * kRuns; i++) {
     const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
     // Of no key at all the row is 0, not -0.
     if (at < kDim) store_output(out, head * kDim + at, p.query_type, total == 0.0f ? 0.0f : x[i]);

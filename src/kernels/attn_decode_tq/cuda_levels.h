@@ -211,11 +211,9 @@ GPU_FN void add_norm(typename S::Stream& stream, uint levels, uint table,
 // Grid: parts; KV heads and tiles of their query heads; sequences.
 template <int kDim, int kBits>
 __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
-    const uchar* __restrict__ q, const uchar* __restrict__ k, const float* __restrict__ k_norms,
-    const uchar* __restrict__ v, const float* __restrict__ v_norms, const int* __restrict__ kv_len,
-    const int* __restrict__ ring_start, const int* __restrict__ block_table,
-    const float* __restrict__ slopes, float* __restrict__ part_values,
-    float2* __restrict__ part_states, const GpuAttnDecodeTq p) {
+    const uchar* q, const uchar* k, const float* k_norms, const uchar* v, const float* v_norms,
+    const int* kv_len, const int* ring_start, const int* block_table, const float* slopes,
+    float* part_values, float2* part_states, const GpuAttnDecodeTq p) {
   typedef Shape<kDim, kBits> S;
   typedef typename S::Floats Floats;
   constexpr int kNorms = S::kNorms;
@@ -233,7 +231,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   uchar* const work = reinterpret_cast<uchar*>(terms) + Floats::kQueryBytes;
   const uint warp = warp_index(), first = part.begin + warp * kKeys, step = kWarps * kKeys;
   float x[kRowElements];
-  part.load_query_of(warp, q, p, x);
+  part.load_query_of<kDim>(warp, q, p, x);
   const KeyRows rows = part.rows(block_table, p);
   const uint levels = shared_address(work) + warp * S::kLevelBytes;
   const uint ring = shared_address(work) + kWarps * S::kLevelBytes + warp * S::kRingBytes;

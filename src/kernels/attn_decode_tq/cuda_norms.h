@@ -36,8 +36,9 @@ struct TqPart {
             p.pages, p.num_kv_heads};
   }
   // The elements of this lane of the query of head `head` of eight; 0 if there is no such head.
+  template <int kDim>
   GPU_FN void load_query_of(uint head, const uchar* q, const GpuAttnDecodeTq& p, float* x) const {
-    load_query<32>(q, (first_head + head) * p.k.dim, p.query_type, head < heads ? p.k.dim : 0, LANE,
+    load_query<32>(q, (first_head + head) * kDim, p.query_type, head < heads ? kDim : 0, LANE,
                    p.vectors != 0, x);
   }
   GPU_FN float slope(const float* slopes, uint column, const GpuAttnDecodeTq& p) const {

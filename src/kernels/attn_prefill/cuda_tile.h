@@ -363,14 +363,10 @@ GPU_FN RowTile find_rows(const int* q_starts, const GpuAttnPrefill& p) {
 template <typename T, class S, bool kPlain>
 __global__
 __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void attn_prefill_mma(
-    const uchar* __restrict__ q, const uchar* __restrict__ k, const uchar* __restrict__ v,
-    const int* __restrict__ kv_len, const int* __restrict__ q_offset,
-    const int* __restrict__ ring_start, const int* __restrict__ prefix_len,
-    const int* __restrict__ q_starts, const int* __restrict__ k_starts,
-    const int* __restrict__ block_table, const uchar* __restrict__ mask,
-    const uchar* __restrict__ classes, const float* __restrict__ sinks,
-    const float* __restrict__ slopes, uchar* __restrict__ out, float* __restrict__ lse,
-    const GpuAttnPrefill p) {
+    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
+    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
+    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
+    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
   await_inputs();
   extern __shared__ uint4 shared[];
   __shared__ float undo[S::kRows];

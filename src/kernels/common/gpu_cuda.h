@@ -31,8 +31,9 @@
 #define UNROLL _Pragma("unroll")
 
 #define GPU_ENTRY __global__
-// Only IN is restrict: its loads may go through the read-only cache and move across stores.
-#define GPU_P_IN(T, n) const T* __restrict__ n
+// Nothing is restrict: loads of what is const and restrict go through a cache that await_inputs()
+// does not renew, and the compiler moves them in front of it.
+#define GPU_P_IN(T, n) const T* n
 #define GPU_P_SHADOW(T, n) const T* n
 #define GPU_P_OUT(T, n) T* n
 #define GPU_P_INOUT(T, n) T* n

@@ -15,10 +15,8 @@ enum { kStages = 2, kThreads = 32 * kCudaSlices, kPanels = 2, kWeightRows = kPan
 
 // kTiles: of eight rows of x.
 template <class Codec, int kTiles>
-__global__ __launch_bounds__(kThreads) void narrow(const uchar* __restrict__ packed,
-                                                   const uchar* __restrict__ packed1,
-                                                   const uchar* __restrict__ packed2,
-                                                   const float* __restrict__ x,
+__global__ __launch_bounds__(kThreads) void narrow(const uchar* packed, const uchar* packed1,
+                                                   const uchar* packed2, const float* x,
                                                    const uchar* residual, uchar* out, uchar* out1,
                                                    uchar* out2, const CudaMatmul p) {
   await_inputs();

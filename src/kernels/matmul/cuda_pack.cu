@@ -22,8 +22,8 @@ GPU_FN void interleave(const uchar* rows, const uint* row_at, uint row_bytes, ui
   }
 }
 
-__global__ void matmul_pack(const uchar* __restrict__ data, const uchar* __restrict__ scales,
-                            const uchar* __restrict__ biases, uchar* packed, const CudaPack p) {
+__global__ void matmul_pack(const uchar* data, const uchar* scales, const uchar* biases,
+                            uchar* packed, const CudaPack p) {
   await_inputs();
   __shared__ uint row_at[kPanelRows];
   const uint panel = blockIdx.x / p.spans, span = blockIdx.x % p.spans;

@@ -86,10 +86,11 @@ GPU_FN void team_barrier(uint team, uint teams) {
 // The parts of the groups of a row of x are along the panels; group = row * parts + part. Of gate
 // and up, an even team has a panel of gate while the next team has that of up.
 template <class Codec>
-__global__ __launch_bounds__(kMaxTeams* kTeamThreads, 1) void single(
-    const uchar* __restrict__ packed, const uchar* __restrict__ packed1,
-    const uchar* __restrict__ packed2, const float* __restrict__ x, const uint* __restrict__ ids,
-    const uchar* residual, uchar* out, uchar* out1, uchar* out2, const CudaMatmul p) {
+__global__ __launch_bounds__(kMaxTeams* kTeamThreads,
+                             1) void single(const uchar* packed, const uchar* packed1,
+                                            const uchar* packed2, const float* x, const uint* ids,
+                                            const uchar* residual, uchar* out, uchar* out1,
+                                            uchar* out2, const CudaMatmul p) {
   await_inputs();
   typedef ScaleTable<Codec> Scales;
   extern __shared__ uint4 shared[];

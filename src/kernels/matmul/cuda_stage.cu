@@ -8,7 +8,7 @@ namespace panels {
 namespace kernels_matmul_stage {
 
 // Rows of any float type as f32: x [rows, cols] -> out [rows, cols]; a thread per element.
-__global__ void matmul_widen(const uchar* __restrict__ x, float* out, const CudaStage p) {
+__global__ void matmul_widen(const uchar* x, float* out, const CudaStage p) {
   await_inputs();
   const ulong i = ulong(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i < ulong(p.rows) * p.cols) out[i] = load_element(x, i, p.x_type);
@@ -17,8 +17,7 @@ __global__ void matmul_widen(const uchar* __restrict__ x, float* out, const Cuda
 // A simdgroup writes the terms and sums of one block of 32 of eight rows; rows past the last repeat
 // it, those that the order leaves out are row 0.
 //   x [rows, cols], order [tiles][8] -> terms: XTile [blocks][row tiles]
-__global__ void matmul_split(const uchar* __restrict__ x, const uint* __restrict__ order,
-                             XTile* terms, const CudaStage p) {
+__global__ void matmul_split(const uchar* x, const uint* order, XTile* terms, const CudaStage p) {
   await_inputs();
   const uint lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const ulong i = ulong(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
@@ -58,8 +57,7 @@ __global__ void matmul_split(const uchar* __restrict__ x, const uint* __restrict
 // order within an expert may differ from run to run: it says where results are computed, not what.
 //   ids [rows] -> order: u32 [x_tiles][8], out rows or kNoRow   tiles: CudaRowTile [row_tiles]
 //   threadgroup memory: u32 [2][experts + 1]
-__global__ void matmul_sort(const uint* __restrict__ ids, uint* order, uint4* tiles,
-                            const CudaSort p) {
+__global__ void matmul_sort(const uint* ids, uint* order, uint4* tiles, const CudaSort p) {
   await_inputs();
   extern __shared__ uint4 shared[];
   uint* const counts = reinterpret_cast<uint*>(shared);

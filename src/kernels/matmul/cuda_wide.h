@@ -44,11 +44,11 @@ GPU_FN void load_tile(const XTile& x, uint lane, Terms& terms, XSums<kHalves>& s
 }
 
 template <class Codec, int kTerms>
-__global__ __launch_bounds__(kThreads, 1) void wide(
-    const uchar* __restrict__ packed, const uchar* __restrict__ packed1,
-    const uchar* __restrict__ packed2, const XTile* __restrict__ terms,
-    const uint* __restrict__ order, const uint4* __restrict__ row_tiles, const uchar* residual,
-    uchar* out, uchar* out1, uchar* out2, const CudaMatmul p) {
+__global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const uchar* packed1,
+                                                    const uchar* packed2, const XTile* terms,
+                                                    const uint* order, const uint4* row_tiles,
+                                                    const uchar* residual, uchar* out, uchar* out1,
+                                                    uchar* out2, const CudaMatmul p) {
   await_inputs();
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
