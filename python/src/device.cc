@@ -102,9 +102,13 @@ void bind_device(nb::module_& m) {
       .def(
           "discard", [](SharedStream& s) { s.use([](Stream& stream) { stream.discard(); }); },
           "Drops what was recorded but not committed.")
-      .def("barrier", [](SharedStream& s) { s.use([](Stream& stream) { stream.barrier(); }); })
-      .def("begin_capture",
-           [](SharedStream& s) { s.use([](Stream& stream) { stream.begin_capture(); }); })
+      .def(
+          "barrier", [](SharedStream& s) { s.use([](Stream& stream) { stream.barrier(); }); },
+          "What follows waits for what came before; hazards between ops need none.")
+      .def(
+          "begin_capture",
+          [](SharedStream& s) { s.use([](Stream& stream) { stream.begin_capture(); }); },
+          "What is recorded from here on becomes a graph.")
       .def(
           "end_capture",
           [](SharedStream& s, bool fuse, bool reorder) {
@@ -112,9 +116,13 @@ void bind_device(nb::module_& m) {
               return stream.end_capture({.fuse = fuse, .reorder = reorder});
             });
           },
-          nb::kw_only(), "fuse"_a = false, "reorder"_a = false)
-      .def("replay",
-           [](SharedStream& s, const Graph& g) { s.use([&](Stream& st) { st.replay(g); }); })
+          nb::kw_only(), "fuse"_a = false, "reorder"_a = false,
+          "fuse: ops that a kernel can do as one become one. reorder: independent ops run "
+          "together.")
+      .def(
+          "replay",
+          [](SharedStream& s, const Graph& g) { s.use([&](Stream& st) { st.replay(g); }); },
+          "graph"_a, "Records a graph's work once more, on the same buffers.")
       .def_prop_ro("counters", &counters_of);
 }
 

@@ -114,8 +114,9 @@ nb::list kv_report_of(SharedModel& m, const Tokenizer& tokenizer,
 
 void bind_model(nb::module_& m) {
   nb::class_<ModelConfig>(m, "ModelConfig", "What a model file says about its decoder.")
-      .def_static("load", &load_model_config, "path"_a)
-      .def("as_dict", &config_dict)
+      .def_static("load", &load_model_config, "path"_a,
+                  "Of a config.json, a model directory or a .gguf file, without its weights.")
+      .def("as_dict", &config_dict, "Sizes, formats and token ids; layers as a list of dicts.")
       .def_ro("vocab_size", &ModelConfig::vocab_size)
       .def_ro("hidden_size", &ModelConfig::hidden_size)
       .def_prop_ro("num_layers", &ModelConfig::num_layers)
@@ -124,7 +125,7 @@ void bind_model(nb::module_& m) {
       .def_prop_ro("temperature", [](const ModelConfig& c) { return c.sampling.temperature; })
       .def_prop_ro("top_k", [](const ModelConfig& c) { return c.sampling.top_k; })
       .def_prop_ro("top_p", [](const ModelConfig& c) { return c.sampling.top_p; });
-  nb::class_<Perplexity>(m, "Perplexity")
+  nb::class_<Perplexity>(m, "Perplexity", "How well a model predicts a text; lower is better.")
       .def_ro("perplexity", &Perplexity::perplexity)
       .def_ro("standard_error", &Perplexity::standard_error)
       .def_ro("mean_nll", &Perplexity::mean_nll, "Nats a token.")
@@ -153,7 +154,9 @@ void bind_model(nb::module_& m) {
             return s.use([=](Model& model) { return model.length(sequence); });
           },
           "sequence"_a = 0, "Tokens that the caches of a sequence hold.")
-      .def("reset", [](SharedModel& s) { s.use([](Model& model) { model.reset(); }); })
+      .def(
+          "reset", [](SharedModel& s) { s.use([](Model& model) { model.reset(); }); },
+          "Forgets what the sequences hold.")
       .def(
           "trim",
           [](SharedModel& s, int64_t length, int sequence) {
@@ -182,7 +185,10 @@ void bind_model(nb::module_& m) {
           "tokens"_a, "all_positions"_a = false,
           "Logits after the soft cap, f32 [V] of the last token or [T, V]; forgets what was held.")
       .def("perplexity", &perplexity_of, "tokens"_a, nb::kw_only(), "context"_a = 512,
-           "stride"_a = 0, "bos"_a = nb::none())
+           "stride"_a = 0, "bos"_a = nb::none(),
+           "Of a text in windows of `context` tokens. stride 0: windows follow each other and the "
+           "second half of each is scored; else the last `stride` tokens of windows that far "
+           "apart. bos replaces the first token of a window.")
       .def("kv_report", &kv_report_of, "tokenizer"_a, "tokens"_a, nb::kw_only(), "types"_a,
            "baseline"_a = "f16", "context"_a = 512, "bos"_a = nb::none(),
            "recall"_a = std::vector<std::pair<std::vector<int32_t>, std::string>>(), "depth"_a = 0,

@@ -146,7 +146,7 @@ void bind_weight(nb::module_& m) {
             return all;
           },
           "Every tensor in the files, as dicts.")
-      .def("has", &Checkpoint::has, "name"_a)
+      .def("has", &Checkpoint::has, "name"_a, "Whether weight() and tensor() know this name.")
       .def(
           "weight",
           [](const Checkpoint& c, const Device& d, const std::string& name, const Shape& shape) {
@@ -161,7 +161,7 @@ void bind_weight(nb::module_& m) {
             const nb::gil_scoped_release no_gil;
             return Array{c.tensor(d, name, shape), d};
           },
-          "device"_a, "name"_a, "shape"_a);
+          "device"_a, "name"_a, "shape"_a, "A vector or another float tensor, likewise.");
 }
 
 }  // namespace mlxn::python

@@ -2,6 +2,7 @@
 """What the C++ headers offer is bound under the same names, and has a parity case."""
 import re
 
+import mlxn
 import pytest
 import test_ops
 from kit import ROOT
@@ -32,6 +33,17 @@ def test_function_is_bound_and_compared(name):
 @pytest.mark.parametrize("name,struct", RECORDED)
 def test_fields_are_those_of_the_header(name, struct):
     assert list(_mlxn._ops.FIELDS[name]) == fields_of(struct)
+
+
+def test_everything_public_is_described():
+    """A line beside the signature; properties say by their names what they are."""
+    for name in set(mlxn.__all__) - {"__version__", "errors", "ops"}:
+        thing = getattr(mlxn, name)
+        members = [m for m in vars(thing) if not m.startswith("_") and callable(getattr(thing, m))] if isinstance(thing, type) else []
+        for text in (thing.__doc__, *(getattr(thing, m).__doc__ for m in members)):
+            lines = [line for line in (text or "").splitlines() if line.strip() and not re.match(r"\w+\(.*\) -> ", line)]
+            assert lines, f"{name}: {members} {text}"
+    assert all(f.__doc__ for n, f in vars(ops).items() if callable(f) and f.__module__ == ops.__name__ and not n.startswith("_"))
 
 
 def test_error_kinds_are_those_of_the_header():
