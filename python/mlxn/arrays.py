@@ -9,7 +9,7 @@ from .errors import InvalidArgumentError, refusal
 _devices: dict = {}
 _lock = threading.Lock()
 _streams = threading.local()
-_held: dict = {}  # streams of CuPy's, which destroys them with their last user
+_held: dict = {}  # streams that must not go with their last user
 
 
 def device(id: str = "cpu") -> Device:
@@ -56,7 +56,15 @@ def stream_for(home: Device, native=None) -> Stream:
     key = (home, native)
     if key not in streams:
         streams[key] = Stream(home) if native is None else Stream.on(home, native)
+    if native is not None and _is_capturing():
+        _held[id(streams[key])] = streams[key]  # the graph needs what it keeps, also when this thread is gone
     return streams[key]
+
+
+def _is_capturing():
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
+    captured = torch and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    return bool(captured or cupy and cupy.cuda.get_current_stream().is_capturing())
 
 
 def settle(home: Device) -> None:

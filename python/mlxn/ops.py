@@ -4,7 +4,8 @@
 Arguments are buffers, NumPy arrays, or anything with DLPack; f32, f16 or bf16 unless said otherwise. Results are
 buffers; PyTorch tensors if an argument is one. Two more arguments are common to all: `out=` takes the result
 (several results: by their names), and `stream=` only records the op, to run at `stream.commit()`; outputs are buffers
-then. CUDA tensors are used where they lie, on the stream that PyTorch or CuPy works on, without waiting.
+then. CUDA tensors are used where they lie, on the stream that PyTorch or CuPy works on, without waiting; inside a graph that they
+capture too, if the op has run once before. What such a graph refers to lives until the process ends.
 
 Shapes: B sequences, T tokens, H query heads, Hkv key/value heads, D elements of a head, C slots of a cache.
 """
