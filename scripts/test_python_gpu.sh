@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Python package on an NVIDIA GPU, without network: builds the wheel with the nanobind, scikit-build-core and nvcc that are
 # there, installs it into build/python/gpu, runs every op on PyTorch's CUDA tensors, on its streams and in its graphs, and models.
-# CMAKE_ARGS="-DMLXN_CUDA_TARGETS=-gencode=arch=compute_90a,code=sm_90a" builds for one kind of GPU; CMAKE_PREFIX_PATH and
-# PKG_CONFIG_PATH tell where libraries are that the system has not.
+# CMAKE_ARGS="-DMLXN_CUDA_TARGETS=-gencode=arch=compute_90a,code=sm_90a" builds for one kind of GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

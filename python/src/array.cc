@@ -163,7 +163,7 @@ Array on_host(const Array& a) {
 }
 
 // The memory itself where the host can touch it. NumPy has bf16 from ml_dtypes.
-nb::object to_numpy(const Array& source) {
+NumPyArray to_numpy(const Array& source) {
   const Array a = on_host(source);
   const bool is_bf16 = a.buffer.dtype() == bf16;
   const nb::dlpack::dtype dtype = dlpack_dtype(is_bf16 ? u16 : a.buffer.dtype());
@@ -171,8 +171,9 @@ nb::object to_numpy(const Array& source) {
   const nb::object array = a.buffer.allocation()->writable
                                ? view<nb::numpy>(a, dtype, host, 0)
                                : view<nb::numpy, nb::ro>(a, dtype, host, 0);
-  if (!is_bf16) return array;
-  return array.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16"));
+  if (!is_bf16) return nb::borrow<NumPyArray>(array);
+  return nb::borrow<NumPyArray>(
+      array.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16")));
 }
 
 // NumPy's protocol.
@@ -208,12 +209,13 @@ Array as_array(nb::handle object, const std::optional<Device>& device, const cha
   return nb::cast<Array>(made);
 }
 
-nb::object numpy_floats(std::vector<float> values, const std::vector<size_t>& shape) {
+NumPyArray numpy_floats(std::vector<float> values, const std::vector<size_t>& shape) {
   auto* const held = new std::vector<float>(std::move(values));
   const nb::capsule owner(held,
                           [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, float>(held->data(), shape.size(), shape.data(), owner),
-                  nb::rv_policy::reference);
+  return nb::borrow<NumPyArray>(
+      nb::cast(nb::ndarray<nb::numpy, float>(held->data(), shape.size(), shape.data(), owner),
+               nb::rv_policy::reference));
 }
 
 void bind_array(nb::module_& m) {

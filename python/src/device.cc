@@ -93,22 +93,13 @@ void bind_device(nb::module_& m) {
           "device"_a, "native"_a,
           "On a cudaStream_t of the caller, such as torch.cuda.current_stream().cuda_stream.")
       .def_prop_ro("device", [](SharedStream& s) { return s.value.device(); })
-      .def(
-          "commit", [](SharedStream& s) { s.use([](Stream& stream) { stream.commit(); }); },
-          "Runs what was recorded.")
-      .def(
-          "wait", [](SharedStream& s) { s.use([](Stream& stream) { stream.wait(); }); },
-          "Waits for committed work.")
-      .def(
-          "discard", [](SharedStream& s) { s.use([](Stream& stream) { stream.discard(); }); },
-          "Drops what was recorded but not committed.")
-      .def(
-          "barrier", [](SharedStream& s) { s.use([](Stream& stream) { stream.barrier(); }); },
-          "What follows waits for what came before; hazards between ops need none.")
-      .def(
-          "begin_capture",
-          [](SharedStream& s) { s.use([](Stream& stream) { stream.begin_capture(); }); },
-          "What is recorded from here on becomes a graph.")
+      .def("commit", &call<&Stream::commit, Stream>, "Runs what was recorded.")
+      .def("wait", &call<&Stream::wait, Stream>, "Waits for committed work.")
+      .def("discard", &call<&Stream::discard, Stream>, "Drops what was recorded but not committed.")
+      .def("barrier", &call<&Stream::barrier, Stream>,
+           "What follows waits for what came before; hazards between ops need none.")
+      .def("begin_capture", &call<&Stream::begin_capture, Stream>,
+           "What is recorded from here on becomes a graph.")
       .def(
           "end_capture",
           [](SharedStream& s, bool fuse, bool reorder) {

@@ -58,7 +58,7 @@ nb::dict memory_dict(SharedModel& m) {
   return d;
 }
 
-nb::object rows_of(SharedModel& m, std::vector<float> values, bool one_row) {
+NumPyArray rows_of(SharedModel& m, std::vector<float> values, bool one_row) {
   const auto vocab = static_cast<size_t>(m.value.config().vocab_size);
   const size_t rows = values.size() / vocab;
   if (one_row) return numpy_floats(std::move(values), {vocab});
@@ -142,21 +142,14 @@ void bind_model(nb::module_& m) {
       .def_prop_ro("max_context", [](SharedModel& s) { return s.value.options().max_context; })
       .def_prop_ro("batch", [](SharedModel& s) { return s.value.options().batch; })
       .def_prop_ro("memory", &memory_dict, "Bytes that are allocated.")
-      .def_prop_ro("warnings",
-                   [](SharedModel& s) {
-                     nb::list texts;
-                     for (const auto& text : s.value.warnings()) texts.append(text_of(text));
-                     return texts;
-                   })
+      .def_prop_ro("warnings", [](SharedModel& s) { return texts_of(s.value.warnings()); })
       .def(
           "length",
           [](SharedModel& s, int sequence) {
             return s.use([=](Model& model) { return model.length(sequence); });
           },
           "sequence"_a = 0, "Tokens that the caches of a sequence hold.")
-      .def(
-          "reset", [](SharedModel& s) { s.use([](Model& model) { model.reset(); }); },
-          "Forgets what the sequences hold.")
+      .def("reset", &call<&Model::reset, Model>, "Forgets what the sequences hold.")
       .def(
           "trim",
           [](SharedModel& s, int64_t length, int sequence) {

@@ -132,12 +132,7 @@ void bind_weight(nb::module_& m) {
       .def_prop_ro("path", [](const Checkpoint& c) { return text_of(c.path()); })
       .def_prop_ro("config", &Checkpoint::config)
       .def_prop_ro("total_bytes", &Checkpoint::total_bytes)
-      .def_prop_ro("warnings",
-                   [](const Checkpoint& c) {
-                     nb::list texts;
-                     for (const std::string& text : c.warnings()) texts.append(text_of(text));
-                     return texts;
-                   })
+      .def_prop_ro("warnings", [](const Checkpoint& c) { return texts_of(c.warnings()); })
       .def(
           "tensors",
           [](const Checkpoint& c) {
