@@ -264,7 +264,7 @@ void bind_array(nb::module_& m) {
       .def_prop_ro("ndim", [](const Array& a) { return a.buffer.rank(); })
       .def("__len__", [](const Array& a) { return a.buffer.rank() == 0 ? 0 : a.buffer.dim(0); })
       .def(
-          "__getitem__", [](const Array& a, nb::object i) { return to_numpy(a)[i]; },
+          "__getitem__", [](const Array& a, nb::object i) -> nb::object { return to_numpy(a)[i]; },
           "As NumPy's: a view of memory that the host can touch.")
       .def("__setitem__",
            [](const Array& a, nb::object i, nb::object value) { to_numpy(a)[i] = value; })
