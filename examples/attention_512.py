@@ -4,9 +4,6 @@ import pathlib
 import sys
 import time
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from mlxn import ops

@@ -3,9 +3,6 @@
 import pathlib
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mlxn
 import numpy as np

@@ -6,9 +6,6 @@ import pathlib
 import sys
 
 import gguf
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mlx.core as mx
 import mlxn

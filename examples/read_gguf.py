@@ -4,9 +4,6 @@ import collections
 import pathlib
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mlxn
 import numpy as np

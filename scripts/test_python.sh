@@ -27,7 +27,7 @@ if [ "${1:-}" != peers ]; then
   "$python" -m pytest -m 'not peers'
   exit
 fi
-"${pip[@]}" install 'numpy==1.26.*'
+"${pip[@]}" install 'numpy==1.26.*' ml_dtypes
 "$python" -m pytest python/tests/test_ops.py python/tests/test_arrays.py
 "${pip[@]}" install --upgrade numpy 'mlx[cpu]' mlx-lm gguf safetensors tokenizers jinja2
 MLXN_NEED_PEERS=1 "$python" -m pytest -m peers

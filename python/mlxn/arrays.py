@@ -9,6 +9,7 @@ from .errors import InvalidArgumentError, refusal
 _devices: dict = {}
 _lock = threading.Lock()
 _streams = threading.local()
+_held: dict = {}  # streams that must not go with their last user
 
 
 def device(id: str = "cpu") -> Device:
@@ -39,8 +40,14 @@ def native_stream(x):
     if is_torch(x) and x.is_cuda:
         return sys.modules["torch"].cuda.current_stream(x.device).cuda_stream
     if "cupy" in sys.modules and isinstance(x, sys.modules["cupy"].ndarray):
-        return sys.modules["cupy"].cuda.get_current_stream().ptr
+        return _cupy_stream()
     return None
+
+
+def _cupy_stream():
+    stream = sys.modules["cupy"].cuda.get_current_stream()
+    _held[stream.ptr] = stream
+    return stream.ptr
 
 
 def stream_for(home: Device, native=None) -> Stream:
@@ -49,7 +56,39 @@ def stream_for(home: Device, native=None) -> Stream:
     key = (home, native)
     if key not in streams:
         streams[key] = Stream(home) if native is None else Stream.on(home, native)
+    if native is not None and _is_capturing():
+        _held[id(streams[key])] = streams[key]  # the graph needs what it keeps, also when this thread is gone
     return streams[key]
+
+
+def _is_capturing():
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
+    captured = torch and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    return bool(captured or cupy and cupy.cuda.get_current_stream().is_capturing())
+
+
+def settle(home: Device) -> None:
+    """Waits for what this thread has put on a GPU: on its own stream, the default one, and those in use by other libraries."""
+    natives = {None, 1}
+    if "torch" in sys.modules and (cuda := sys.modules["torch"].cuda).is_initialized():
+        natives.add(cuda.current_stream(home.index).cuda_stream)
+    if "cupy" in sys.modules:
+        natives.add(_cupy_stream())
+    for native in natives:
+        stream_for(home, native).wait()
+
+
+class Lent:
+    """A GPU's memory in the hands of another library, which may let go of it with work on it still queued."""
+
+    def __init__(self, buffer: Buffer):
+        self.buffer = buffer
+
+    def __del__(self):
+        try:
+            settle(self.buffer.device)
+        except Exception:  # noqa: BLE001 - inside a capture, or at the end of the process
+            pass
 
 
 def array(x, device: Device | None = None, *, dtype: str | None = None, writable: bool = False, what: str = "array") -> Buffer:
@@ -68,8 +107,12 @@ def array(x, device: Device | None = None, *, dtype: str | None = None, writable
     if type(x).__module__ == "numpy":
         x, as_dtype = _from_numpy(x, dtype, what)
     elif hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == 2:
-        native = native_stream(x)
-        x = x.__dlpack__(stream=native or 1)  # 1: the default stream
+        if native_stream(x) is not None:
+            x = x.__dlpack__(stream=-1)  # work on it goes to the owner's stream
+        else:
+            place = home_of(x)
+            x = x.__dlpack__(stream=1)  # the owner lets the default stream wait for the data
+            stream_for(place, 1).wait()
     return import_array(home, x, what, writable, as_dtype)
 
 
@@ -102,5 +145,5 @@ def like(tensor, home: Device, shape, dtype: str):
         made = Buffer.alloc(home, list(shape), dtype)
         return made, made
     torch = sys.modules["torch"]
-    made = torch.empty(tuple(shape), dtype=getattr(torch, _NUMPY[dtype]), device=tensor.device)
+    made = torch.empty(tuple(shape), dtype=getattr(torch, _NUMPY.get(dtype, dtype)), device=tensor.device)
     return made, array(made, home, writable=True)

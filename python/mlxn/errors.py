@@ -83,4 +83,6 @@ def refusal(kind: type[Error], where: str, parameter: str, found: str, required:
     return error
 
 
-__all__ = ["Error", *(kind.__name__ for kind in KINDS)]
+__all__ = ["Error", "InvalidArgumentError", "DeviceNotFoundError", "CommandBufferError", "BufferAllocationError",
+           "KernelNotFoundError", "IoError", "SafetensorsError", "GgufError", "QuantConfigError", "ConfigError",
+           "UnsupportedDtypeError", "TokenizerError", "TemplateError", "ContextFullError", "KernelCompilationError"]

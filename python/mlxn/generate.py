@@ -49,6 +49,7 @@ class PromptCache:
 
 
 def make_prompt_cache(model: Model) -> PromptCache:
+    """An empty conversation with a model."""
     return PromptCache()
 
 

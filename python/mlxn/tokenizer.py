@@ -28,16 +28,19 @@ class Tokenizer:
         return cls(RawTokenizer.from_json(tokenizer_json, tokenizer_config_json, chat_template))
 
     def encode(self, text: str | bytes, add_special_tokens: bool = True, parse_special: bool = True) -> list[int]:
-        """Any bytes are accepted. parse_special: text such as "<eos>" becomes the special token."""
+        """Token ids. Any bytes are accepted. parse_special: text such as "<eos>" becomes the special token."""
         return self.raw.encode(text, add_special_tokens, parse_special)
 
     def decode(self, ids: int | Sequence[int], skip_special_tokens: bool = False) -> str:
+        """The text of ids; bytes that are no UTF-8 become U+FFFD."""
         return self.raw.decode([ids] if isinstance(ids, int) else [int(i) for i in ids], skip_special_tokens)
 
     def convert_ids_to_tokens(self, ids: int | Sequence[int]) -> Any:
+        """Entries of the vocabulary, one or a list."""
         return self.raw.token(ids) if isinstance(ids, int) else [self.raw.token(int(i)) for i in ids]
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
+        """Ids of entries of the vocabulary, None for what is none."""
         return self.raw.token_id(tokens) if isinstance(tokens, str) else [self.raw.token_id(t) for t in tokens]
 
     def apply_chat_template(self, messages: Sequence[dict], *, tokenize: bool = True, add_generation_prompt: bool = True,

@@ -122,7 +122,13 @@ Array import_array(const Device& device, nb::handle object, const std::string& w
   return {device.upload(values.data(), dtype, shape), device};
 }
 
+// Before the host reads what a GPU may still be busy with.
+void settle(const Array& a) {
+  if (!a.buffer.host_visible()) nb::module_::import_("mlxn.arrays").attr("settle")(a.device);
+}
+
 Array copy_of(const Array& a) {
+  settle(a);
   const nb::gil_scoped_release no_gil;
   std::vector<std::byte> values(a.buffer.byte_len());
   a.device.download(a.buffer, values.data());
@@ -139,7 +145,8 @@ template <typename... Kind>
 nb::object view(const Array& a, nb::dlpack::dtype dtype, int device_type, int device_id) {
   const Shape& extents = a.buffer.shape();
   const std::vector<size_t> shape(extents.begin(), extents.end());
-  const nb::object owner = nb::cast(new Array(a), nb::rv_policy::take_ownership);
+  nb::object owner = nb::cast(new Array(a), nb::rv_policy::take_ownership);
+  if (!a.buffer.host_visible()) owner = nb::module_::import_("mlxn.arrays").attr("Lent")(owner);
   return nb::cast(nb::ndarray<Kind...>(a.buffer.data(), shape.size(), shape.data(), owner, nullptr,
                                        dtype, device_type, device_id),
                   nb::rv_policy::reference);
@@ -147,6 +154,7 @@ nb::object view(const Array& a, nb::dlpack::dtype dtype, int device_type, int de
 
 Array on_host(const Array& a) {
   if (a.buffer.host_visible()) return a;
+  settle(a);
   const nb::gil_scoped_release no_gil;
   const Device cpu = Device::open("cpu", {.num_threads = 1});
   const Buffer values = cpu.alloc(a.buffer.dtype(), a.buffer.shape());
@@ -155,7 +163,7 @@ Array on_host(const Array& a) {
 }
 
 // The memory itself where the host can touch it. NumPy has bf16 from ml_dtypes.
-nb::object to_numpy(const Array& source) {
+NumPyArray to_numpy(const Array& source) {
   const Array a = on_host(source);
   const bool is_bf16 = a.buffer.dtype() == bf16;
   const nb::dlpack::dtype dtype = dlpack_dtype(is_bf16 ? u16 : a.buffer.dtype());
@@ -163,8 +171,9 @@ nb::object to_numpy(const Array& source) {
   const nb::object array = a.buffer.allocation()->writable
                                ? view<nb::numpy>(a, dtype, host, 0)
                                : view<nb::numpy, nb::ro>(a, dtype, host, 0);
-  if (!is_bf16) return array;
-  return array.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16"));
+  if (!is_bf16) return nb::borrow<NumPyArray>(array);
+  return nb::borrow<NumPyArray>(
+      array.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16")));
 }
 
 // NumPy's protocol.
@@ -200,12 +209,13 @@ Array as_array(nb::handle object, const std::optional<Device>& device, const cha
   return nb::cast<Array>(made);
 }
 
-nb::object numpy_floats(std::vector<float> values, const std::vector<size_t>& shape) {
+NumPyArray numpy_floats(std::vector<float> values, const std::vector<size_t>& shape) {
   auto* const held = new std::vector<float>(std::move(values));
   const nb::capsule owner(held,
                           [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, float>(held->data(), shape.size(), shape.data(), owner),
-                  nb::rv_policy::reference);
+  return nb::borrow<NumPyArray>(
+      nb::cast(nb::ndarray<nb::numpy, float>(held->data(), shape.size(), shape.data(), owner),
+               nb::rv_policy::reference));
 }
 
 void bind_array(nb::module_& m) {
@@ -244,7 +254,7 @@ void bind_array(nb::module_& m) {
           [](const Array& a, Shape s) {
             return Array{a.buffer.reshape(std::move(s)), a.device};
           },
-          "shape"_a)
+          "shape"_a, "The same elements, as a view.")
       .def(
           "view_as",
           [](const Array& a, const std::string& dtype, Shape shape) {
@@ -254,18 +264,20 @@ void bind_array(nb::module_& m) {
       .def_prop_ro("ndim", [](const Array& a) { return a.buffer.rank(); })
       .def("__len__", [](const Array& a) { return a.buffer.rank() == 0 ? 0 : a.buffer.dim(0); })
       .def(
-          "__getitem__", [](const Array& a, nb::object i) { return to_numpy(a)[i]; },
+          "__getitem__", [](const Array& a, nb::object i) -> nb::object { return to_numpy(a)[i]; },
           "As NumPy's: a view of memory that the host can touch.")
       .def("__setitem__",
            [](const Array& a, nb::object i, nb::object value) { to_numpy(a)[i] = value; })
-      .def("tolist", [](const Array& a) { return to_numpy(a).attr("tolist")(); })
+      .def(
+          "tolist", [](const Array& a) { return to_numpy(a).attr("tolist")(); },
+          "Nested lists of Python numbers.")
       .def("__repr__",
            [](const Array& a) {
              return "<mlxn.Buffer " + std::string(name(a.buffer.dtype())) +
                     to_string(a.buffer.shape()) + " on " + std::string(name(a.device.kind())) + ">";
            })
-      .def("copy", &copy_of)
-      .def("overlaps", &overlaps)
+      .def("copy", &copy_of, "Memory of its own on the same device.")
+      .def("overlaps", &overlaps, "other"_a, "Whether both have a byte in common.")
       .def("numpy", &to_numpy, "The memory itself where the host can touch it, else a copy.")
       .def("__array__", &as_numpy, "dtype"_a = nb::none(), "copy"_a = nb::none())
       .def("__dlpack__", &to_dlpack)

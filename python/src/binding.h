@@ -54,6 +54,12 @@ struct Shared {
   std::mutex mutex;
 };
 
+// A method whose result is not wanted.
+template <auto Method, typename T>
+void call(Shared<T>& object) {
+  object.use([](T& value) { (value.*Method)(); });
+}
+
 using SharedStream = Shared<Stream>;
 using SharedModel = Shared<Model>;
 
@@ -63,6 +69,7 @@ KvType parse_kv(std::string_view text);
 [[noreturn]] void refuse(std::string where, std::string parameter, std::string found,
                          std::string required);
 std::string text_of(std::string_view text);
+nb::list texts_of(const std::vector<std::string>& texts);
 // What mlxn.arrays.array makes of an argument.
 Array as_array(nb::handle object, const std::optional<Device>& device, const char* what);
 // Records on the stream that is given, or runs on this thread's stream of the device, which for a
@@ -82,8 +89,13 @@ void record(const Device& device, SharedStream* given, nb::handle tensor, Work&&
     }
   });
 }
-// A NumPy array with a copy of the values.
-nb::object numpy_floats(std::vector<float> values, const std::vector<size_t>& shape);
+// For signatures.
+inline bool is_object(PyObject*) { return true; }
+struct NumPyArray : nb::object {
+  NB_OBJECT(NumPyArray, nb::object, "numpy.ndarray", is_object)
+};
+// The values, moved.
+NumPyArray numpy_floats(std::vector<float> values, const std::vector<size_t>& shape);
 
 void bind_errors(nb::module_& m);
 void bind_device(nb::module_& m);

@@ -65,6 +65,19 @@ Array attend(const Cache& c, nb::handle q, int64_t kv_len, float softmax_scale,
   return out;
 }
 
+template <auto Get>
+Array buffer_of(const Cache& c) {
+  return {(c.cache.*Get)(), c.device};
+}
+template <auto Get>
+DeviceRows rows_of(const Cache& c) {
+  return {(c.cache.*Get)(), c.device};
+}
+template <auto Get>
+Array array_of(const DeviceRows& r) {
+  return {r.rows.*Get, r.device};
+}
+
 }  // namespace
 
 void bind_op_helpers(nb::module_& m) {
@@ -73,14 +86,8 @@ void bind_op_helpers(nb::module_& m) {
                   "codebook"_a = std::vector<float>(), "signs"_a = std::vector<uint8_t>(),
                   "scale_factor"_a = 1.0f,
                   "codes u8 [B, Hkv, C, row bytes], norms f32 [B, Hkv, C, 1 or 2].")
-      .def_prop_ro("codes",
-                   [](const DeviceRows& r) {
-                     return Array{r.rows.codes, r.device};
-                   })
-      .def_prop_ro("norms",
-                   [](const DeviceRows& r) {
-                     return Array{r.rows.norms, r.device};
-                   })
+      .def_prop_ro("codes", &array_of<&ops::TqRows::codes>)
+      .def_prop_ro("norms", &array_of<&ops::TqRows::norms>)
       .def_prop_ro("bits", [](const DeviceRows& r) { return r.rows.format.bits; })
       .def_prop_ro("device", [](const DeviceRows& r) { return r.device; });
   m.def("check_sampling_params", &ops::check_sampling_params, "params"_a,
@@ -117,24 +124,10 @@ void bind_cache(nb::module_& m) {
       .def_prop_ro("capacity", [](const Cache& c) { return c.cache.capacity(); })
       .def_prop_ro("nbytes", [](const Cache& c) { return c.cache.bytes(); })
       .def_prop_ro("is_ring", [](const Cache& c) { return c.cache.is_ring(); })
-      .def_prop_ro(
-          "k",
-          [](const Cache& c) {
-            return Array{c.cache.k(), c.device};
-          },
-          "[batch, Hkv, capacity, head_dim], or the codes.")
-      .def_prop_ro("v",
-                   [](const Cache& c) {
-                     return Array{c.cache.v(), c.device};
-                   })
-      .def_prop_ro("k_rows",
-                   [](const Cache& c) {
-                     return DeviceRows{c.cache.k_rows(), c.device};
-                   })
-      .def_prop_ro("v_rows",
-                   [](const Cache& c) {
-                     return DeviceRows{c.cache.v_rows(), c.device};
-                   })
+      .def_prop_ro("k", &buffer_of<&KvCache::k>, "[batch, Hkv, capacity, head_dim], or the codes.")
+      .def_prop_ro("v", &buffer_of<&KvCache::v>)
+      .def_prop_ro("k_rows", &rows_of<&KvCache::k_rows>)
+      .def_prop_ro("v_rows", &rows_of<&KvCache::v_rows>)
       .def_prop_ro("free_pages", [](const Cache& c) { return c.cache.free_pages(); })
       .def(
           "release",

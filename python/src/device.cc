@@ -93,18 +93,13 @@ void bind_device(nb::module_& m) {
           "device"_a, "native"_a,
           "On a cudaStream_t of the caller, such as torch.cuda.current_stream().cuda_stream.")
       .def_prop_ro("device", [](SharedStream& s) { return s.value.device(); })
-      .def(
-          "commit", [](SharedStream& s) { s.use([](Stream& stream) { stream.commit(); }); },
-          "Runs what was recorded.")
-      .def(
-          "wait", [](SharedStream& s) { s.use([](Stream& stream) { stream.wait(); }); },
-          "Waits for committed work.")
-      .def(
-          "discard", [](SharedStream& s) { s.use([](Stream& stream) { stream.discard(); }); },
-          "Drops what was recorded but not committed.")
-      .def("barrier", [](SharedStream& s) { s.use([](Stream& stream) { stream.barrier(); }); })
-      .def("begin_capture",
-           [](SharedStream& s) { s.use([](Stream& stream) { stream.begin_capture(); }); })
+      .def("commit", &call<&Stream::commit, Stream>, "Runs what was recorded.")
+      .def("wait", &call<&Stream::wait, Stream>, "Waits for committed work.")
+      .def("discard", &call<&Stream::discard, Stream>, "Drops what was recorded but not committed.")
+      .def("barrier", &call<&Stream::barrier, Stream>,
+           "What follows waits for what came before; hazards between ops need none.")
+      .def("begin_capture", &call<&Stream::begin_capture, Stream>,
+           "What is recorded from here on becomes a graph.")
       .def(
           "end_capture",
           [](SharedStream& s, bool fuse, bool reorder) {
@@ -112,9 +107,13 @@ void bind_device(nb::module_& m) {
               return stream.end_capture({.fuse = fuse, .reorder = reorder});
             });
           },
-          nb::kw_only(), "fuse"_a = false, "reorder"_a = false)
-      .def("replay",
-           [](SharedStream& s, const Graph& g) { s.use([&](Stream& st) { st.replay(g); }); })
+          nb::kw_only(), "fuse"_a = false, "reorder"_a = false,
+          "fuse: ops that a kernel can do as one become one. reorder: independent ops run "
+          "together.")
+      .def(
+          "replay",
+          [](SharedStream& s, const Graph& g) { s.use([&](Stream& st) { st.replay(g); }); },
+          "graph"_a, "Records a graph's work once more, on the same buffers.")
       .def_prop_ro("counters", &counters_of);
 }
 

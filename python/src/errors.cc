@@ -16,6 +16,12 @@ std::string text_of(std::string_view text) {
   return nb::cast<std::string>(decoded);
 }
 
+nb::list texts_of(const std::vector<std::string>& texts) {
+  nb::list all;
+  for (const std::string& text : texts) all.append(text_of(text));
+  return all;
+}
+
 DType parse_dtype(std::string_view text) {
   constexpr std::pair<std::string_view, DType> kNames[] = {
       {"float32", f32}, {"float16", f16}, {"bfloat16", bf16}, {"uint8", u8},

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -15,8 +17,12 @@
 namespace mlxn::python {
 
 // Names of enumerators in Python, in the order of their values.
+struct EnumNames {
+  const char* parameter;
+  std::vector<std::string> names;
+};
 template <typename Enum>
-struct EnumNames;
+extern const EnumNames kEnumNames;
 
 // What Python must make of an argument before it comes here.
 template <typename T>
@@ -48,72 +54,40 @@ T from_python(nb::handle value) {
   } else if constexpr (std::is_enum_v<T>) {
     const auto text = nb::cast<std::string>(value);
     std::string all;
-    for (size_t i = 0; i < std::size(EnumNames<T>::kNames); ++i) {
-      if (text == EnumNames<T>::kNames[i]) return static_cast<T>(i);
-      all += (i > 0 ? ", " : "") + std::string(EnumNames<T>::kNames[i]);
+    const auto& [parameter, names] = kEnumNames<T>;
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (text == names[i]) return static_cast<T>(i);
+      all += (i > 0 ? ", " : "") + names[i];
     }
-    refuse("mlxn", EnumNames<T>::kParameter, text, all);
+    refuse("mlxn", parameter, text, all);
   } else {
     return nb::cast<T>(value);
   }
 }
 
+#define MLXN_MEMBERS(count, ...)     \
+  if constexpr (N == (count)) {      \
+    auto& [__VA_ARGS__] = aggregate; \
+    return std::tie(__VA_ARGS__);    \
+  }
 // References to the N members of an aggregate, in the order of their declaration.
 template <size_t N, typename Aggregate>
 auto members(Aggregate& aggregate) {
-  if constexpr (N == 2) {
-    auto& [a, b] = aggregate;
-    return std::tie(a, b);
-  }
-  if constexpr (N == 3) {
-    auto& [a, b, c] = aggregate;
-    return std::tie(a, b, c);
-  }
-  if constexpr (N == 4) {
-    auto& [a, b, c, d] = aggregate;
-    return std::tie(a, b, c, d);
-  }
-  if constexpr (N == 5) {
-    auto& [a, b, c, d, e] = aggregate;
-    return std::tie(a, b, c, d, e);
-  }
-  if constexpr (N == 6) {
-    auto& [a, b, c, d, e, f] = aggregate;
-    return std::tie(a, b, c, d, e, f);
-  }
-  if constexpr (N == 7) {
-    auto& [a, b, c, d, e, f, g] = aggregate;
-    return std::tie(a, b, c, d, e, f, g);
-  }
-  if constexpr (N == 8) {
-    auto& [a, b, c, d, e, f, g, h] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h);
-  }
-  if constexpr (N == 9) {
-    auto& [a, b, c, d, e, f, g, h, i] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i);
-  }
-  if constexpr (N == 10) {
-    auto& [a, b, c, d, e, f, g, h, i, j] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j);
-  }
-  if constexpr (N == 16) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p);
-  }
-  if constexpr (N == 17) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q);
-  }
-  if constexpr (N == 21) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u);
-  }
-  if constexpr (N == 25) {
-    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y] = aggregate;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y);
-  }
+  MLXN_MEMBERS(2, a, b)
+  MLXN_MEMBERS(3, a, b, c)
+  MLXN_MEMBERS(4, a, b, c, d)
+  MLXN_MEMBERS(5, a, b, c, d, e)
+  MLXN_MEMBERS(6, a, b, c, d, e, f)
+  MLXN_MEMBERS(7, a, b, c, d, e, f, g)
+  MLXN_MEMBERS(8, a, b, c, d, e, f, g, h)
+  MLXN_MEMBERS(9, a, b, c, d, e, f, g, h, i)
+  MLXN_MEMBERS(10, a, b, c, d, e, f, g, h, i, j)
+  MLXN_MEMBERS(16, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)
+  MLXN_MEMBERS(17, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q)
+  MLXN_MEMBERS(21, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u)
+  MLXN_MEMBERS(25, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y)
 }
+#undef MLXN_MEMBERS
 
 // Calls visit(index, member) for each member.
 template <size_t N, typename Aggregate, typename Visit>
@@ -123,17 +97,18 @@ void for_each_member(Aggregate& aggregate, Visit&& visit) {
 }
 
 // m.<name>(stream, **fields) records the op; m.FIELDS[name] tells the kind of each field. `fields`
-// names all members of Args in their order.
+// names the N members of Args in their order.
 template <size_t N, typename Args>
 void bind_op(nb::module_& m, const char* name, void (*op)(Stream&, const Args&),
-             const char* const (&fields)[N]) {
+             const char* fields) {
+  std::istringstream words(fields);
+  const std::vector<std::string> names(std::istream_iterator<std::string>(words), {});
   Args none;
   nb::dict kinds;
   for_each_member<N>(none, [&](size_t i, auto& member) {
-    kinds[fields[i]] = kind_of<std::remove_reference_t<decltype(member)>>();
+    kinds[names.at(i).c_str()] = kind_of<std::remove_reference_t<decltype(member)>>();
   });
   m.attr("FIELDS")[name] = kinds;
-  const std::vector<std::string> names(std::begin(fields), std::end(fields));
   m.def(name, [name, op, names](SharedStream& stream, nb::kwargs given) {
     Args args;
     for (const auto& [key, value] : given) {

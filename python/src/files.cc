@@ -22,9 +22,7 @@ nb::dict result_dict(const QuantizeResult& result) {
   d["bytes_in"] = result.bytes_in;
   d["bytes_out"] = result.bytes_out;
   d["bits_per_weight"] = result.bits_per_weight;
-  nb::list notes;
-  for (const std::string& note : result.notes) notes.append(text_of(note));
-  d["notes"] = notes;
+  d["notes"] = texts_of(result.notes);
   return d;
 }
 

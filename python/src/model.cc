@@ -58,7 +58,7 @@ nb::dict memory_dict(SharedModel& m) {
   return d;
 }
 
-nb::object rows_of(SharedModel& m, std::vector<float> values, bool one_row) {
+NumPyArray rows_of(SharedModel& m, std::vector<float> values, bool one_row) {
   const auto vocab = static_cast<size_t>(m.value.config().vocab_size);
   const size_t rows = values.size() / vocab;
   if (one_row) return numpy_floats(std::move(values), {vocab});
@@ -114,8 +114,9 @@ nb::list kv_report_of(SharedModel& m, const Tokenizer& tokenizer,
 
 void bind_model(nb::module_& m) {
   nb::class_<ModelConfig>(m, "ModelConfig", "What a model file says about its decoder.")
-      .def_static("load", &load_model_config, "path"_a)
-      .def("as_dict", &config_dict)
+      .def_static("load", &load_model_config, "path"_a,
+                  "Of a config.json, a model directory or a .gguf file, without its weights.")
+      .def("as_dict", &config_dict, "Sizes, formats and token ids; layers as a list of dicts.")
       .def_ro("vocab_size", &ModelConfig::vocab_size)
       .def_ro("hidden_size", &ModelConfig::hidden_size)
       .def_prop_ro("num_layers", &ModelConfig::num_layers)
@@ -124,7 +125,7 @@ void bind_model(nb::module_& m) {
       .def_prop_ro("temperature", [](const ModelConfig& c) { return c.sampling.temperature; })
       .def_prop_ro("top_k", [](const ModelConfig& c) { return c.sampling.top_k; })
       .def_prop_ro("top_p", [](const ModelConfig& c) { return c.sampling.top_p; });
-  nb::class_<Perplexity>(m, "Perplexity")
+  nb::class_<Perplexity>(m, "Perplexity", "How well a model predicts a text; lower is better.")
       .def_ro("perplexity", &Perplexity::perplexity)
       .def_ro("standard_error", &Perplexity::standard_error)
       .def_ro("mean_nll", &Perplexity::mean_nll, "Nats a token.")
@@ -141,19 +142,14 @@ void bind_model(nb::module_& m) {
       .def_prop_ro("max_context", [](SharedModel& s) { return s.value.options().max_context; })
       .def_prop_ro("batch", [](SharedModel& s) { return s.value.options().batch; })
       .def_prop_ro("memory", &memory_dict, "Bytes that are allocated.")
-      .def_prop_ro("warnings",
-                   [](SharedModel& s) {
-                     nb::list texts;
-                     for (const auto& text : s.value.warnings()) texts.append(text_of(text));
-                     return texts;
-                   })
+      .def_prop_ro("warnings", [](SharedModel& s) { return texts_of(s.value.warnings()); })
       .def(
           "length",
           [](SharedModel& s, int sequence) {
             return s.use([=](Model& model) { return model.length(sequence); });
           },
           "sequence"_a = 0, "Tokens that the caches of a sequence hold.")
-      .def("reset", [](SharedModel& s) { s.use([](Model& model) { model.reset(); }); })
+      .def("reset", &call<&Model::reset, Model>, "Forgets what the sequences hold.")
       .def(
           "trim",
           [](SharedModel& s, int64_t length, int sequence) {
@@ -182,7 +178,10 @@ void bind_model(nb::module_& m) {
           "tokens"_a, "all_positions"_a = false,
           "Logits after the soft cap, f32 [V] of the last token or [T, V]; forgets what was held.")
       .def("perplexity", &perplexity_of, "tokens"_a, nb::kw_only(), "context"_a = 512,
-           "stride"_a = 0, "bos"_a = nb::none())
+           "stride"_a = 0, "bos"_a = nb::none(),
+           "Of a text in windows of `context` tokens. stride 0: windows follow each other and the "
+           "second half of each is scored; else the last `stride` tokens of windows that far "
+           "apart. bos replaces the first token of a window.")
       .def("kv_report", &kv_report_of, "tokenizer"_a, "tokens"_a, nb::kw_only(), "types"_a,
            "baseline"_a = "f16", "context"_a = 512, "bos"_a = nb::none(),
            "recall"_a = std::vector<std::pair<std::vector<int32_t>, std::string>>(), "depth"_a = 0,

@@ -132,12 +132,7 @@ void bind_weight(nb::module_& m) {
       .def_prop_ro("path", [](const Checkpoint& c) { return text_of(c.path()); })
       .def_prop_ro("config", &Checkpoint::config)
       .def_prop_ro("total_bytes", &Checkpoint::total_bytes)
-      .def_prop_ro("warnings",
-                   [](const Checkpoint& c) {
-                     nb::list texts;
-                     for (const std::string& text : c.warnings()) texts.append(text_of(text));
-                     return texts;
-                   })
+      .def_prop_ro("warnings", [](const Checkpoint& c) { return texts_of(c.warnings()); })
       .def(
           "tensors",
           [](const Checkpoint& c) {
@@ -146,7 +141,7 @@ void bind_weight(nb::module_& m) {
             return all;
           },
           "Every tensor in the files, as dicts.")
-      .def("has", &Checkpoint::has, "name"_a)
+      .def("has", &Checkpoint::has, "name"_a, "Whether weight() and tensor() know this name.")
       .def(
           "weight",
           [](const Checkpoint& c, const Device& d, const std::string& name, const Shape& shape) {
@@ -161,7 +156,7 @@ void bind_weight(nb::module_& m) {
             const nb::gil_scoped_release no_gil;
             return Array{c.tensor(d, name, shape), d};
           },
-          "device"_a, "name"_a, "shape"_a);
+          "device"_a, "name"_a, "shape"_a, "A vector or another float tensor, likewise.");
 }
 
 }  // namespace mlxn::python

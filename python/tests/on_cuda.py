@@ -10,6 +10,8 @@ ON_GPU = {*_mlxn._ops.FIELDS, "attention"}
 
 
 def to_cuda(x):
+    if isinstance(x, tuple):
+        return tuple(map(to_cuda, x))
     if isinstance(x, mlxn.Buffer):
         return torch.from_dlpack(x).cuda() if x.device.kind == "cpu" else x
     if isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
@@ -25,11 +27,34 @@ def to_host(x):
     return mlxn.array(x.cpu()) if isinstance(x, torch.Tensor) else x
 
 
+def tensors(result):
+    """The tensors of a result, those of a coded cache too."""
+    if isinstance(result, mlxn.TqRows):
+        return [torch.from_dlpack(result.codes), torch.from_dlpack(result.norms)]
+    return list(result) if isinstance(result, tuple) else [result]
+
+
 def bits(x):
-    return x.view(torch.uint8).flatten() if isinstance(x, torch.Tensor) else None
+    return x.view(torch.uint8).flatten()
+
+
+def with_tensors(name, args, named):
+    """Adds a tensor to calls that have none: without one an op runs on a stream of its own."""
+    if name == "attn_mask_build":
+        named["out"] = torch.empty(tuple(args[:2]), dtype=getattr(torch, named["dtype"]), device="cuda")
+    if name == "dequantize":
+        named["out"] = torch.empty(tuple(args[0].shape), device="cuda")
+    if name == "embed":
+        args[1] = torch.tensor(args[1], dtype=torch.int32, device="cuda")
+    if name == "tq_decode":
+        b, heads, capacity, _ = args[0].codes.shape
+        named["out"] = torch.empty((b, heads, named.get("n", capacity), args[1]), device="cuda")
 
 
 class OpsOnCuda:
+    def __init__(self):
+        self.in_graphs = set()
+
     def __getattr__(self, name):
         function = getattr(ops, name)
         return (lambda *a, **k: self._call(name, function, a, k)) if name in ON_GPU else function
@@ -37,11 +62,7 @@ class OpsOnCuda:
     def _call(self, name, function, args, named):
         given = [*args, *named.values()]
         args, named = [to_cuda(a) for a in args], {k: to_cuda(v) for k, v in named.items()}
-        if name == "attn_mask_build":
-            dtype = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[named["dtype"]]
-            named["out"] = torch.empty(tuple(args[:2]), dtype=dtype, device="cuda")
-        if name == "dequantize":
-            named["out"] = torch.empty(tuple(args[0].shape), device="cuda")
+        with_tensors(name, args, named)
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -51,18 +72,19 @@ class OpsOnCuda:
         for before, after in zip(given, [*args, *named.values()]):
             if name == "kv_append" and isinstance(before, np.ndarray):
                 before[:] = np.asarray(mlxn.array(after.cpu()))
-        want = [r.clone() for r in (result if isinstance(result, tuple) else (result,)) if isinstance(r, torch.Tensor)]
-        if want:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                again = function(*args, **named)
-            again = again if isinstance(again, tuple) else (again,)
+        want = [r.clone() for r in tensors(result)]
+        assert all(r.is_cuda for r in want)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            again = tensors(function(*args, **named))
+        if name != "kv_append":
             for a in again:
-                a.view(torch.uint8).zero_() if name != "kv_append" else None
-            graph.replay()
-            torch.cuda.synchronize()
-            for a, w in zip(again, want):
-                assert torch.equal(bits(a), bits(w)), f"{name}: a graph gives other bits"
+                bits(a).zero_()
+        graph.replay()
+        torch.cuda.synchronize()
+        for a, w in zip(again, want):
+            assert torch.equal(bits(a), bits(w)), f"{name}: a graph gives other bits"
+        self.in_graphs.add(name)
         return to_host(result)
 
 
@@ -78,8 +100,12 @@ class MlxnOnCuda:
     def __getattr__(self, name):
         return getattr(mlxn, name)
 
+    def device(self, id="cuda:0"):
+        return mlxn.device(id)
+
 
 def use_it():
+    import test_models
     import test_ops
 
-    test_ops.ops, test_ops.mlxn = OpsOnCuda(), MlxnOnCuda()
+    test_ops.ops, test_ops.mlxn, test_models.mlxn = OpsOnCuda(), MlxnOnCuda(), MlxnOnCuda()

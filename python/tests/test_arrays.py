@@ -47,6 +47,8 @@ def test_memory_lives_as_long_as_somebody_needs_it():
     del view
     gc.collect()
     assert gone() is None
+    part = mlxn.Buffer.alloc(mlxn.device(), [1 << 22])[-4:]
+    assert part.base is not None and part.tolist() == [0.0] * 4
 
 
 def test_strides_and_odd_addresses_are_copied():

@@ -2,6 +2,7 @@
 """What the C++ headers offer is bound under the same names, and has a parity case."""
 import re
 
+import mlxn
 import pytest
 import test_ops
 from kit import ROOT
@@ -34,7 +35,16 @@ def test_fields_are_those_of_the_header(name, struct):
     assert list(_mlxn._ops.FIELDS[name]) == fields_of(struct)
 
 
+def test_everything_public_is_described():
+    """Beside the signature that nanobind writes; properties say by their names what they are."""
+    things = [getattr(mlxn, name) for name in {*mlxn.__all__} - {"__version__", "errors", "ops"}]
+    things += [m for t in things if isinstance(t, type) for n, m in vars(t).items() if n[0] != "_" and callable(m)]
+    things += [f for n, f in vars(ops).items() if getattr(f, "__module__", "") == ops.__name__ and n[0] != "_"]
+    for thing in things:
+        assert re.sub(r"(?m)^\w+\(.*\) -> .*$", "", thing.__doc__ or "").strip(), thing
+
+
 def test_error_kinds_are_those_of_the_header():
     text = re.sub(r"//[^\n]*", "", (ROOT / "include/mlxn/error.h").read_text())
     kinds = re.findall(r"k(\w+)", re.search(r"enum class ErrorKind.*?\{(.*?)\}", text, re.S)[1])
-    assert [c.__name__ for c in errors.KINDS] == [f"{kind}Error" for kind in kinds]
+    assert [c.__name__ for c in errors.KINDS] == [f"{kind}Error" for kind in kinds] == errors.__all__[1:]
