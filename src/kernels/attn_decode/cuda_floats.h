@@ -60,10 +60,16 @@ struct Shape {
   static constexpr bool kQueryInRegisters = kTerms * kDim <= 768;  // a register per 8 elements
 };
 
+// Where element e of a query is, in words from its head's first: words 2t and 2t + 1 of step s have
+// elements 16 s + 2t, .. + 1 and .. + 8, .. + 9.
+struct RowOrder {
+  GPU_FN static uint word(uint e) { return e / 16 * 64 + e % 8 / 2 * 2 + e / 8 % 2; }
+};
+
 // Operand b of the scores: terms of the query of head `head` of eight, whose elements this
 // simdgroup holds in x as load_query() gives them, [term][step][lane] of two words. factors[head]
 // undoes their scaling.
-template <typename T, int kDim>
+template <typename T, int kDim, class Order = RowOrder>
 GPU_FN void put_query(const float* x, uint head, uint2* terms, float* factors) {
   typedef Shape<T, kDim> S;
   uint* const words = reinterpret_cast<uint*>(terms);
@@ -85,7 +91,7 @@ GPU_FN void put_query(const float* x, uint head, uint2* terms, float* factors) {
         const float2 taken = unpack2(pair, T());
         a -= taken.x;
         b -= taken.y;
-        words[((term * S::kSteps + at / 16) * 32 + head * 4 + j) * 2 + at / 8 % 2] = pair;
+        words[term * S::kSteps * 64 + head * 8 + Order::word(at + 2 * j)] = pair;
       }
     }
   }

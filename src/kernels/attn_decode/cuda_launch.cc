@@ -27,10 +27,7 @@ std::string kernel_of(const AttnDecodeParams& p) {
   return kernel_name(base + std::to_string(p.head_dim), {p.kv_dtype});
 }
 
-// Threadgroup memory: terms of the queries, then rings, whose place sums take. At least so much
-// that a compute unit has one threadgroup: two on one while another has none take twice the time,
-// and a kernel may start while some units are still busy with the one in front of it.
-constexpr int64_t kWholeUnit = 116 * 1024;
+// Threadgroup memory: terms of the queries, then rings, whose place sums take.
 int64_t memory_of(const AttnDecodeParams& p) {
   const int64_t dim = p.head_dim, terms = p.kv_dtype == DType::kBF16 ? 3 : 2;
   const int64_t units = dim <= 128 ? 1 : dim <= 256 ? 2 : 4;

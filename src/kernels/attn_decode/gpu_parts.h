@@ -33,6 +33,11 @@ inline GpuParts matrix_parts(const AttnDecodeParams& p, int64_t tiles, int64_t c
           .most_parts = static_cast<uint32_t>(std::max<int64_t>(1, compute_units / rows))};
 }
 
+// Threadgroup memory that at least they ask for, so that a compute unit has one threadgroup: two on
+// one while another has none take twice the time, and a kernel may start while some units are still
+// busy with the one in front of it.
+inline constexpr int64_t kWholeUnit = 116 * 1024;
+
 // Threadgroups along the second and third axis of a CUDA grid.
 inline constexpr int64_t kMaxGrid = 65535;
 

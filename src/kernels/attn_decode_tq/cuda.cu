@@ -10,6 +10,7 @@ namespace kernels_attn_decode_tq_mma {
 INSTANTIATE(attn_decode_tq_mma_128, attn_decode_tq_mma, 128, 16, true)
 INSTANTIATE(attn_decode_tq_mma_256, attn_decode_tq_mma, 256, 8, true)
 INSTANTIATE(attn_decode_tq_mma_512, attn_decode_tq_mma, 512, 8, true)
+INSTANTIATE(attn_decode_tq_mma_merge_64, attn_decode_tq_mma_merge, 64)
 INSTANTIATE(attn_decode_tq_mma_merge_128, attn_decode_tq_mma_merge, 128)
 INSTANTIATE(attn_decode_tq_mma_merge_256, attn_decode_tq_mma_merge, 256)
 INSTANTIATE(attn_decode_tq_mma_merge_512, attn_decode_tq_mma_merge, 512)

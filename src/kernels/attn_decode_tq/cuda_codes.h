@@ -15,15 +15,6 @@ namespace kernels_attn_decode_tq_mma {
 
 enum { kKeys = 32, kTiles = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
 
-// Rows of 64 bytes, two in the 128 that all banks hold. Keys g and pieces t of K, read 16 bytes at
-// a time, and keys 2t and elements 16g of V, read 8 bytes at a time, meet in no bank.
-struct CodePlace {
-  static constexpr int kRowPitch = 64, kPeriod = 8;
-  GPU_FN static uint at(uint row, uint piece) {
-    return row / 2 * 128 + 16 * ((row % 2 * 4 + piece) ^ (row / 2 % 4 * 2));
-  }
-};
-
 template <int kHeadDim, int kWarpCount>
 struct Shape {
   static constexpr int kDim = kHeadDim, kRuns = kDim == 512 ? 2 : 1;  // of 8 elements a lane
@@ -86,7 +77,8 @@ GPU_FN void fwht_row(float* x) {
       x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
     }
   }
-  constexpr float kScale = kDim == 128   ? 0.0883883476483184f
+  constexpr float kScale = kDim == 64    ? 0.125f
+                           : kDim == 128 ? 0.0883883476483184f
                            : kDim == 256 ? 0.0625f
                                          : 0.0441941738241592f;  // 1 / sqrt(kDim)
   UNROLL for (int i = 0; i < 8; i++) {
@@ -346,13 +338,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  UNROLL for (uint e = 0; e < 2; e++) {
-    float* const row = all.row(warp, e) + LANE / 4 * 16;
-    UNROLL for (int i = 0; i < 4 * S::kUnits; i++) {  // four elements of two tiles
-      *reinterpret_cast<float4*>(row + i / 4 * 128 + i % 4 * 4) = make_float4(
-          sums[2 * i][e], sums[2 * i][2 + e], sums[2 * i + 1][e], sums[2 * i + 1][2 + e]);
-    }
-  }
+  put_spread_rows<kDim, 16>(all, warp, sums);
   all.put_state(warp, softmax);
   __syncthreads();
   all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,

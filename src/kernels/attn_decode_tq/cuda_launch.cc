@@ -54,17 +54,19 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
 }
 
 Plan levels_plan(const AttnDecodeTqParams& p) {
-  constexpr int64_t kWarps = 8, kLevels = 16 * 256;
+  constexpr int64_t kWarps = 8;
   const int64_t dim = p.k.dim, bits = p.k.table.code_bits;
-  const int64_t stages = bits == 8 ? 3 : bits == 6 ? 5 : bits == 5 ? 6 : 8;
+  const int64_t stages = bits == 8 ? 4 : bits == 6 ? 7 : 8;
+  const int64_t unit_bytes = kKeys * std::min<int64_t>(dim, 128) * bits / 8;
   const int64_t tables = 2 * (int64_t{1} << (bits <= 4 ? 2 * bits : bits)) * 128;
-  return {"attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits), kWarps,
-          tables + 2 * dim / 16 * 32 * 8 +
-              std::max(kWarps * (kLevels + stages * kKeys * 16 * bits), sums_bytes(dim, kWarps))};
+  return {
+      "attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits), kWarps,
+      std::max(kWholeUnit, tables + 2 * dim / 16 * 32 * 8 +
+                               std::max(kWarps * stages * unit_bytes, sums_bytes(dim, kWarps)))};
 }
 
 bool is_of_integers(const AttnDecodeTqParams& p) {
-  return is_of_integers(p.k) && is_of_integers(p.v);
+  return p.k.dim >= 128 && is_of_integers(p.k) && is_of_integers(p.v);
 }
 
 }  // namespace
@@ -73,7 +75,9 @@ std::optional<std::string_view> attn_decode_tq_cuda_leaves(const AttnDecodeTqPar
   if (!p.k.table.has_half || !p.v.table.has_half) return "is for levels that are exact in f16";
   if (p.k.table.code_bits != p.v.table.code_bits) return "is for codes of one width";
   if (p.k.dim != p.v.dim) return "is for keys as long as values";
-  if (p.k.dim != 128 && p.k.dim != 256 && p.k.dim != 512) return "is for dims of 128, 256 and 512";
+  if (p.k.dim != 64 && p.k.dim != 128 && p.k.dim != 256 && p.k.dim != 512) {
+    return "is for dims of 64, 128, 256 and 512";
+  }
   if (!aligned_rows({p.k.codes, p.v.codes}, p.k.row_bytes))
     return "is for rows aligned to 16 bytes";
   return std::nullopt;

@@ -16,6 +16,10 @@ namespace kernels_attn_decode_tq_levels {
   DECODE_LEVELS(dim, 6)       \
   DECODE_LEVELS(dim, 8)
 
+DECODE_LEVELS(64, 2)  // rows of whole 16 bytes
+DECODE_LEVELS(64, 4)
+DECODE_LEVELS(64, 6)
+DECODE_LEVELS(64, 8)
 DECODE_LEVELS_OF(128)
 DECODE_LEVELS_OF(256)
 DECODE_LEVELS_OF(512)

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// attn_decode_tq over codes of any width on matrix units. Codebooks are exact in f16, so a
-// simdgroup turns 16 rows of codes into f16 levels in threadgroup memory, by a table with a copy
-// per lane, and goes on as over an f16 cache (attn_decode/cuda_floats.h), with a norm per row.
+// attn_decode_tq over codes of any width on matrix units, as attn_decode/cuda_floats.h over an f16
+// cache: codebooks are exact in f16, and a lane turns the codes of its operands into levels by a
+// table with a copy per lane. Which element is which row or column of a product is free, so that a
+// lane's codes are neighbours in a row of the cache:
+//   K: lane 4g + t has elements kKCodes t .. of a unit, of keys g and g + 8
+//   V: elements kVCodes g .. of keys 2t, 2t + 1 and 8 more
 // Codes of 4 bits with integer levels have a faster kernel: cuda_codes.h. Buffers and their layout:
 // gpu.h.
 #pragma once
@@ -18,31 +21,58 @@ using kernels_attn_decode_mma::kWarps;
 enum { kKeys = 32, kTiles = 2 };  // of a unit; 16s of them
 enum { kTableStride = 128 };      // bytes of an entry: a word for each lane
 
-// Rows one after the other. Lane l reads codes of row l / 4 (l / 2 of short rows) in words or
-// vectors that meet at most two to a bank.
+// Rows one after the other.
 template <int kBytes>
 struct PlainPlace {
   static constexpr int kRowPitch = kBytes, kPeriod = 1;
   GPU_FN static uint at(uint row, uint piece) { return row * kBytes + 16 * piece; }
+};
+// Rows of 128 bytes: neither pieces t of rows g nor pieces g of rows 2t meet in a bank.
+struct WidePlace {
+  static constexpr int kRowPitch = 128, kPeriod = 8;
+  GPU_FN static uint at(uint row, uint piece) {
+    return row * 128 + 16 * (piece ^ (row / 2 % 4 * 2) ^ (row % 2));
+  }
+};
+template <int kBytes>
+struct PlaceOf {
+  typedef PlainPlace<kBytes> Type;
+};
+template <>
+struct PlaceOf<64> {
+  typedef CodePlace Type;
+};
+template <>
+struct PlaceOf<128> {
+  typedef WidePlace Type;
 };
 
 template <int kHeadDim, int kCodeBits>
 struct Shape {
   typedef kernels_attn_decode_mma::Shape<half, kHeadDim> Floats;
   static constexpr int kDim = kHeadDim, kBits = kCodeBits;
-  static constexpr int kUnits = Floats::kUnits, kUnitDim = Floats::kUnitDim;
+  static constexpr int kUnits = kDim <= 128 ? 1 : kDim / 128, kUnitDim = kDim / kUnits;
   static constexpr int kNorms = kDim == 512 ? 2 : 1, kNormUnits = kUnits / kNorms;
+  static constexpr int kKCodes = kUnitDim / 4, kVCodes = kUnitDim / 8;  // of a lane and row
+  static constexpr int kUnitSteps = kUnitDim / 16;                      // of K, and tiles of V
   // Narrow codes are looked up in pairs.
   static constexpr int kTogether = kBits <= 4 ? 2 : 1;
   static constexpr int kTableBytes = (1 << (kBits * kTogether)) * kTableStride;
   static constexpr int kUnitRowBytes = kUnitDim * kBits / 8;
-  static constexpr int kStages = kBits == 8 ? 3 : kBits == 6 ? 5 : kBits == 5 ? 6 : 8;
-  typedef UnitStream<kKeys, kDim * kBits / 8, kUnits, kStages, PlainPlace<kUnitRowBytes>> Stream;
+  static constexpr int kStages = kBits == 8 ? 4 : kBits == 6 ? 7 : 8;
+  typedef typename PlaceOf<kUnitRowBytes>::Type Place;
+  typedef UnitStream<kKeys, kDim * kBits / 8, kUnits, kStages, Place> Stream;
   typedef PartSums<kDim, kWarps> Sums;
-  static constexpr int kLevelBytes = 16 * Floats::Place::kRowPitch;  // of a simdgroup
-  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;    // likewise
-  static constexpr int kRings = kWarps * (kLevelBytes + kRingBytes);
-  static constexpr int kWorkBytes = kRings > Sums::kBytes ? kRings : Sums::kBytes;
+  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
+  static constexpr int kWorkBytes =
+      kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
+  // Elements of a query: step s of a unit has elements 4 s .. 4 s + 3 of each lane's.
+  struct Order {
+    GPU_FN static uint word(uint e) {
+      const uint in_unit = e % kUnitDim, step = e / kUnitDim * kUnitSteps + in_unit % kKCodes / 4;
+      return step * 64 + in_unit / kKCodes * 2 + e % 4 / 2;
+    }
+  };
 };
 
 // Codes of kTogether neighbours -> their levels in units of half_unit, in both halves of a word or,
@@ -64,45 +94,54 @@ GPU_FN uint read_word(uint address) {
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
   return v;
 }
+// A table as a lane sees it: its words are at begin + lane + kTableStride code, lane below the
+// stride. `begin` is known to the linker and costs no instruction.
+struct LaneTable {
+  uint begin, lane;
+};
 // Of the table, which does not change: the compiler may move it.
 GPU_FN uint read_entry(uint address) {
   uint v;
   asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address));
   return v;
 }
-GPU_FN void write_16(uint address, uint4 v) {
-  asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z),
-               "r"(v.w)
-               : "memory");
-}
-// kWords words in vectors as wide as their number allows.
-template <int kWords>
-GPU_FN void read_words(uint address, uint* w) {
-  if constexpr (kWords % 4 == 0) {
-    UNROLL for (int i = 0; i < kWords; i += 4) {
+// Codes kCodes i .. of row `row` of a unit, from the first word's bit 0 on.
+template <class S, int kCodes>
+GPU_FN void read_codes(uint unit, uint row, uint i, uint* w) {
+  constexpr int kRunBits = kCodes * S::kBits, kWords = (kRunBits + 31) / 32;
+  // As many words at a time as are aligned and therefore in one piece.
+  constexpr int kAtOnce = kRunBits % 128 == 0 ? 4 : kRunBits % 64 == 0 ? 2 : 1;
+  const uint first = kRunBits * i / 32;
+  UNROLL for (int n = 0; n < kWords; n += kAtOnce) {
+    const uint word = first + n, at = unit + S::Place::at(row, word / 4) + word % 4 * 4;
+    if constexpr (kAtOnce == 4) {
       asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(w[i]), "=r"(w[i + 1]), "=r"(w[i + 2]), "=r"(w[i + 3])
-                   : "r"(address + 4 * i)
+                   : "=r"(w[n]), "=r"(w[n + 1]), "=r"(w[n + 2]), "=r"(w[n + 3])
+                   : "r"(at)
                    : "memory");
-    }
-  } else if constexpr (kWords % 2 == 0) {
-    UNROLL for (int i = 0; i < kWords; i += 2) {
+    } else if constexpr (kAtOnce == 2) {
       asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];"
-                   : "=r"(w[i]), "=r"(w[i + 1])
-                   : "r"(address + 4 * i)
+                   : "=r"(w[n]), "=r"(w[n + 1])
+                   : "r"(at)
                    : "memory");
+    } else {
+      w[n] = read_word(at);
     }
-  } else {
-    UNROLL for (int i = 0; i < kWords; i++) w[i] = read_word(address + 4 * i);
+  }
+  if constexpr (kRunBits % 32 != 0) {  // of every other run the first word has 16 bits too many
+    UNROLL for (int n = 0; n < kWords; n++) {
+      w[n] = __funnelshift_r(w[n], n + 1 < kWords ? w[n + 1] : 0, kRunBits * i % 32);
+    }
   }
 }
 
-// The address of the table's entry for bits [kAt, kAt + kCount) of a stream of words.
+// The table's entry for bits [kAt, kAt + kCount) of a stream of words.
 template <int kAt, int kCount>
-GPU_FN uint entry_of(const uint* w, uint table) {
+GPU_FN uint entry_of(const uint* w, LaneTable table) {
   constexpr int kWord = kAt / 32, kShift = kAt % 32;
   if constexpr (kCount == 8) {
-    return __dp4a(w[kWord], uint(kTableStride) << kShift, table);  // one byte times the stride
+    // One byte times the stride.
+    return read_entry(table.begin + __dp4a(w[kWord], uint(kTableStride) << kShift, table.lane));
   } else {
     constexpr uint kMask = ((1u << kCount) - 1u) * kTableStride;
     uint v;
@@ -113,99 +152,101 @@ GPU_FN uint entry_of(const uint* w, uint table) {
     } else {
       v = w[kWord] >> (kShift - 7);
     }
-    return table + (v & kMask);
+    return read_entry(table.begin + ((v & kMask) | table.lane));
   }
 }
 
-// Two levels from code 2 i of 32 on. table: of this lane.
+// Two levels from code 2 i of 32 on.
 template <class S, int i>
-GPU_FN uint level_pair(const uint* w, uint table) {
+GPU_FN uint level_pair(const uint* w, LaneTable table) {
   constexpr int kBits = S::kBits;
   if constexpr (S::kTogether == 2) {
-    return read_entry(entry_of<2 * kBits * i, 2 * kBits>(w, table));
+    return entry_of<2 * kBits * i, 2 * kBits>(w, table);
   } else {
-    const uint low = read_entry(entry_of<2 * kBits * i, kBits>(w, table));
-    const uint high = read_entry(entry_of<2 * kBits * i + kBits, kBits>(w, table));
+    const uint low = entry_of<2 * kBits * i, kBits>(w, table);
+    const uint high = entry_of<2 * kBits * i + kBits, kBits>(w, table);
     return __byte_perm(low, high, 0x7610);
   }
 }
+// The level of code i, in both halves of a word.
 template <class S, int i>
-GPU_FN uint4 eight_levels(const uint* w, uint table) {
-  return make_uint4(level_pair<S, 4 * i>(w, table), level_pair<S, 4 * i + 1>(w, table),
-                    level_pair<S, 4 * i + 2>(w, table), level_pair<S, 4 * i + 3>(w, table));
-}
-
-// Sixteen rows of a unit as f16, placed as cuda_floats.h reads them. A lane takes 32 codes at a
-// time.
-template <class S>
-GPU_FN void put_levels(uint codes, uint levels, uint table) {
-  typedef typename S::Floats::Place Place;
-  constexpr int kRuns = S::kUnitDim / 32;  // of 32 codes, of a row
-  UNROLL for (int i = 0; i < 16 * kRuns / 32; i++) {
-    const uint task = 32 * i + LANE, row = task / kRuns, run = task % kRuns;
-    uint w[S::kBits];
-    read_words<S::kBits>(codes + task * 4 * S::kBits, w);
-    write_16(levels + Place::at(row, 4 * run), eight_levels<S, 0>(w, table));
-    write_16(levels + Place::at(row, 4 * run + 1), eight_levels<S, 1>(w, table));
-    write_16(levels + Place::at(row, 4 * run + 2), eight_levels<S, 2>(w, table));
-    write_16(levels + Place::at(row, 4 * run + 3), eight_levels<S, 3>(w, table));
-  }
-}
-
-// What score_keys() and add_values() take for a stream: sixteen rows that are there.
-struct LevelRows {
-  uint address;
-  GPU_FN uint wait() const { return address; }
-  template <int>
-  GPU_FN void next() const {}
-};
-
-// The levels of rows 16 k .. 16 k + 15 of the unit at `at`, for one reader.
-template <class S, class Use>
-GPU_FN void with_levels(uint at, int k, uint levels, uint table, const Use& use) {
-  __syncwarp();  // the rows before have been read
-  put_levels<S>(at + 16 * k * S::kUnitRowBytes, levels, table);
-  __syncwarp();
-  use(LevelRows{levels});
+GPU_FN uint level(const uint* w, LaneTable table) {
+  return entry_of<S::kBits * i, S::kBits>(w, table);
 }
 
 // scores[norm][16 keys] over the units of K.
-template <class S, int norm, class Queries>
-GPU_FN void score_norm(typename S::Stream& stream, const Queries& queries, uint levels, uint table,
+template <class S, class Queries>
+GPU_FN void score_keys(typename S::Stream& stream, const Queries& queries, LaneTable table,
                        float (&scores)[S::kNorms][kTiles][4]) {
-  float sums[kTiles][2][4] = {};
-  const auto unit = [&](auto index) {
-    constexpr int kUnit = decltype(index)::kValue;
-    const uint at = stream.wait();
+  each_unit<0, S::kNorms>([&](auto norm_index) {
+    constexpr int norm = decltype(norm_index)::kValue;
+    float sums[kTiles][2][4] = {};
+    each_unit<norm * S::kNormUnits, S::kNormUnits>([&](auto unit_index) {
+      constexpr int unit = decltype(unit_index)::kValue;
+      const uint at = stream.wait();
+      UNROLL for (int k = 0; k < kTiles; k++) {
+        uint w[2][S::kKCodes * S::kBits / 32];
+        UNROLL for (int m = 0; m < 2; m++) {
+          read_codes<S, S::kKCodes>(at, 16 * k + 8 * m + LANE / 4, LANE % 4, w[m]);
+        }
+        each_unit<0, S::kUnitSteps>([&](auto step_index) {
+          constexpr int i = 2 * decltype(step_index)::kValue;
+          const uint a0 = level_pair<S, i>(w[0], table), a1 = level_pair<S, i>(w[1], table);
+          const uint a2 = level_pair<S, i + 1>(w[0], table), a3 = level_pair<S, i + 1>(w[1], table);
+          UNROLL for (int term = 0; term < 2; term++) {
+            const uint2 b = queries.get(term * S::Floats::kSteps + unit * S::kUnitSteps + i / 2);
+            mma_f16(sums[k][term], a0, a1, a2, a3, b.x, b.y);
+          }
+        });
+      }
+      stream.template next<unit>();
+    });
     UNROLL for (int k = 0; k < kTiles; k++) {
-      with_levels<S>(at, k, levels, table, [&](LevelRows rows) {
-        kernels_attn_decode_mma::score_keys<half, S::kDim, kUnit, 1>(rows, queries, sums[k]);
-      });
+      UNROLL for (int i = 0; i < 4; i++) scores[norm][k][i] = sums[k][0][i] + sums[k][1][i];
     }
-    stream.template next<kUnit>();
-  };
-  each_unit<norm * S::kNormUnits, S::kNormUnits>(unit);
-  UNROLL for (int k = 0; k < kTiles; k++) {
-    UNROLL for (int i = 0; i < 4; i++) scores[norm][k][i] = sums[k][0][i] + sums[k][1][i];
+  });
+}
+
+// Levels of elements 2 i and 2 i + 1, each of both keys.
+template <class S, int i>
+GPU_FN uint2 level_square(const uint* w, const uint* next, LaneTable table) {
+  if constexpr (S::kTogether == 2) {
+    const uint x = level_pair<S, i>(w, table), y = level_pair<S, i>(next, table);
+    return make_uint2(__byte_perm(x, y, 0x5410), __byte_perm(x, y, 0x7632));
+  } else {
+    return make_uint2(
+        __byte_perm(level<S, 2 * i>(w, table), level<S, 2 * i>(next, table), 0x5410),
+        __byte_perm(level<S, 2 * i + 1>(w, table), level<S, 2 * i + 1>(next, table), 0x5410));
   }
 }
 
-// sums[element / 16] over the units of V.
-template <class S, int norm>
-GPU_FN void add_norm(typename S::Stream& stream, uint levels, uint table,
-                     const WeightTerms<half, 2> (&weights)[S::kNorms][kTiles],
-                     float (&sums)[S::kDim / 16][4]) {
-  const auto unit = [&](auto index) {
-    constexpr int kUnit = decltype(index)::kValue;
+// sums[tile] += V^T weights over the units of V. Rows g and g + 8 of tile kUnitSteps unit + j are
+// elements kUnitDim unit + kVCodes g + 2 j and the next one.
+template <class S>
+GPU_FN void add_values(typename S::Stream& stream, LaneTable table,
+                       const WeightTerms<half, 2> (&weights)[S::kNorms][kTiles],
+                       float (&sums)[S::kDim / 16][4]) {
+  each_unit<0, S::kUnits>([&](auto unit_index) {
+    constexpr int unit = decltype(unit_index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int k = 0; k < kTiles; k++) {
-      with_levels<S>(at, k, levels, table, [&](LevelRows rows) {
-        kernels_attn_decode_mma::add_values<half, S::kDim, kUnit, 1>(rows, weights[norm][k], sums);
+      const auto& terms = weights[unit / S::kNormUnits][k];
+      uint w[4][(S::kVCodes * S::kBits + 31) / 32];  // keys 2t, 2t + 1, 2t + 8, 2t + 9
+      UNROLL for (int i = 0; i < 4; i++) {
+        read_codes<S, S::kVCodes>(at, 16 * k + i / 2 * 8 + LANE % 4 * 2 + i % 2, LANE / 4, w[i]);
+      }
+      each_unit<0, S::kUnitSteps>([&](auto tile_index) {
+        constexpr int j = decltype(tile_index)::kValue;
+        const uint2 a = level_square<S, j>(w[0], w[1], table);
+        const uint2 b = level_square<S, j>(w[2], w[3], table);
+        UNROLL for (int term = 0; term < 2; term++) {
+          mma_f16(sums[unit * S::kUnitSteps + j], a.x, a.y, b.x, b.y, terms.b[term][0],
+                  terms.b[term][1]);
+        }
       });
     }
-    stream.template next<S::kUnits + kUnit>();
-  };
-  each_unit<norm * S::kNormUnits, S::kNormUnits>(unit);
+    stream.template next<S::kUnits + unit>();
+  });
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
@@ -233,8 +274,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   float x[kRowElements];
   part.load_query_of<kDim>(warp, q, p, x);
   const KeyRows rows = part.rows(block_table, p);
-  const uint levels = shared_address(work) + warp * S::kLevelBytes;
-  const uint ring = shared_address(work) + kWarps * S::kLevelBytes + warp * S::kRingBytes;
+  const uint ring = shared_address(work) + warp * S::kRingBytes;
   typename S::Stream stream(rows, k + part.first_row * (kDim * kBits / 8),
                             v + part.first_row * (kDim * kBits / 8), ring, first, step);
   k_norms += part.first_row * kNorms;
@@ -242,7 +282,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   KeyNorms<kNorms> norms;
   norms.load(rows, first, k_norms, v_norms);
   if (p.rotated == 0) rotate_elements<32>(x, p.k, LANE);
-  kernels_attn_decode_mma::put_query<half, kDim>(x, warp, terms, factors);
+  kernels_attn_decode_mma::put_query<half, kDim, typename S::Order>(x, warp, terms, factors);
   __syncthreads();
   const kernels_attn_decode_mma::Queries<half, kDim> queries(terms);
   LogitRules<false> rules = {};
@@ -253,7 +293,8 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   }
   rules.cap = p.logits_soft_cap;
   rules.last = part.held.end - 1;
-  const uint k_table = shared_address(shared) + 4 * LANE, v_table = k_table + S::kTableBytes;
+  const LaneTable k_table{shared_address(shared), 4 * LANE};
+  const LaneTable v_table{shared_address(shared) + S::kTableBytes, 4 * LANE};
 
   Softmax<kTiles> softmax;
   float sums[kDim / 16][4];
@@ -262,23 +303,21 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   }
   for (uint at = first; at < part.end; at += step) {
     float scores[kNorms][kTiles][4];
-    score_norm<S, 0>(stream, queries, levels, k_table, scores);
-    if constexpr (kNorms == 2) score_norm<S, 1>(stream, queries, levels, k_table, scores);
+    score_keys<S>(stream, queries, k_table, scores);
     float z[kTiles][4], v_norm[kNorms][kTiles][2];
     norms.template apply<kTiles>(scores, z, v_norm);
     rules.apply(z, at, rows.there<kKeys>(at));
     norms.load(rows, at + step, k_norms, v_norms);
     WeightTerms<half, 2> weights[kNorms][kTiles];
     weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
-    add_norm<S, 0>(stream, levels, v_table, weights, sums);
-    if constexpr (kNorms == 2) add_norm<S, 1>(stream, levels, v_table, weights, sums);
+    add_values<S>(stream, v_table, weights, sums);
   }
   softmax.finish();
 
   wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  all.put_rows(warp, sums);
+  put_spread_rows<kDim, S::kVCodes>(all, warp, sums);
   all.put_state(warp, softmax);
   __syncthreads();
   all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,

@@ -109,4 +109,27 @@ GPU_FN void weigh_values(Softmax<kTiles>& softmax, const float (&z)[kTiles][4],
   }
 }
 
+// Rows of 64 bytes, two in the 128 that all banks hold. Keys g and pieces t of K, read 16 bytes at
+// a time, and keys 2t and elements 16g of V, read 8 bytes at a time, meet in no bank.
+struct CodePlace {
+  static constexpr int kRowPitch = 64, kPeriod = 8;
+  GPU_FN static uint at(uint row, uint piece) {
+    return row / 2 * 128 + 16 * ((row % 2 * 4 + piece) ^ (row / 2 % 4 * 2));
+  }
+};
+
+// Sums whose tile i has, of each run of kRun elements (of the eight of a unit), elements 2 i and
+// the next one as rows g and g + 8.
+template <int kDim, int kRun, class Sums>
+GPU_FN void put_spread_rows(const Sums& all, uint warp, const float (&sums)[kDim / 16][4]) {
+  constexpr int kPairs = kRun / 4;
+  UNROLL for (uint e = 0; e < 2; e++) {
+    float* const row = all.row(warp, e) + LANE / 4 * kRun;
+    UNROLL for (int i = 0; i < kDim / 32; i++) {  // four elements of two tiles
+      *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) = make_float4(
+          sums[2 * i][e], sums[2 * i][2 + e], sums[2 * i + 1][e], sums[2 * i + 1][2 + e]);
+    }
+  }
+}
+
 GPU_LIBRARY_END
