@@ -181,7 +181,9 @@ void RunTyped(const Tile& tile) {
   const int rows = tile.rows->count;
   const float* x[kMaxTileRows];
   for (int m = 0; m < rows; ++m) x[m] = reinterpret_cast<const float*>(tile.staged_row(m));
-  const int64_t chunk = rows == 1 ? std::max<int64_t>(whole, 1) : kChunkElements / lanes;
+  // With a product or less per byte of the weight memory decides, and likes whole rows.
+  const bool few = rows < static_cast<int>(sizeof(T));
+  const int64_t chunk = few ? std::max<int64_t>(whole, 1) : kChunkElements / lanes;
   HWY_ALIGN float totals[kMaxTileRows * kGroupN * hn::MaxLanes(D())];
   for (int64_t n = tile.n_begin; n < tile.n_end; n += kGroupN) {
     const WeightRows<T> weight(tile, n);
