@@ -83,6 +83,7 @@ PanelLayout panel_layout(const WeightView& view) {
     const bool leads = traits.block_elements == 32;
     layout.words_at = leads ? layout.side_size : 0;
     layout.side_at = leads ? 0 : layout.words * 4;
+    if (view.format == Format::kQ6_K) layout.lead_words = PanelLayout::kQ6_KLeadWords;
   }
   const int64_t rest = view.cols % PanelLayout::kSpanElements;
   const int64_t rest_bytes =
@@ -139,8 +140,11 @@ void pack_panel(const WeightView& view, const PanelLayout& layout, int64_t index
     }
     std::memset(head, 0, static_cast<size_t>(out + head_bytes - head));
     out += head_bytes;
+    const int64_t lead = layout.lead_words, rest = layout.words - lead;
     for (int64_t b = 0; b < blocks; ++b, out += int64_t{layout.words} * 4 * kRows) {
-      interleave<4>(block.moved(b * stride + layout.words_at).at, 4, layout.words, out);
+      const Rows words = block.moved(b * stride + layout.words_at);
+      interleave<4>(words.moved(rest * 4).at, 4, lead, out);
+      interleave<4>(words.at, 4, rest, out + lead * 4 * kRows);
     }
   }
 }

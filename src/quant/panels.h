@@ -9,7 +9,8 @@
 //   side     [blocks][16]  the 1 or 2 bytes that a block has beside its 32-bit words: its f16 or
 //                          E8M0 scale
 //   (zeros up to a multiple of 64 bytes)
-//   words    [blocks][words of a block][16] u32
+//   words    [blocks][words of a block][16] u32; on the CPU those that end a block of Q6_K, its
+//            scales, come first: what is read first lies first, or the caches fetch ahead in vain
 // and takes the bytes of the rows it stands for, but for the padding.
 #pragma once
 
@@ -23,10 +24,12 @@ namespace mlxn::quant {
 struct PanelLayout {
   static constexpr int kRows = 16;
   static constexpr int kSpanElements = 256;
+  static constexpr int kQ6_KLeadWords = 4;
 
   int block_elements = 0;  // of one block; 32 for formats with a scale array
   int words = 0;           // 32-bit words per block
   int words_at = 0;        // byte offset of the words in a block of the file
+  int lead_words = 0;      // last words of a block that come first in the panels of the CPU
   int side_size = 0;       // bytes beside the words: 0, 1 or 2
   int side_at = 0;
   int group_size = 0;  // elements under one scale of the array; 0: no scale array
@@ -47,7 +50,8 @@ struct PanelLayout {
 PanelLayout panel_layout(const WeightView& view);
 bool has_panels(Format format);
 
-// Writes panel `index`, counted over all experts, to out + index * panel_bytes.
+// As the CPU reads it: writes panel `index`, counted over all experts, to out + index *
+// panel_bytes.
 void pack_panel(const WeightView& view, const PanelLayout& layout, int64_t index, std::byte* out);
 
 }  // namespace mlxn::quant

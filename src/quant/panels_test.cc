@@ -106,7 +106,10 @@ class Unpacker {
       head += blocks * 16 * layout_.side_size;
       for (; (head - at) % 64 != 0; ++head) EXPECT_EQ(*head, std::byte{0});
       for (int64_t b = 0; b < blocks; ++b) {
-        expect_same(head, lane, layout_.words, 4, block + b * block_bytes + layout_.words_at, 4);
+        const std::byte* words = block + b * block_bytes + layout_.words_at;
+        const int64_t lead = view_.format == Format::kQ6_K ? 4 : 0, rest = layout_.words - lead;
+        expect_same(head, lane, lead, 4, words + rest * 4, 4);
+        expect_same(head + 64 * lead, lane, rest, 4, words, 4);
         head += int64_t{64} * layout_.words;
       }
       at = head;

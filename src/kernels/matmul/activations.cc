@@ -7,8 +7,10 @@
 //
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstring>
 
+#include "base/checked.h"
 #include "kernels/common/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -147,7 +149,12 @@ void Quantise(const MatmulParams& p, int64_t begin, int64_t end, std::byte* stag
 }
 
 void Widen(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {
-  WidenX(p, begin, end, reinterpret_cast<float*>(staged) + begin);
+  const int64_t cols = p.weight.cols, stride = widened_row_bytes(p);
+  while (begin < end) {
+    const int64_t row = begin / cols, stop = std::min(end, (row + 1) * cols);
+    WidenX(p, begin, stop, reinterpret_cast<float*>(staged + row * stride) + begin % cols);
+    begin = stop;
+  }
 }
 
 }  // namespace mlxn::kernels::matmul::HWY_NAMESPACE
@@ -163,7 +170,10 @@ int64_t activation_row_bytes(const MatmulParams& p) {
   return p.weight.cols / kBlock * static_cast<int64_t>(sizeof(ActivationBlock));
 }
 int64_t widened_row_bytes(const MatmulParams& p) {
-  return p.x_dtype == DType::kF32 ? 0 : p.weight.cols * static_cast<int64_t>(sizeof(float));
+  constexpr int64_t kFewRows = 6, kPage = 4096, kOffset = 1024 + 64;
+  if (p.x_dtype == DType::kF32 && p.x_rows <= kFewRows) return 0;
+  const int64_t bytes = p.weight.cols * static_cast<int64_t>(sizeof(float));
+  return base::round_up(std::max(bytes - kOffset, int64_t{0}), kPage) + kOffset;
 }
 
 void quantise_avx512(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged) {

@@ -41,7 +41,8 @@ void quantise_avx512(const MatmulParams& p, int64_t begin, int64_t end, std::byt
 void quantise_avx2(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged);
 void quantise_baseline(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged);
 
-// x as f32 rows; 0 bytes if it is f32 already.
+// x as f32 rows that do not all begin at the same place of a page, where they would crowd each
+// other out of the first-level cache; 0 bytes for few rows of f32, which are used as they are.
 int64_t widened_row_bytes(const MatmulParams& p);
 void widen_avx512(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged);
 void widen_avx2(const MatmulParams& p, int64_t begin, int64_t end, std::byte* staged);

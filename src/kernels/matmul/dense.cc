@@ -32,7 +32,9 @@ constexpr int kTileM = 2, kTileN = 4, kFlush = 8;
 #else
 constexpr int kTileM = 2, kTileN = 4, kFlush = 32;
 #endif
-constexpr int64_t kChunk = 4 * kFlush;  // vectors of each row of x: 64 rows are 256 KiB at most
+constexpr int64_t kChunkElements = 256;
+static_assert(kChunkElements % (kFlush * hn::MaxLanes(D())) == 0);
+constexpr int kGroupN = 64;  // weight rows whose totals are kept for up to 64 rows of x
 constexpr int kVectorN = 8;  // weight rows at once for one row of x: independent sums hide latency
 
 HWY_INLINE V LoadWide(const float* p) { return hn::LoadU(D(), p); }
@@ -45,12 +47,18 @@ HWY_INLINE V LoadWide(const hwy::bfloat16_t* p) {
   return hn::PromoteTo(D(), hn::LoadU(d16, p));
 }
 
-// sums += x (columns) times w, `steps` vectors from element k on.
+// sums += x (columns) times w, `steps` vectors from element k on. Meanwhile the same elements of
+// the weight rows that come next, `ahead` elements on, are fetched into the first-level cache:
+// their streams are too short for the hardware to see.
 template <int kM, int kN, typename T>
 HWY_INLINE void Accumulate(const float* const* x, const T* const* w, int64_t k, int steps,
-                           V (&sums)[kM][kN]) {
+                           int64_t ahead, V (&sums)[kM][kN]) {
+  constexpr bool kFetches = HWY_TARGET <= HWY_AVX3 && kN == kTileN;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
   for (int s = 0; s < steps; ++s, k += lanes) {
+    if constexpr (kFetches) {
+      for (int n = 0; n < kN; ++n) __builtin_prefetch(w[n] + (k + ahead), 0, 3);
+    }
     V wv[kN];
     for (int n = 0; n < kN; ++n) wv[n] = LoadWide(w[n] + k);
     for (int m = 0; m < kM; ++m) {
@@ -61,10 +69,10 @@ HWY_INLINE void Accumulate(const float* const* x, const T* const* w, int64_t k, 
 }
 
 // totals += x . w over whole vectors [begin, end) of the rows, kFlush of them at a time; totals:
-// one vector of kM rows of kN, `stride` vectors apart. begin is a multiple of kFlush.
+// one vector of kM rows of kN, kGroupN vectors apart. begin is a multiple of kFlush.
 template <int kM, int kN, typename T>
 HWY_INLINE void AddBlocks(const float* const* x, const T* const* w, int64_t begin, int64_t end,
-                          float* totals, int64_t stride) {
+                          int64_t ahead, float* totals) {
   const D d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t step = begin; step < end; step += kFlush) {
@@ -73,10 +81,10 @@ HWY_INLINE void AddBlocks(const float* const* x, const T* const* w, int64_t begi
       for (V& v : row) v = hn::Zero(d);
     }
     Accumulate<kM, kN>(x, w, step * lanes, static_cast<int>(std::min<int64_t>(kFlush, end - step)),
-                       sums);
+                       ahead, sums);
     for (int m = 0; m < kM; ++m) {
       for (int n = 0; n < kN; ++n) {
-        float* total = totals + (m * stride + n) * lanes;
+        float* total = totals + (m * kGroupN + n) * lanes;
         hn::Store(hn::Add(hn::Load(d, total), sums[m][n]), d, total);
       }
     }
@@ -85,8 +93,7 @@ HWY_INLINE void AddBlocks(const float* const* x, const T* const* w, int64_t begi
 
 // totals += the last dim % lanes products, padded with zeros: nothing is read past a row.
 template <int kM, int kN, typename T>
-HWY_INLINE void AddRest(const float* const* x, const T* const* w, int64_t dim, float* totals,
-                        int64_t stride) {
+HWY_INLINE void AddRest(const float* const* x, const T* const* w, int64_t dim, float* totals) {
   const D d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), whole = dim / lanes * lanes;
   const size_t rest = static_cast<size_t>(dim - whole);
@@ -105,30 +112,29 @@ HWY_INLINE void AddRest(const float* const* x, const T* const* w, int64_t dim, f
   }
   V sums[kM][kN];
   for (int m = 0; m < kM; ++m) {
-    for (int n = 0; n < kN; ++n) sums[m][n] = hn::Load(d, totals + (m * stride + n) * lanes);
+    for (int n = 0; n < kN; ++n) sums[m][n] = hn::Load(d, totals + (m * kGroupN + n) * lanes);
   }
-  Accumulate<kM, kN>(x_rows, w_rows, 0, 1, sums);
+  Accumulate<kM, kN>(x_rows, w_rows, 0, 1, 0, sums);
   for (int m = 0; m < kM; ++m) {
-    for (int n = 0; n < kN; ++n) hn::Store(sums[m][n], d, totals + (m * stride + n) * lanes);
+    for (int n = 0; n < kN; ++n) hn::Store(sums[m][n], d, totals + (m * kGroupN + n) * lanes);
   }
 }
 
 // Vectors [begin, end) of m <= kM rows, and the rest of the rows if `end` is the last vector: the
 // instance for exactly m.
 template <int kM, int kN, typename T>
-void AddRows(int m, const float* const* x, const T* const* w, int64_t begin, int64_t end,
-             int64_t dim, float* totals, int64_t stride) {
+HWY_INLINE void AddRows(int m, const float* const* x, const T* const* w, int64_t begin, int64_t end,
+                        int64_t dim, int64_t ahead, float* totals) {
   if (m == kM) {
     const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
-    AddBlocks<kM, kN>(x, w, begin, end, totals, stride);
-    if (end == dim / lanes && dim % lanes != 0) AddRest<kM, kN>(x, w, dim, totals, stride);
+    AddBlocks<kM, kN>(x, w, begin, end, ahead, totals);
+    if (end == dim / lanes && dim % lanes != 0) AddRest<kM, kN>(x, w, dim, totals);
     return;
   }
-  if constexpr (kM > 1) AddRows<kM - 1, kN>(m, x, w, begin, end, dim, totals, stride);
+  if constexpr (kM > 1) AddRows<kM - 1, kN>(m, x, w, begin, end, dim, ahead, totals);
 }
 
-// Weight rows from n on, `count` <= kGroupN of them; past the end of the weight the last repeats.
-constexpr int kGroupN = 32;
+// Weight rows from n on; past the end of the weight the last repeats.
 template <typename T>
 struct WeightRows {
   const T* w[kGroupN];
@@ -141,8 +147,31 @@ struct WeightRows {
   }
 };
 
-// kGroupN weight rows at a time. Rows of x pass in chunks, so that the chunk of up to 64 rows stays
-// in the second-level cache while the weight rows go by.
+// Vectors [begin, end) of `count` weight rows times those of all rows of x, tile by tile. Meanwhile
+// the elements of the weight rows that follow are fetched into the second-level cache.
+template <typename T>
+HWY_INLINE void AddTiles(const float* const* x, int rows, const WeightRows<T>& weight,
+                         int64_t count, int64_t begin, int64_t end, int64_t dim, float* totals) {
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
+  constexpr int64_t kLine = 64 / sizeof(T), kLines = kChunkElements / kLine;
+  const int64_t lines = end * lanes < dim ? count * kLines : 0;
+  const int64_t tiles = (rows + kTileM - 1) / kTileM * ((count + kTileN - 1) / kTileN);
+  int64_t tile = 0, fetched = 0;
+  for (int m = 0; m < rows; m += kTileM) {
+    for (int i = 0; i < count; i += kTileN) {
+      for (const int64_t due = lines * ++tile / tiles; fetched < due; ++fetched) {
+        const T* row = weight.w[fetched / kLines] + end * lanes;
+        __builtin_prefetch(row + fetched % kLines * kLine, 0, 2);
+      }
+      const int64_t ahead = weight.w[i + kTileN < count ? i + kTileN : 0] - weight.w[i];
+      AddRows<kTileM, kTileN>(std::min(kTileM, rows - m), x + m, weight.w + i, begin, end, dim,
+                              ahead, totals + (m * kGroupN + i) * lanes);
+    }
+  }
+}
+
+// kGroupN weight rows at a time. Rows of x pass in chunks, so that those of a tile stay in the
+// first-level cache while the weight rows go by, and those of up to 64 rows in the second.
 template <typename T>
 void RunTyped(const Tile& tile) {
   const D d;
@@ -152,7 +181,9 @@ void RunTyped(const Tile& tile) {
   const int rows = tile.rows->count;
   const float* x[kMaxTileRows];
   for (int m = 0; m < rows; ++m) x[m] = reinterpret_cast<const float*>(tile.staged_row(m));
-  const int64_t chunk = rows == 1 ? std::max<int64_t>(whole, 1) : kChunk;
+  // With a product or less per byte of the weight memory decides, and likes whole rows.
+  const bool few = rows < static_cast<int>(sizeof(T));
+  const int64_t chunk = few ? std::max<int64_t>(whole, 1) : kChunkElements / lanes;
   HWY_ALIGN float totals[kMaxTileRows * kGroupN * hn::MaxLanes(D())];
   for (int64_t n = tile.n_begin; n < tile.n_end; n += kGroupN) {
     const WeightRows<T> weight(tile, n);
@@ -163,15 +194,10 @@ void RunTyped(const Tile& tile) {
       const int64_t end = std::min(whole, begin + chunk);
       if (rows == 1) {
         for (int i = 0; i < count; i += kVectorN) {
-          AddRows<1, kVectorN>(1, x, weight.w + i, begin, end, dim, totals + i * lanes, kGroupN);
+          AddRows<1, kVectorN>(1, x, weight.w + i, begin, end, dim, 0, totals + i * lanes);
         }
       } else {
-        for (int i = 0; i < count; i += kTileN) {
-          for (int m = 0; m < rows; m += kTileM) {
-            AddRows<kTileM, kTileN>(std::min(kTileM, rows - m), x + m, weight.w + i, begin, end,
-                                    dim, totals + (m * kGroupN + i) * lanes, kGroupN);
-          }
-        }
+        AddTiles(x, rows, weight, count, begin, end, dim, totals);
       }
       begin = end;
     } while (begin < whole);

@@ -153,6 +153,7 @@ struct Q3_K : SuperBlock<quant::BlockQ3_K> {
 
 struct Q6_K : SuperBlock<quant::BlockQ6_K> {
   static constexpr int kStepBlocks = 4, kCodeOffset = 32;
+  static constexpr int kLeadWords = quant::PanelLayout::kQ6_KLeadWords;
   static constexpr Terms kTerms = Terms::kHalves;
 
   template <class Span>

@@ -7,6 +7,7 @@
 //   kUnitBytes      bytes of one block in the file
 //   kWords, kWordsAt, kSideAt   32-bit words of a block, their first byte, and that of the 1 or 2
 //                               bytes beside them
+//   kLeadWords      if any: last words of a block that come first in a panel
 // and reads a span of up to 256 elements through
 //   words<n>(unit, word, out)   n words from `word` on of block `unit` of the span
 //   side_f16(unit), side_u8(unit)
@@ -107,6 +108,10 @@ class PanelSpan {
   int group_size() const { return lanes_.layout->group_size; }
   template <int kN>
   void words(int unit, int word, Int* out) const {
+    if constexpr (requires { Codec::kLeadWords; }) {
+      constexpr int kFirstLead = Codec::kWords - Codec::kLeadWords;
+      word += word < kFirstLead ? Codec::kLeadWords : -kFirstLead;
+    }
     const std::byte* at = words_ + (unit * Codec::kWords + word) * kWordBytes;
 #pragma GCC unroll 32
     for (int i = 0; i < kN; ++i) {
