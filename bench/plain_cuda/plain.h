@@ -1,40 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the hand-written kernels beside the dialect's share: f16 rows of any length, block
-// reductions.
+// What the hand-written kernels beside the dialect's share: aligned f16 rows, block reductions.
 #pragma once
 #include <cuda_fp16.h>
 
 #include <cstdint>
 
-__device__ __forceinline__ void load8(const __half* p, unsigned left, bool vectors, float* v) {
-  if (vectors && left >= 8) {
-    const uint4 raw = *reinterpret_cast<const uint4*>(p);
-    const __half2* pairs = reinterpret_cast<const __half2*>(&raw);
+__device__ __forceinline__ void load8(const __half* p, float* v) {
+  const uint4 raw = *reinterpret_cast<const uint4*>(p);
+  const __half2* pairs = reinterpret_cast<const __half2*>(&raw);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float2 pair = __half22float2(pairs[j]);
-      v[2 * j] = pair.x;
-      v[2 * j + 1] = pair.y;
-    }
-  } else {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] = j < left ? __half2float(p[j]) : 0.0f;
+  for (int j = 0; j < 4; ++j) {
+    const float2 pair = __half22float2(pairs[j]);
+    v[2 * j] = pair.x;
+    v[2 * j + 1] = pair.y;
   }
 }
 
-__device__ __forceinline__ void store8(__half* p, unsigned left, bool vectors, const float* v) {
-  if (vectors && left >= 8) {
-    uint4 raw;
-    __half2* pairs = reinterpret_cast<__half2*>(&raw);
+__device__ __forceinline__ void store8(__half* p, const float* v) {
+  uint4 raw;
+  __half2* pairs = reinterpret_cast<__half2*>(&raw);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) pairs[j] = __floats2half2_rn(v[2 * j], v[2 * j + 1]);
-    *reinterpret_cast<uint4*>(p) = raw;
-  } else {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      if (j < left) p[j] = __float2half_rn(v[j]);
-    }
-  }
+  for (int j = 0; j < 4; ++j) pairs[j] = __floats2half2_rn(v[2 * j], v[2 * j + 1]);
+  *reinterpret_cast<uint4*>(p) = raw;
 }
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -251,6 +251,10 @@ GPU_FN T simd_min(T v) {
   UNROLL for (uint o = 16; o > 0; o /= 2) v = min(v, simd_shuffle_xor(v, o));
   return v;
 }
+// One instruction each; integers have one result in any order.
+GPU_FN uint simd_sum(uint v) { return __reduce_add_sync(0xffffffffu, v); }
+GPU_FN uint simd_max(uint v) { return __reduce_max_sync(0xffffffffu, v); }
+GPU_FN uint simd_min(uint v) { return __reduce_min_sync(0xffffffffu, v); }
 // The sum over the lanes in front of this one.
 template <typename T>
 GPU_FN T simd_prefix_exclusive_sum(T v) {

@@ -27,6 +27,32 @@ GPU_FN void store_row(DEVICE T* p, uint left, bool vectors, THREAD const float* 
   }
 }
 
+// Elements at .. at + V - 1 of a row of `length`. `vectors` says that every row is aligned to 16
+// bytes; it is known when the kernel is compiled, so that no branch stands between the loads of
+// several parts and all are under way at once. A part behind the row may be loaded, and means
+// nothing; it is not stored.
+template <int V, typename T>
+GPU_FN void load_part(DEVICE const T* row, uint at, uint length, bool vectors, THREAD float* v) {
+  if (vectors) {
+    load_vec<V>(row + min(at, length - uint(V)), v);
+  } else {
+    load_row<V>(row + at, at < length ? length - at : 0, false, v);
+  }
+}
+template <int V, typename T>
+GPU_FN void store_part(DEVICE T* row, uint at, uint length, bool vectors, THREAD const float* v) {
+  if (vectors) {
+    store_vec<V>(row + at, v);
+  } else {
+    store_row<V>(row + at, length - at, false, v);
+  }
+}
+
+// Whether element j of that part is one of the row.
+GPU_FN bool in_row(uint at, int j, uint length, bool vectors) {
+  return vectors ? at < length : at + j < length;
+}
+
 // IN_GROUP is the calling thread's place, for the functions below.
 #define IN_GROUP LANE, SIMD_ID, NUM_SIMDS
 

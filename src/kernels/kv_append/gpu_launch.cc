@@ -11,10 +11,9 @@
 namespace mlxn::kernels {
 namespace {
 
-constexpr int64_t kElements = 8;  // of a work item
-
 uint32_t row_pieces(const KvAppendParams& p) {
-  return divide_up(p.v != nullptr ? std::max(p.dim, p.v_dim) : p.dim, kElements);
+  const bool is_wide = size_of(p.src_dtype) == 4 && size_of(p.cache_dtype) == 4;
+  return divide_up(p.v != nullptr ? std::max(p.dim, p.v_dim) : p.dim, is_wide ? 4 : 8);
 }
 
 int64_t piece_count(const KvAppendParams& p) {

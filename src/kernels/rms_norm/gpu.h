@@ -6,45 +6,51 @@
 #include "kernels/common/gpu_rows.h"
 #include "kernels/rms_norm/gpu_args.h"
 
+SPEC_BOOL(0, norm_vectors)  // every row of every operand is aligned to 16 bytes
+SPEC_BOOL(1, norm_plain)    // there is x, weight and out, and the scale is 1
+
 KERNELS_BEGIN(rms_norm)
 
-// x + add_before, elements at .. at + V - 1 of the row.
-template <int V, typename T>
-GPU_FN void rms_norm_input(DEVICE const T* x, DEVICE const T* add_before, uint at,
-                           CONSTANT GpuRmsNorm& p, THREAD float* v) {
-  load_row<V>(x + at, p.dim - at, p.vectors != 0, v);
-  if (p.add_before == 0) return;
-  float add[V];
-  load_row<V>(add_before + at, p.dim - at, p.vectors != 0, add);
-  UNROLL for (int j = 0; j < V; j++) v[j] = v[j] + add[j];
+// x + add_before: N parts of V elements, `step` apart.
+template <int N, int V, typename T>
+GPU_FN void rms_norm_input(DEVICE const T* x, DEVICE const T* add_before, bool adds, uint at,
+                           uint step, bool vectors, uint dim, THREAD float (&v)[N][V]) {
+  UNROLL for (int k = 0; k < N; k++) load_part<V>(x, at + k * step, dim, vectors, v[k]);
+  if (!adds) return;
+  UNROLL for (int k = 0; k < N; k++) {
+    float add[V];
+    load_part<V>(add_before, at + k * step, dim, vectors, add);
+    UNROLL for (int j = 0; j < V; j++) v[k][j] = v[k][j] + add[j];
+  }
 }
 
 template <int V, typename T, typename W>
 GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const T* factor,
                             DEVICE const W* weight, DEVICE T* sum, DEVICE T* out, uint at,
-                            float inverse_rms, CONSTANT GpuRmsNorm& p, THREAD float* v) {
-  const uint left = p.dim - at;
-  const bool vectors = p.vectors != 0;
-  if (p.sum != 0) store_row<V>(sum + at, left, vectors, v);
+                            float inverse_rms, bool vectors, bool plain, CONSTANT GpuRmsNorm& p,
+                            THREAD float* v) {
+  if (!plain && p.sum != 0) store_part<V>(sum, at, p.dim, vectors, v);
   float other[V];
   UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * inverse_rms;
-  if (p.weight != 0) {
-    load_row<V>(weight + at, left, vectors, other);
+  if (plain || p.weight != 0) {
+    load_part<V>(weight, at, p.dim, vectors, other);
     UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * (p.weight_offset + other[j]);
   }
-  if (p.factor != 0) {
-    load_row<V>(factor + at, left, vectors, other);
+  if (!plain && p.factor != 0) {
+    load_part<V>(factor, at, p.dim, vectors, other);
     UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * other[j];
   }
-  if (p.add_after != 0) {
-    load_row<V>(add_after + at, left, vectors, other);
+  if (!plain && p.add_after != 0) {
+    load_part<V>(add_after, at, p.dim, vectors, other);
     UNROLL for (int j = 0; j < V; j++) v[j] = v[j] + other[j];
   }
-  UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * p.scale;
-  store_row<V>(out + at, left, vectors, v);
+  if (!plain) {
+    UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * p.scale;
+  }
+  store_part<V>(out, at, p.dim, vectors, v);
 }
 
-template <typename T, typename W>
+template <typename T, typename W SPEC_TPARAM>
 KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHADOW(T, factor),
        IN(W, weight), OUT(T, sum), OUT(T, out), PARAMS(GpuRmsNorm, p)) {
   await_inputs();
@@ -52,49 +58,50 @@ KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHAD
   constexpr int kKept = 2;
   SHARED(float, partial, 32);
   const ulong row = ulong(GROUP_ID.x) * p.dim;
-  const uint step = V * GROUP_SIZE;
+  const uint first = V * THREAD_ID, step = V * GROUP_SIZE;
+  const bool vectors = SPEC(norm_vectors), plain = SPEC(norm_plain);
+  const bool adds = !plain && p.add_before != 0;
 
   float kept[kKept][V];
+  rms_norm_input(x + row, add_before + row, adds, first, step, vectors, p.dim, kept);
   float sum_sq = 0.0f;
   UNROLL for (int k = 0; k < kKept; k++) {
-    const uint at = V * THREAD_ID + k * step;
-    if (at < p.dim) {
-      rms_norm_input<V>(x + row, add_before + row, at, p, kept[k]);
+    if (first + k * step < p.dim) {
       UNROLL for (int j = 0; j < V; j++) sum_sq = fma(kept[k][j], kept[k][j], sum_sq);
     }
   }
-  for (uint at = V * THREAD_ID + kKept * step; at < p.dim; at += step) {
-    float v[V];
-    rms_norm_input<V>(x + row, add_before + row, at, p, v);
-    UNROLL for (int j = 0; j < V; j++) sum_sq = fma(v[j], v[j], sum_sq);
+  for (uint at = first + kKept * step; at < p.dim; at += step) {
+    float v[1][V];
+    rms_norm_input(x + row, add_before + row, adds, at, step, vectors, p.dim, v);
+    UNROLL for (int j = 0; j < V; j++) sum_sq = fma(v[0][j], v[0][j], sum_sq);
   }
   sum_sq = group_sum(sum_sq, partial, IN_GROUP);
   const float inverse_rms = 1.0f / sqrt(sum_sq / float(p.dim) + p.eps);
 
   UNROLL for (int k = 0; k < kKept; k++) {
-    const uint at = V * THREAD_ID + k * step;
+    const uint at = first + k * step;
     if (at < p.dim) {
       rms_norm_output<V>(add_after + row, factor + row, weight, sum + row, out + row, at,
-                         inverse_rms, p, kept[k]);
+                         inverse_rms, vectors, plain, p, kept[k]);
     }
   }
-  for (uint at = V * THREAD_ID + kKept * step; at < p.dim; at += step) {
-    float v[V];
-    rms_norm_input<V>(x + row, add_before + row, at, p, v);
+  for (uint at = first + kKept * step; at < p.dim; at += step) {
+    float v[1][V];
+    rms_norm_input(x + row, add_before + row, adds, at, step, vectors, p.dim, v);
     rms_norm_output<V>(add_after + row, factor + row, weight, sum + row, out + row, at, inverse_rms,
-                       p, v);
+                       vectors, plain, p, v[0]);
   }
 }
 
-INSTANTIATE(rms_norm_f32_f32, rms_norm, float, float)
-INSTANTIATE(rms_norm_f32_f16, rms_norm, float, half)
-INSTANTIATE(rms_norm_f32_bf16, rms_norm, float, bfloat)
-INSTANTIATE(rms_norm_f16_f32, rms_norm, half, float)
-INSTANTIATE(rms_norm_f16_f16, rms_norm, half, half)
-INSTANTIATE(rms_norm_f16_bf16, rms_norm, half, bfloat)
-INSTANTIATE(rms_norm_bf16_f32, rms_norm, bfloat, float)
-INSTANTIATE(rms_norm_bf16_f16, rms_norm, bfloat, half)
-INSTANTIATE(rms_norm_bf16_bf16, rms_norm, bfloat, bfloat)
+INSTANTIATE_SPEC(rms_norm_f32_f32, rms_norm, 2, float, float)
+INSTANTIATE_SPEC(rms_norm_f32_f16, rms_norm, 2, float, half)
+INSTANTIATE_SPEC(rms_norm_f32_bf16, rms_norm, 2, float, bfloat)
+INSTANTIATE_SPEC(rms_norm_f16_f32, rms_norm, 2, half, float)
+INSTANTIATE_SPEC(rms_norm_f16_f16, rms_norm, 2, half, half)
+INSTANTIATE_SPEC(rms_norm_f16_bf16, rms_norm, 2, half, bfloat)
+INSTANTIATE_SPEC(rms_norm_bf16_f32, rms_norm, 2, bfloat, float)
+INSTANTIATE_SPEC(rms_norm_bf16_f16, rms_norm, 2, bfloat, half)
+INSTANTIATE_SPEC(rms_norm_bf16_bf16, rms_norm, 2, bfloat, bfloat)
 
 // residual_norms: the size of the group and the order of additions are those of rms_norm, so that
 // the bits are. A thread keeps all its elements, kVectors vectors, in registers.

@@ -4,7 +4,6 @@
 
 struct GpuRmsNorm {
   unsigned int dim;         // elements per row
-  unsigned int vectors;     // 1: every row of every operand is aligned to 16 bytes
   unsigned int add_before;  // 1: the operand is there
   unsigned int add_after;
   unsigned int factor;
@@ -14,7 +13,7 @@ struct GpuRmsNorm {
   float weight_offset;
   float scale;
 };
-static_assert(sizeof(GpuRmsNorm) == 40, "4-byte scalars only");
+static_assert(sizeof(GpuRmsNorm) == 36, "4-byte scalars only");
 
 struct GpuResidualNorms {
   unsigned int dim;         // elements per row

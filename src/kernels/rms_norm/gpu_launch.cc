@@ -52,11 +52,11 @@ void rms_norm_gpu(StreamImpl& stream, const RmsNormParams& p, backends::Access a
   backends::GpuLaunch launch{.op = "rms_norm",
                              .kernel = kernel_name("rms_norm", {p.dtype, weight_dtype}),
                              .groups = {static_cast<uint32_t>(p.rows), 1, 1},
-                             .threads = group_threads(divide_up(row_bytes, 16 * kKept))};
+                             .threads = group_threads(divide_up(row_bytes, 16 * kKept)),
+                             .spec = uint32_t{vectors} | uint32_t{is_plain(p) && p.weight} << 1};
   launch.buffer(p.x).buffer(p.add_before).buffer(p.add_after).buffer(p.factor);
   launch.buffer(p.weight).buffer(p.sum).buffer(p.out);
   launch.constants(GpuRmsNorm{.dim = static_cast<uint32_t>(p.dim),
-                              .vectors = vectors,
                               .add_before = p.add_before != nullptr,
                               .add_after = p.add_after != nullptr,
                               .factor = p.factor != nullptr,

@@ -8,25 +8,29 @@ struct GpuRope {
   unsigned int pairs;           // rotated pairs per head
   unsigned int units;           // pairs of elements that a head is walked in, rotated or not
   unsigned int half_dim;        // from the first to the second element of a pair; 0: interleaved
+  unsigned int lanes;           // that share a head: 4, 8, 16 or 32
   unsigned int heads_per_simd;  // heads of one token that one simdgroup takes, at most 32
   unsigned int chunks;          // simdgroups per token
   unsigned int simds;           // simdgroups in all
-  unsigned int vectors;         // 1: rows and their halves are aligned to 16 bytes
   unsigned int weight;          // 1: the operand is there
+  float inverse_dim;            // 1 / head_dim
   float eps;
   float weight_offset;
 };
-static_assert(sizeof(GpuRope) == 48, "4-byte scalars only");
+static_assert(sizeof(GpuRope) == 52, "4-byte scalars only");
 
 struct GpuQkvRope {
   unsigned int num_heads;  // of q
   unsigned int num_kv_heads;
-  unsigned int n;         // tokens of a sequence
-  unsigned int capacity;  // slots
+  unsigned int q_chunks;   // simdgroups per token for q
+  unsigned int kv_chunks;  // and for k, and for v
+  unsigned int v_lanes;    // that share a head of v
+  unsigned int n;          // tokens of a sequence
+  unsigned int capacity;   // slots
   unsigned int ring;
   unsigned int norm_v;    // 0: v goes to its cache as it is
   unsigned int q_weight;  // 1: the operand is there
   unsigned int k_weight;
-  GpuRope rope;  // heads: of q, k and v together
+  GpuRope rope;
 };
-static_assert(sizeof(GpuQkvRope) == 80, "4-byte scalars only");
+static_assert(sizeof(GpuQkvRope) == 96, "4-byte scalars only");

@@ -2,6 +2,7 @@
 // Launches the kernels of gpu.h on any GPU backend.
 #include "kernels/rope/gpu_launch.h"
 
+#include <bit>
 #include <utility>
 
 #include "kernels/common/gpu_launch.h"
@@ -27,31 +28,40 @@ int64_t half_dim(const RopeParams& p) {
 
 // Few tokens: every head its own simdgroup. Many: the angles are shared among up to 16 heads.
 int64_t heads_per_simd(const RopeParams& p) {
-  constexpr int64_t kBusy = 4096;  // simdgroups that fill a large GPU
+  constexpr int64_t kBusy = 8192;  // simdgroups that fill a large GPU
   return std::clamp<int64_t>(p.tokens * p.heads / kBusy, 1, std::min<int64_t>(p.heads, 16));
 }
 
+// Lanes that share a head: one for four pairs, those that rotate apart from the others.
+uint32_t lanes_of(int64_t head_dim, int64_t units) {
+  const uint32_t groups = divide_up(units, 4) + divide_up((head_dim + 1) / 2 - units, 4);
+  return std::clamp(std::bit_ceil(groups), 4U, 32U);
+}
+
 GpuRope gpu_rope(const RopeParams& p) {
-  const int64_t half = half_dim(p), element = static_cast<int64_t>(size_of(p.dtype));
+  const int64_t half = half_dim(p);
   const int64_t units = half > 0 ? half : p.pairs > 0 ? p.head_dim / 2 : 0;
   const int64_t per_simd = heads_per_simd(p);
   const uint32_t chunks = divide_up(p.heads, per_simd);
-  const bool has_weight = p.norm && p.weight != nullptr;
-  const bool vectors = aligned_rows({p.x, p.out}, p.head_dim * element) &&
-                       half * element % 16 == 0 && units * 2 * element % 16 == 0 &&
-                       (!has_weight || aligned({p.weight}));
   return {.heads = static_cast<uint32_t>(p.heads),
           .head_dim = static_cast<uint32_t>(p.head_dim),
           .pairs = static_cast<uint32_t>(p.pairs),
           .units = static_cast<uint32_t>(units),
           .half_dim = static_cast<uint32_t>(half),
+          .lanes = lanes_of(p.head_dim, units),
           .heads_per_simd = static_cast<uint32_t>(per_simd),
           .chunks = chunks,
           .simds = static_cast<uint32_t>(p.tokens) * chunks,
-          .vectors = vectors,
-          .weight = has_weight,
+          .weight = p.norm && p.weight != nullptr,
+          .inverse_dim = 1.0f / static_cast<float>(p.head_dim),
           .eps = p.eps,
           .weight_offset = p.weight_offset};
+}
+
+// Whether pairs are half a head apart, in whole groups of four that are aligned in every operand.
+bool has_halves(const RopeParams& p) {
+  return p.head_dim % 8 == 0 && (p.pairs == 0 || half_dim(p) == p.head_dim / 2) &&
+         aligned({p.x, p.out, p.norm ? p.weight : nullptr});
 }
 
 bool is_f32(const RopeParams& p) {
@@ -70,20 +80,6 @@ int64_t all_heads(const QkvRopeParams& p) { return (p.q ? p.q->heads : 0) + 2 * 
 // V as it is projected.
 const void* values_of(const QkvRopeParams& p) { return p.v ? p.v->x : p.append.v; }
 
-// A rope over the heads of q, k and v.
-GpuRope rope_of(const QkvRopeParams& p) {
-  RopeParams rope = p.k;
-  rope.heads = all_heads(p);
-  if (p.q) rope.out = p.q->out;
-  GpuRope args = gpu_rope(rope);
-  const auto cache_row = p.k.head_dim * static_cast<int64_t>(size_of(p.append.cache_dtype));
-  const bool vectors = args.vectors != 0 && aligned({values_of(p)}) &&
-                       (!p.q || aligned({p.q->x, p.q->weight})) &&
-                       aligned_rows({p.append.k_cache, p.append.v_cache}, cache_row);
-  args.vectors = vectors;
-  return args;
-}
-
 }  // namespace
 
 std::optional<std::string_view> rope_gpu_refuses(const RopeParams& p) {
@@ -99,7 +95,8 @@ void rope_gpu(StreamImpl& stream, const RopeParams& p, backends::Access access) 
                                      {p.dtype, has_weight ? p.weight_dtype : DType::kF32})
                        : kernel_name("rope", {p.dtype}),
       .groups = {divide_up(args.simds, kSimdsPerGroup), 1, 1},
-      .threads = 32 * kSimdsPerGroup};
+      .threads = 32 * kSimdsPerGroup,
+      .spec = has_halves(p)};
   launch.buffer(p.x).buffer(has_weight ? p.weight : nullptr);
   launch.buffer(p.pairs > 0 ? p.positions : nullptr).buffer(p.pairs > 0 ? p.inv_freq : nullptr);
   launch.buffer(p.out).constants(args);
@@ -131,18 +128,30 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
 
 void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access access) {
   const KvAppendParams& a = p.append;
-  const GpuRope rope = rope_of(p);
   const RopeParams q = p.q.value_or(RopeParams{});
+  RopeParams all = p.k;
+  all.heads = all_heads(p);
+  GpuRope rope = gpu_rope(all);
+  const uint32_t q_chunks = divide_up(q.heads, rope.heads_per_simd);
+  const uint32_t kv_chunks = divide_up(p.k.heads, rope.heads_per_simd);
+  rope.chunks = q_chunks + 2 * kv_chunks;
+  rope.simds = static_cast<uint32_t>(p.k.tokens) * rope.chunks;
+  const bool halves = has_halves(p.k) && aligned({q.x, q.weight, q.out, values_of(p)}) &&
+                      aligned({a.k_cache, a.v_cache});
   backends::GpuLaunch launch{.op = "qkv_rope",
                              .kernel = kernel_name("qkv_rope", {a.cache_dtype}),
                              .groups = {divide_up(rope.simds, kSimdsPerGroup), 1, 1},
-                             .threads = 32 * kSimdsPerGroup};
+                             .threads = 32 * kSimdsPerGroup,
+                             .spec = halves};
   launch.buffer(q.x).buffer(p.k.x).buffer(values_of(p)).buffer(q.weight).buffer(p.k.weight);
   launch.buffer(rope.pairs > 0 ? p.k.positions : nullptr);
   launch.buffer(rope.pairs > 0 ? p.k.inv_freq : nullptr);
   launch.buffer(a.pos).buffer(q.out).buffer(a.k_cache).buffer(a.v_cache);
   launch.constants(GpuQkvRope{.num_heads = static_cast<uint32_t>(q.heads),
                               .num_kv_heads = static_cast<uint32_t>(p.k.heads),
+                              .q_chunks = q_chunks,
+                              .kv_chunks = kv_chunks,
+                              .v_lanes = lanes_of(p.k.head_dim, 0),
                               .n = static_cast<uint32_t>(a.n),
                               .capacity = static_cast<uint32_t>(a.capacity),
                               .ring = a.ring,

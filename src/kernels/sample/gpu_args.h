@@ -18,11 +18,19 @@ struct GpuSampleRule {
 };
 static_assert(sizeof(GpuSampleRule) == 56, "as SampleRule");
 
+enum {
+  kGpuSampleChunk = 128,    // elements of a row that a simdgroup sifts
+  kGpuSampleThreads = 512,  // of a sequence whose row is sifted, and its spans at most
+};
+
 struct GpuSample {
   unsigned int vocab;
   unsigned int max_history;
   unsigned int num_suppress;
+  unsigned int sequences;
   unsigned int range;         // elements of a row that one simdgroup takes, a multiple of 32
+  unsigned int span;          // elements that have one maximum, whole chunks
+  unsigned int spans;         // of a row; 0: rows are not sifted
   unsigned int history;       // 1: the operand is there
   unsigned int history_lens;  // 1: lengths come from it, 0: from the rules
   unsigned int positions;
@@ -31,4 +39,4 @@ struct GpuSample {
   unsigned int logprobs;
   float mass_one;  // a probability of 1 as an integer: 2^62 over vocab, a power of two
 };
-static_assert(sizeof(GpuSample) == 44, "4-byte scalars only");
+static_assert(sizeof(GpuSample) == 56, "4-byte scalars only");

@@ -12,9 +12,10 @@ GPU_LIBRARY_BEGIN
 GPU_FN ulong simd_shuffle_ulong(ulong v, uint lane) {
   return ulong(simd_shuffle(uint(v >> 32), lane)) << 32 | simd_shuffle(uint(v), lane);
 }
-GPU_FN ulong simd_add(ulong v, uint lane) {
-  UNROLL for (uint o = 16; o > 0; o /= 2) v = v + simd_shuffle_ulong(v, lane ^ o);
-  return v;
+// In parts of 22, 22 and 20 bits, whose sums have 32.
+GPU_FN ulong simd_add(ulong v) {
+  const uint low = simd_sum(uint(v) & 0x3fffffu), middle = simd_sum(uint(v >> 22) & 0x3fffffu);
+  return (ulong(simd_sum(uint(v >> 44))) << 44) + (ulong(middle) << 22) + low;
 }
 // The sum up to and including this lane.
 GPU_FN ulong simd_prefix_add(ulong v, uint lane) {
@@ -26,10 +27,10 @@ GPU_FN ulong simd_prefix_add(ulong v, uint lane) {
 }
 // The sum over the threadgroup; `sums` is SHARED(ulong, .., 32), free again after a barrier.
 GPU_FN ulong group_add(ulong v, THREADGROUP ulong* sums, uint lane, uint simd, uint simds) {
-  v = simd_add(v, lane);
+  v = simd_add(v);
   if (lane == 0) sums[simd] = v;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  return simd_add(lane < simds ? sums[lane] : 0, lane);
+  return simd_add(lane < simds ? sums[lane] : 0);
 }
 
 // ---- Philox4x32-10, as philox.h ----
@@ -107,7 +108,7 @@ GPU_FN uint find_threshold(THREAD const SampleRow& row, bool by_mass, ulong want
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     UNROLL for (int j = 0; j < kDigits; j++) {
-      const ulong sum = simd_add(above[j], row.lane);
+      const ulong sum = by_mass ? simd_add(above[j]) : simd_sum(uint(above[j]));
       if (row.lane == 0) sums[row.simd * 16 + j] = sum;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -185,6 +186,133 @@ GPU_FN Kept apply_filters(THREAD const SampleRow& row, uint vocab, int top_k, fl
     kept.ties = min(kept.ties, (missing + tie_mass - 1) / tie_mass);
   }
   return kept;
+}
+
+// ---- short lists ----
+
+// The places of the bits that are set in `hits`, 32 to a word and a multiple of 4 words, by rising
+// index: the first `capacity` to `listed`. Returns how many there are. `counts` is SHARED(uint, ..,
+// 32).
+GPU_FN uint list_hits(DEVICE const uint* hits, uint words, uint capacity, THREADGROUP uint* listed,
+                      THREADGROUP uint* counts, uint lane, uint simd, uint simds) {
+  constexpr uint kWords = 4;  // loaded together
+  const uint each = (words / kWords + SIMD_WIDTH * simds - 1) / (SIMD_WIDTH * simds) * kWords;
+  const uint begin = min((SIMD_WIDTH * simd + lane) * each, words), end = min(begin + each, words);
+  uint at = 0, count = 0;
+  for (uint pass = 0; pass < 2; pass++) {
+    for (uint word = begin; word < end; word += kWords) {
+      uint bits[kWords];
+      UNROLL for (uint i = 0; i < kWords; i++) bits[i] = hits[word + i];
+      UNROLL for (uint i = 0; i < kWords; i++) {
+        for (; bits[i] != 0; bits[i] = bits[i] & (bits[i] - 1)) {
+          // The exponent of a power of two.
+          const uint bit = (as_uint(float(bits[i] & (0 - bits[i]))) >> 23) - 127;
+          if (pass == 1 && at < capacity) listed[at] = 32 * (word + i) + bit;
+          at++;
+        }
+      }
+    }
+    const uint of_simd = simd_sum(at);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (pass == 1) break;
+    if (lane == 0) counts[simd] = of_simd;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const uint other = lane < simds ? counts[lane] : 0;
+    count = simd_sum(other);
+    at = simd_sum(lane < simd ? other : 0u) + simd_prefix_exclusive_sum(at);
+  }
+  return count;
+}
+
+// What the draw follows, besides the row.
+struct DrawRule {
+  float temperature, log_min_p, top_p;
+  uint top_k;   // 0: off
+  ulong total;  // what all elements of the row weigh, if only top_p filters
+  uint uniform;
+};
+
+// What v weighs in the draw.
+GPU_FN ulong drawn_mass(float v, float largest, THREAD const DrawRule& rule, float one) {
+  return v - largest >= rule.log_min_p ? mass_of(v, largest, rule.temperature, one) : 0;
+}
+
+GPU_FN ulong draw_target(ulong total, uint uniform) {
+  return (total >> 32) * uniform + (((total & 0xffffffffu) * uniform) >> 32);
+}
+
+// Whether the sum of the masses up to this thread is the first to pass *target, which then becomes
+// what is left of it for this thread.
+GPU_FN bool passes_target(ulong mass, THREADGROUP ulong* sums, uint lane, uint simd, uint simds,
+                          THREAD ulong* target) {
+  ulong upto = simd_prefix_add(mass, lane);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (lane == 31) sums[simd] = upto;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  upto = upto + simd_add(lane < simd ? sums[lane] : 0);
+  const bool passes = upto > *target && upto - mass <= *target;
+  if (passes) *target = *target - (upto - mass);
+  return passes;
+}
+
+// Draws out of all elements, the masses of whose chunks are known. `chunk` and `rest` are
+// SHARED(.., 1). True for the thread whose element, number THREAD_ID of the chunk, is drawn.
+GPU_FN bool draw_chunked(THREAD const SampleRow& row, uint vocab, DEVICE const ulong* masses,
+                         uint chunks, THREAD const DrawRule& rule, THREADGROUP uint* chunk,
+                         THREADGROUP ulong* rest, THREADGROUP ulong* sums) {
+  const uint self = SIMD_WIDTH * row.simd + row.lane, threads = SIMD_WIDTH * row.simds;
+  const uint each = (chunks + threads - 1) / threads;
+  const uint begin = min(self * each, chunks), end = min(begin + each, chunks);
+  ulong mass = 0;
+  for (uint i = begin; i < end; i++) mass = mass + masses[i];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  ulong target = group_add(mass, sums, row.lane, row.simd, row.simds);
+  target = draw_target(target, rule.uniform);
+  if (passes_target(mass, sums, row.lane, row.simd, row.simds, &target)) {
+    uint i = begin;
+    for (; masses[i] <= target; i++) target = target - masses[i];
+    chunk[0] = i;
+    rest[0] = target;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  target = rest[0];
+  const uint at = chunk[0] * kGpuSampleChunk + self;
+  const float v = self < kGpuSampleChunk && at < vocab ? row.x[at] : -INFINITY;
+  return passes_target(drawn_mass(v, row.largest, rule, row.one), sums, row.lane, row.simd,
+                       row.simds, &target);
+}
+
+// Whether this thread's element v is drawn out of a list of `count` by rising index, one to a
+// thread, in which everything is that the filters keep. If it is not, as the list weighs too
+// little, *found is set to false. `ranks` and `sums` have an element for every thread.
+GPU_FN bool draw_listed(float v, float largest, uint count, THREAD const DrawRule& rule, float one,
+                        THREADGROUP uint* ranks, THREADGROUP ulong* sums, uint lane, uint simd,
+                        uint simds, THREAD bool* found) {
+  const uint self = SIMD_WIDTH * simd + lane, rank = rank_bits(v);
+  const ulong mass = self < count ? mass_of(v, largest, 1.0f, one) : 0;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  ranks[self] = rank;
+  sums[self] = mass;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  uint better = 0;  // elements, and what they weigh
+  ulong above = 0;
+  for (uint i = 0; i < count; i++) {
+    const bool is_better = ranks[i] > rank || (ranks[i] == rank && i < self);
+    better += is_better ? 1 : 0;
+    above = above + (is_better ? sums[i] : 0);
+  }
+  bool keep = self < count && (rule.top_k == 0 || better < rule.top_k);
+  if (rule.top_p < 1.0f) {
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const ulong listed = group_add(keep ? mass : 0, sums, lane, simd, simds);
+    const ulong wanted = max(part_of(rule.top_p, rule.top_k > 0 ? listed : rule.total), ulong(1));
+    *found = listed >= wanted;
+    keep = keep && above < wanted;
+  }
+  const ulong weight = keep ? drawn_mass(v, largest, rule, one) : 0;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  ulong target = draw_target(group_add(weight, sums, lane, simd, simds), rule.uniform);
+  return passes_target(weight, sums, lane, simd, simds, &target);
 }
 
 GPU_LIBRARY_END

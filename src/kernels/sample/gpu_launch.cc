@@ -24,13 +24,20 @@ static_assert(sizeof(GpuSampleRule) == sizeof(SampleRule) &&
 // sample_draw keeps more in registers than 1024 threads of it could have.
 uint32_t threads_of(const SampleParams& p) { return group_threads(divide_up(p.vocab, 32), 512); }
 
+// Rows that are long enough for the whole device to look at them first.
+constexpr int64_t kLong = 16384;
+
 GpuSample args_of(const SampleParams& p) {
   const uint32_t simds = threads_of(p) / 32;
   const int vocab_bits = std::bit_width(static_cast<uint64_t>(p.vocab));
+  const uint32_t span = divide_up(p.vocab, kGpuSampleThreads * kGpuSampleChunk) * kGpuSampleChunk;
   return {.vocab = static_cast<uint32_t>(p.vocab),
           .max_history = static_cast<uint32_t>(p.max_history),
           .num_suppress = static_cast<uint32_t>(p.num_suppress),
+          .sequences = static_cast<uint32_t>(p.sequences),
           .range = divide_up(p.vocab, simds * 32) * 32,
+          .span = span,
+          .spans = p.draws && p.vocab > kLong ? divide_up(p.vocab, span) : 0,
           .history = p.history != nullptr,
           .history_lens = p.history_lens != nullptr,
           .positions = p.positions != nullptr,
@@ -70,6 +77,41 @@ Buffer edit(StreamImpl& stream, const SampleParams& p, const backends::Access& a
   return edited;
 }
 
+// What sample_draw gets of rows that are sifted; nothing of others.
+struct Sifted {
+  Buffer maxima, masses, hits;
+};
+
+Sifted sift(StreamImpl& stream, const SampleParams& p, const void* logits,
+            const backends::Access& access) {
+  const GpuSample args = args_of(p);
+  if (args.spans == 0) return {};
+  const size_t spans = static_cast<size_t>(p.sequences) * args.spans;
+  const uint32_t chunks = args.spans * (args.span / kGpuSampleChunk);
+  const size_t all_chunks = static_cast<size_t>(p.sequences) * chunks;
+  Sifted s{.maxima = stream.scratch(spans * sizeof(float)),
+           .masses = stream.scratch(all_chunks * sizeof(uint64_t)),
+           .hits = stream.scratch(all_chunks * kGpuSampleChunk / 8)};
+  backends::GpuLaunch launch = launch_of(p, "sample_spans");
+  launch.threads = 128;
+  launch.groups[0] = divide_up(static_cast<int64_t>(spans), 128 / 32);
+  launch.buffer(logits).buffer(s.maxima.data()).constants(args);
+  backends::Access first = access.inputs();
+  first.write(s.maxima);
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(first));
+
+  launch = launch_of(p, "sample_sift");
+  launch.groups[0] *= divide_up(chunks, kGpuSampleThreads / 32);
+  launch.buffer(logits).buffer(s.maxima.data()).buffer(p.rules);
+  launch.buffer(s.masses.data()).buffer(s.hits.data()).constants(args);
+  backends::Access second = access.inputs();
+  second.read(s.maxima);
+  second.write(s.masses);
+  second.write(s.hits);
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(second));
+  return s;
+}
+
 }  // namespace
 
 std::optional<std::string_view> sample_gpu_refuses(const SampleParams& p) {
@@ -89,9 +131,13 @@ void sample_gpu(StreamImpl& stream, const SampleParams& p, backends::Access acce
                        .count = p.vocab},
                       std::move(access));
   }
+  const Sifted sifted = sift(stream, p, logits, access);
+  for (const Buffer* read : {&sifted.maxima, &sifted.masses, &sifted.hits}) access.read(*read);
   backends::GpuLaunch launch = launch_of(p, "sample_draw");
   launch.buffer(p.logits).buffer(edited ? edited.data() : nullptr).buffer(p.rules);
-  launch.buffer(p.positions).buffer(p.sequence_ids).buffer(p.tokens).buffer(p.logprobs);
+  launch.buffer(p.positions).buffer(p.sequence_ids);
+  launch.buffer(sifted.maxima.data()).buffer(sifted.masses.data()).buffer(sifted.hits.data());
+  launch.buffer(p.tokens).buffer(p.logprobs);
   launch.constants(args_of(p));
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }

@@ -152,6 +152,35 @@ TEST_P(SampleTest, TopPOfAFlatDistribution) {
   expect_draws_match(stream, row, 20, params, "flat");
 }
 
+// Rows that GPUs sift into short lists first: what fits one, ties that do not, and a mass that the
+// list does not reach.
+TEST_P(SampleTest, LongRowsMatchTheOracle) {
+  const Device device = test_device(GetParam());
+  Stream stream(device);
+  Random random(8);
+  for (int64_t vocab : unless_emulated<int64_t>({16385, 50001, 262144}, {16500})) {
+    for (float step : {0.0f, 0.5f, 8.0f}) {
+      auto row = random.normals(vocab);
+      for (float& value : row) {
+        value = step > 0.0f ? std::round(3.0f * value / step) * step : 4.0f * value;
+      }
+      for (int top_k : {0, 1, 40, 7000}) {
+        for (float top_p : {1.0f, 0.9f}) {
+          SamplingParams params{
+              .temperature = 0.8f, .top_k = top_k, .top_p = top_p, .min_p = 1e-3f};
+          expect_draws_match(stream, row, 3, params,
+                             "vocab " + std::to_string(vocab) + " step " + std::to_string(step) +
+                                 " top_k " + std::to_string(top_k));
+        }
+      }
+      for (float special : {NAN, INFINITY}) {
+        row[16000] = special;
+        EXPECT_EQ(draw_many(stream, row, 1, {.temperature = 1.0f, .top_k = 40})[0], 0);
+      }
+    }
+  }
+}
+
 TEST_P(SampleTest, FrequenciesFollowTheDistribution) {
   const Device device = test_device(GetParam());
   Stream stream(device);

@@ -6,35 +6,36 @@
 #include "kernels/common/gpu_rows.h"
 #include "kernels/softmax/gpu_args.h"
 
+SPEC_BOOL(0, softmax_vectors)  // every row is aligned to 16 bytes
+
 KERNELS_BEGIN(softmax)
 
-template <typename T>
+template <typename T SPEC_TPARAM>
 KERNEL(softmax, SHADOW(T, x), OUT(T, out), PARAMS(GpuSoftmax, p)) {
   await_inputs();
   constexpr int V = 16 / sizeof(T);
-  constexpr int kKept = 2;
+  constexpr int kKept = 4;
   SHARED(float, partial_max, 32);
   SHARED(float, partial_sum, 32);
   const ulong row = ulong(GROUP_ID.x) * p.cols;
-  const uint step = V * GROUP_SIZE;
-  const bool vectors = p.vectors != 0;
+  const uint first = V * THREAD_ID, step = V * GROUP_SIZE;
+  const bool vectors = SPEC(softmax_vectors);
 
   float kept[kKept][V];
+  UNROLL for (int k = 0; k < kKept; k++) {
+    load_part<V>(x + row, first + k * step, p.cols, vectors, kept[k]);
+  }
   float largest = -INFINITY;
   UNROLL for (int k = 0; k < kKept; k++) {
-    const uint at = V * THREAD_ID + k * step;
-    if (at < p.cols) {
-      load_row<V>(x + row + at, p.cols - at, vectors, kept[k]);
-      UNROLL for (int j = 0; j < V; j++) {
-        if (at + j < p.cols) largest = max(largest, kept[k][j]);
-      }
+    UNROLL for (int j = 0; j < V; j++) {
+      if (in_row(first + k * step, j, p.cols, vectors)) largest = max(largest, kept[k][j]);
     }
   }
-  for (uint at = V * THREAD_ID + kKept * step; at < p.cols; at += step) {
+  for (uint at = first + kKept * step; at < p.cols; at += step) {
     float v[V];
-    load_row<V>(x + row + at, p.cols - at, vectors, v);
+    load_part<V>(x + row, at, p.cols, vectors, v);
     UNROLL for (int j = 0; j < V; j++) {
-      if (at + j < p.cols) largest = max(largest, v[j]);
+      if (in_row(at, j, p.cols, vectors)) largest = max(largest, v[j]);
     }
   }
   largest = group_max(largest, partial_max, IN_GROUP);
@@ -43,41 +44,38 @@ KERNEL(softmax, SHADOW(T, x), OUT(T, out), PARAMS(GpuSoftmax, p)) {
 
   float sum = 0.0f;
   UNROLL for (int k = 0; k < kKept; k++) {
-    const uint at = V * THREAD_ID + k * step;
-    if (at < p.cols) {
-      UNROLL for (int j = 0; j < V; j++) {
-        kept[k][j] = exp(kept[k][j] - shift);
-        if (at + j < p.cols) sum = sum + kept[k][j];
-      }
+    UNROLL for (int j = 0; j < V; j++) {
+      kept[k][j] = exp(kept[k][j] - shift);
+      if (in_row(first + k * step, j, p.cols, vectors)) sum = sum + kept[k][j];
     }
   }
-  for (uint at = V * THREAD_ID + kKept * step; at < p.cols; at += step) {
+  for (uint at = first + kKept * step; at < p.cols; at += step) {
     float v[V];
-    load_row<V>(x + row + at, p.cols - at, vectors, v);
+    load_part<V>(x + row, at, p.cols, vectors, v);
     UNROLL for (int j = 0; j < V; j++) {
-      if (at + j < p.cols) sum = sum + exp(v[j] - shift);
+      if (in_row(at, j, p.cols, vectors)) sum = sum + exp(v[j] - shift);
     }
   }
   sum = group_sum(sum, partial_sum, IN_GROUP);
   const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
 
   UNROLL for (int k = 0; k < kKept; k++) {
-    const uint at = V * THREAD_ID + k * step;
+    const uint at = first + k * step;
     if (at < p.cols) {
       UNROLL for (int j = 0; j < V; j++) kept[k][j] = kept[k][j] * factor;
-      store_row<V>(out + row + at, p.cols - at, vectors, kept[k]);
+      store_part<V>(out + row, at, p.cols, vectors, kept[k]);
     }
   }
-  for (uint at = V * THREAD_ID + kKept * step; at < p.cols; at += step) {
+  for (uint at = first + kKept * step; at < p.cols; at += step) {
     float v[V];
-    load_row<V>(x + row + at, p.cols - at, vectors, v);
+    load_part<V>(x + row, at, p.cols, vectors, v);
     UNROLL for (int j = 0; j < V; j++) v[j] = exp(v[j] - shift) * factor;
-    store_row<V>(out + row + at, p.cols - at, vectors, v);
+    store_part<V>(out + row, at, p.cols, vectors, v);
   }
 }
 
-INSTANTIATE(softmax_f32, softmax, float)
-INSTANTIATE(softmax_f16, softmax, half)
-INSTANTIATE(softmax_bf16, softmax, bfloat)
+INSTANTIATE_SPEC(softmax_f32, softmax, 1, float)
+INSTANTIATE_SPEC(softmax_f16, softmax, 1, half)
+INSTANTIATE_SPEC(softmax_bf16, softmax, 1, bfloat)
 
 KERNELS_END

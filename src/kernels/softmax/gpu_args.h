@@ -3,7 +3,6 @@
 #pragma once
 
 struct GpuSoftmax {
-  unsigned int cols;     // elements per row
-  unsigned int vectors;  // 1: every row of both operands is aligned to 16 bytes
+  unsigned int cols;  // elements per row
 };
-static_assert(sizeof(GpuSoftmax) == 8, "4-byte scalars only");
+static_assert(sizeof(GpuSoftmax) == 4, "4-byte scalars only");

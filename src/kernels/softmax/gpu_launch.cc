@@ -14,15 +14,16 @@ std::optional<std::string_view> softmax_gpu_refuses(const SoftmaxParams& p) {
 }
 
 void softmax_gpu(StreamImpl& stream, const SoftmaxParams& p, backends::Access access) {
-  constexpr int64_t kKept = 2;  // vectors that a thread keeps, as in gpu.h
+  constexpr int64_t kKept = 4;        // vectors that a thread keeps, as in gpu.h
+  constexpr uint32_t kThreads = 512;  // at most: there are registers for no more than 896
   const int64_t row_bytes = p.cols * static_cast<int64_t>(size_of(p.dtype));
   backends::GpuLaunch launch{.op = "softmax",
                              .kernel = kernel_name("softmax", {p.dtype}),
                              .groups = {static_cast<uint32_t>(p.rows), 1, 1},
-                             .threads = group_threads(divide_up(row_bytes, 16 * kKept))};
+                             .threads = group_threads(divide_up(row_bytes, 16 * kKept), kThreads),
+                             .spec = aligned_rows({p.x, p.out}, row_bytes)};
   launch.buffer(p.x).buffer(p.out);
-  launch.constants(GpuSoftmax{.cols = static_cast<uint32_t>(p.cols),
-                              .vectors = aligned_rows({p.x, p.out}, row_bytes)});
+  launch.constants(GpuSoftmax{.cols = static_cast<uint32_t>(p.cols)});
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
