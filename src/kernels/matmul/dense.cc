@@ -47,13 +47,13 @@ HWY_INLINE V LoadWide(const hwy::bfloat16_t* p) {
   return hn::PromoteTo(D(), hn::LoadU(d16, p));
 }
 
-// sums += x (columns) times w, `steps` vectors from element k on. Meanwhile the same elements of
-// the weight rows that come next, `ahead` elements on, are fetched into the first-level cache:
-// their streams are too short for the hardware to see.
+// sums += x (columns) times w, `steps` vectors from element k on. What follows `ahead` elements on,
+// in the same rows or in those that come next, is fetched into the first-level cache meanwhile: so
+// many streams at once, and such short ones, are more than the hardware follows.
 template <int kM, int kN, typename T>
 HWY_INLINE void Accumulate(const float* const* x, const T* const* w, int64_t k, int steps,
                            int64_t ahead, V (&sums)[kM][kN]) {
-  constexpr bool kFetches = HWY_TARGET <= HWY_AVX3 && kN == kTileN;
+  constexpr bool kFetches = HWY_TARGET <= HWY_AVX3;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(D()));
   for (int s = 0; s < steps; ++s, k += lanes) {
     if constexpr (kFetches) {
@@ -181,6 +181,7 @@ void RunTyped(const Tile& tile) {
   const int rows = tile.rows->count;
   const float* x[kMaxTileRows];
   for (int m = 0; m < rows; ++m) x[m] = reinterpret_cast<const float*>(tile.staged_row(m));
+  constexpr int64_t kRowAhead = 512 / sizeof(T);
   // With a product or less per byte of the weight memory decides, and likes whole rows.
   const bool few = rows < static_cast<int>(sizeof(T));
   const int64_t chunk = few ? std::max<int64_t>(whole, 1) : kChunkElements / lanes;
@@ -194,7 +195,7 @@ void RunTyped(const Tile& tile) {
       const int64_t end = std::min(whole, begin + chunk);
       if (rows == 1) {
         for (int i = 0; i < count; i += kVectorN) {
-          AddRows<1, kVectorN>(1, x, weight.w + i, begin, end, dim, 0, totals + i * lanes);
+          AddRows<1, kVectorN>(1, x, weight.w + i, begin, end, dim, kRowAhead, totals + i * lanes);
         }
       } else {
         AddTiles(x, rows, weight, count, begin, end, dim, totals);
