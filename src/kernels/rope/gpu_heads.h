@@ -38,20 +38,16 @@ GPU_FN HeadWalk head_walk(bool halves, uint head_dim, uint units, uint half_dim,
   return w;
 }
 
-// Where the first and second elements of pair j of a group lie, if there are any.
-GPU_FN uint first_of(THREAD const HeadWalk& w, uint group, uint j) {
+// Where the first, or second, element of pair j of a group lies, if there is one.
+GPU_FN uint place_of(THREAD const HeadWalk& w, uint group, uint j, bool second) {
   if (group < w.unit_groups) {
-    const uint unit = kPairs * group + j;
-    return unit >= w.units ? kNoElement : w.half_dim != 0 ? unit : 2 * unit;
+    const uint unit = kPairs * group + j, apart = w.half_dim != 0 ? w.half_dim : 1;
+    if (unit >= w.units) return kNoElement;
+    return (w.half_dim != 0 ? unit : 2 * unit) + (second ? apart : 0);
   }
   const uint at = kPairs * (group - w.unit_groups) + j;
-  return at < w.tail_half ? 2 * w.units + at : kNoElement;
-}
-GPU_FN uint second_of(THREAD const HeadWalk& w, uint group, uint j) {
-  const uint first = first_of(w, group, j);
-  if (first == kNoElement) return kNoElement;
-  if (group < w.unit_groups) return first + (w.half_dim != 0 ? w.half_dim : 1);
-  return first - 2 * w.units < w.tail - w.tail_half ? first + w.tail_half : kNoElement;
+  if (at >= (second ? w.tail - w.tail_half : w.tail_half)) return kNoElement;
+  return 2 * w.units + at + (second ? w.tail_half : 0);
 }
 
 template <typename T>
@@ -63,7 +59,7 @@ GPU_FN void load_group(DEVICE const T* row, uint group, THREAD const HeadWalk& w
     return;
   }
   UNROLL for (int j = 0; j < kPairs; j++) {
-    const uint first = first_of(w, group, j), second = second_of(w, group, j);
+    const uint first = place_of(w, group, j, false), second = place_of(w, group, j, true);
     a[j] = first != kNoElement ? float(row[first]) : 0.0f;
     b[j] = second != kNoElement ? float(row[second]) : 0.0f;
   }
@@ -77,7 +73,7 @@ GPU_FN void store_group(DEVICE T* row, uint group, THREAD const HeadWalk& w, THR
     return;
   }
   UNROLL for (int j = 0; j < kPairs; j++) {
-    const uint first = first_of(w, group, j), second = second_of(w, group, j);
+    const uint first = place_of(w, group, j, false), second = place_of(w, group, j, true);
     if (first != kNoElement) row[first] = T(a[j]);
     if (second != kNoElement) row[second] = T(b[j]);
   }
