@@ -25,6 +25,8 @@ struct CudaMatmul {
   unsigned int rows_per_x;                   // out row r multiplies x row r / rows_per_x
   unsigned int tiles;                        // tiles of out rows
   unsigned int parts;                        // groups of threads of an out row
+  unsigned int team_simds;                   // slices that have a span
+  unsigned int prepared;                     // 1: no kernel in front writes the weights
   unsigned int slices;                       // bit i: slice i has a span
   unsigned int panels;                       // of all weights, of one expert
   unsigned int expert_panels;                // from one expert to the next in memory
@@ -70,6 +72,19 @@ struct CudaStage {
   unsigned int tiles;       // of 8 rows that terms have
   unsigned int x_type;      // a GpuMatmulType
   unsigned int run_order;   // 1: RunOrder, 0: SplitOrder
+};
+
+// Weights stored as 16-bit floats (cuda_dense.cu). An element of x is the sum of `terms` columns.
+struct CudaDense {
+  unsigned int rows, cols;  // N, K; K a multiple of 64
+  unsigned int out_rows;
+  unsigned int terms;      // up to 3
+  unsigned int slices;     // bit i: slice i has a block
+  unsigned int tiles;      // of rows of x
+  unsigned int tile_rows;  // of x
+  unsigned int scaled;     // 1: terms are of x times a power of two of each row
+  unsigned int has_residual;
+  unsigned int x_type, out_type;  // GpuMatmulTypes
 };
 
 // Packing of rows into panels.

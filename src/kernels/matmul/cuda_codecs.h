@@ -17,19 +17,27 @@ namespace mlxn {
 namespace gpu {
 namespace panels {
 
+// A row of a panel. The two of a pair are read in one access.
+struct Row {
+  uint pair, odd;
+  GPU_FN uint number() const { return 2 * pair + odd; }
+};
+
 // A span of a panel in threadgroup memory.
 struct Span {
   const uchar* head;
   const uchar* words;
-  const uchar* biases;  // null: zero
-  uint group_shift;     // blocks per scale of the array, as a power of two
+  uint biases_at;    // from the head; 0: biases are zero
+  uint group_shift;  // blocks per scale of the array, as a power of two
   uint scale_type;
 
-  GPU_FN uint word(uint i, uint row) const {
-    return reinterpret_cast<const uint*>(words)[16 * i + row];
+  GPU_FN uint word(uint i, Row row) const {
+    const uint2 two = reinterpret_cast<const uint2*>(words)[8 * i + row.pair];
+    return row.odd == 0 ? two.x : two.y;
   }
-  GPU_FN float side_half(uint unit, uint row) const {
-    return __half2float(reinterpret_cast<const half*>(head)[16 * unit + row]);
+  GPU_FN float side_half(uint unit, Row row) const {
+    const float2 two = unpack2(reinterpret_cast<const uint*>(head)[8 * unit + row.pair], half());
+    return row.odd == 0 ? two.x : two.y;
   }
 };
 
@@ -135,10 +143,10 @@ struct Block32 {
 
 struct Q4_0 : Block32<4> {
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     split_nibbles<8>(s.word(kWords * block + t, row), pairs);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     scale[0] = s.side_half(block, row);
   }
 };
@@ -152,10 +160,10 @@ GPU_FN void word_scales(uint word, float* scale, float* bias) {
 
 struct Q4_1 : Block32<5> {
   static constexpr bool kBias = true;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     split_nibbles<0>(s.word(kWords * block + 1 + t, row), pairs);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     word_scales(s.word(kWords * block, row), scale, bias);
   }
 };
@@ -171,72 +179,90 @@ GPU_FN void five_bit_codes(uint v, uint bits, uint t, uint* pairs) {
 
 struct Q5_0 : Block32<5> {
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     five_bit_codes<16>(s.word(kWords * block + 1 + t, row), s.word(kWords * block, row), t, pairs);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     scale[0] = s.side_half(block, row);
   }
 };
 
 struct Q5_1 : Block32<6> {
   static constexpr bool kBias = true;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     five_bit_codes<0>(s.word(kWords * block + 2 + t, row), s.word(kWords * block + 1, row), t,
                       pairs);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     word_scales(s.word(kWords * block, row), scale, bias);
   }
 };
 
 struct Q8_0 : Block32<8> {
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     split_signed_bytes(s.word(kWords * block + t, row), pairs);
     split_signed_bytes(s.word(kWords * block + 4 + t, row), pairs + 2);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     scale[0] = s.side_half(block, row);
   }
 };
 
 struct IQ4_NL : Block32<4> {
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     split_looked_up(iq4_table(), s.word(kWords * block + t, row), pairs);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     scale[0] = s.side_half(block, row);
   }
 };
 
 struct MXFP4 : Block32<4> {
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     split_looked_up(e2m1_table(), s.word(kWords * block + t, row), pairs);
   }
   // 2^(e - 128), since codes are doubled.
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
-    const uint e = s.head[16 * block + row];
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
+    const uint e = s.head[16 * block + row.number()];
     scale[0] = as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
   }
 };
 
 // ---- MLX: codes and scales in arrays of their own ----
 
-GPU_FN float scale_of(const uchar* scales, uint group, uint row, uint type) {
-  return load_element(scales, 16 * group + row, type);
+// Those of a pair of rows under scale `group` of an array of T.
+template <class T>
+GPU_FN float2 scale_pair(const uchar* scales, uint group, uint pair, T) {
+  return unpack2(reinterpret_cast<const uint*>(scales)[8 * group + pair], T());
+}
+GPU_FN float2 scale_pair(const uchar* scales, uint group, uint pair, float) {
+  return reinterpret_cast<const float2*>(scales)[8 * group + pair];
+}
+// f(T()) for the type of the scales.
+template <class F>
+GPU_FN void with_scale_type(const Span& s, const F& f) {
+  if (s.scale_type == kGpuMatmulBF16) {
+    f(bfloat());
+  } else if (s.scale_type == kGpuMatmulF16) {
+    f(half());
+  } else {
+    f(float());
+  }
 }
 
-// Codes of kBits bits in one stream; lane t has the 8 * kBits bits from 8 * kBits * t on.
-template <int kBits>
+// Codes of kBits bits in one stream; lane t has the 8 * kBits bits from 8 * kBits * t on. codes()
+// are too small by kLess, which the bias makes up for.
+template <int kBits, int kTheLess = 0>
 struct AffineBits {
   typedef RunOrder Order;
   static constexpr int kHalves = 1, kWords = kBits;
   static constexpr bool kBias = true, kTable = true;
+  static constexpr int kLess = kTheLess;
 
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint at = 8 * kBits * t;
     const uint low = s.word(kWords * block + at / 32, row);
     ulong run = low;
@@ -251,34 +277,46 @@ struct AffineBits {
       pairs[j] = small_codes<0>((a & kMask) | b << 16, kMask);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
+    with_scale_type(s, [&](auto type) {
+      float2 scales, biases;
+      pair_scales(s, block, row.pair, type, &scales, &biases);
+      scale[0] = row.odd == 0 ? scales.x : scales.y;
+      bias[0] = row.odd == 0 ? biases.x : biases.y;
+    });
+  }
+  // Of a pair of rows; T is the type of the scales.
+  template <class T>
+  static GPU_FN void pair_scales(const Span& s, uint block, uint pair, T type, float2* scale,
+                                 float2* bias) {
     const uint group = block >> s.group_shift;
-    scale[0] = scale_of(s.head, group, row, s.scale_type);
-    bias[0] = s.biases == nullptr ? 0.0f : scale_of(s.biases, group, row, s.scale_type);
+    *scale = scale_pair(s.head, group, pair, type);
+    *bias = make_float2(0.0f, 0.0f);
+    if (s.biases_at != 0) *bias = scale_pair(s.head + s.biases_at, group, pair, type);
+    if (kLess != 0) {
+      bias->x = fmaf(float(kLess), scale->x, bias->x);
+      bias->y = fmaf(float(kLess), scale->y, bias->y);
+    }
   }
 };
 
 // Four bits are nibbles: a pair is one mask away.
 struct Affine4 : AffineBits<4> {
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint v = s.word(kWords * block + t, row);
     UNROLL for (int j = 0; j < 4; j++) pairs[j] = small_codes<0>(v >> (4 * j), 15);
   }
 };
 
 // Codes less 128, which the bias makes up for.
-struct Affine8 : AffineBits<8> {
+struct Affine8 : AffineBits<8, 128> {
   typedef SplitOrder Order;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(kWords * block + 4 * part + t, row);
       pairs[2 * part] = unsigned_bytes(v);
       pairs[2 * part + 1] = unsigned_bytes(v >> 8);
     }
-  }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
-    AffineBits<8>::scales(s, block, row, scale, bias);
-    bias[0] = fma(128.0f, scale[0], bias[0]);
   }
 };
 
@@ -286,7 +324,7 @@ struct MlxMxfp4 {
   typedef RunOrder Order;
   static constexpr int kHalves = 1, kWords = 4;
   static constexpr bool kBias = false, kTable = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint v = s.word(kWords * block + t, row);
     const ByteTable table = e2m1_table();
     const uint a = table.look_up(v & 0xffff), b = table.look_up(v >> 16);
@@ -294,8 +332,8 @@ struct MlxMxfp4 {
       pairs[j] = signed_bytes(__byte_perm(a, b, 0x0400 + 0x0101 * j));
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
-    scale[0] = 0.5f * e8m0_value(s.head[16 * block + row]);
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
+    scale[0] = 0.5f * e8m0_value(s.head[16 * block + row.number()]);
   }
 };
 
@@ -303,16 +341,16 @@ struct MlxNvfp4 {
   typedef SplitOrder Order;
   static constexpr int kHalves = 2, kWords = 4;
   static constexpr bool kBias = false, kTable = true;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const ByteTable table = e2m1_table();
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(kWords * block + 2 * part + t / 2, row) >> (16 * (t % 2));
       split_signed_bytes(table.look_up(v & 0xffff), pairs + 2 * part);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     UNROLL for (int half_block = 0; half_block < 2; half_block++) {
-      scale[half_block] = 0.5f * e4m3_value(s.head[16 * (2 * block + half_block) + row]);
+      scale[half_block] = 0.5f * e4m3_value(s.head[16 * (2 * block + half_block) + row.number()]);
     }
   }
 };
@@ -332,15 +370,15 @@ struct MlxMxfp8 {
     const uint bits = (pair & both(0x0080)) << 8 | magnitude << 4;
     return mul_bf16(bits, both(0x7b80)) | (all & both(0x7fc0));
   }
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(kWords * block + 4 * part + t, row);
       pairs[2 * part] = values(v & both(0x00ff));
       pairs[2 * part + 1] = values((v >> 8) & both(0x00ff));
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
-    scale[0] = e8m0_value(s.head[16 * block + row]);
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
+    scale[0] = e8m0_value(s.head[16 * block + row.number()]);
   }
 };
 

@@ -17,33 +17,33 @@ struct Block256 {
   static constexpr bool kTable = true;
 };
 
+// a * byte i of v, rounded once: 0x4b000000 is 2^23, whose mantissa counts in ones.
+GPU_FN float times_byte(float a, uint v, uint i) {
+  return fmaf(a, as_float(__byte_perm(v, 0x4b000000u, 0x7540 | i)), a * -0x1p23f);
+}
+
 // Q4_K, Q5_K: d and dmin in word 0, eight 6-bit scales and minima in words 1 to 3.
-GPU_FN void six_bit_scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+GPU_FN void six_bit_scales(const Span& s, uint block, Row row, float* scale, float* bias) {
   const float2 d = unpack2(s.word(0, row), half());
-  const uint j = 8 * (block % 4);
   const uint w1 = s.word(1, row), w2 = s.word(2, row), w3 = s.word(3, row);
-  uint steps, min_steps;
-  if (block < 4) {
-    steps = bits_at(w1, j, 63);
-    min_steps = bits_at(w2, j, 63);
-  } else {
-    steps = bits_at(w3, j, 15) | bits_at(w1, j + 6, 3) << 4;
-    min_steps = bits_at(w3, j + 4, 15) | bits_at(w2, j + 6, 3) << 4;
-  }
-  scale[0] = d.x * float(steps);
-  bias[0] = -(d.y * float(min_steps));
+  const bool first = block / 4 == 0;  // four blocks at a time
+  const uint steps = first ? w1 & 0x3f3f3f3fu : (w3 & 0x0f0f0f0fu) | (w1 >> 2 & 0x30303030u);
+  const uint min_steps =
+      first ? w2 & 0x3f3f3f3fu : (w3 >> 4 & 0x0f0f0f0fu) | (w2 >> 2 & 0x30303030u);
+  scale[0] = times_byte(d.x, steps, block % 4);
+  bias[0] = times_byte(-d.y, min_steps, block % 4);
 }
 
 struct Q4_K : Block256<36> {
   static constexpr int kHalves = 1;
   static constexpr bool kBias = true;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(4 + block / 2 * 8 + 4 * part + t, row) >> (4 * (block % 2));
       split_bytes<0>(v, 15, pairs + 2 * part);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     six_bit_scales(s, block, row, scale, bias);
   }
 };
@@ -52,14 +52,14 @@ struct Q4_K : Block256<36> {
 struct Q5_K : Block256<44> {
   static constexpr int kHalves = 1;
   static constexpr bool kBias = true;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(12 + block / 2 * 8 + 4 * part + t, row) >> (4 * (block % 2));
       const uint high = flag_of<4>(s.word(4 + 4 * part + t, row), block);
       split_bytes<0>((v & 0x0f0f0f0fu) | high, 31, pairs + 2 * part);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     six_bit_scales(s, block, row, scale, bias);
   }
 };
@@ -68,13 +68,13 @@ struct Q5_K : Block256<44> {
 struct Q2_K : Block256<21> {
   static constexpr int kHalves = 2;
   static constexpr bool kBias = true;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(4 + block / 4 * 8 + 4 * part + t, row) >> (2 * (block % 4));
       split_bytes<0>(v, 3, pairs + 2 * part);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float* bias) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     const float2 d = unpack2(s.word(20, row), half());
     const uint word = s.word(block / 2, row) >> (16 * (block % 2));
     UNROLL for (int half_block = 0; half_block < 2; half_block++) {
@@ -88,14 +88,14 @@ struct Q2_K : Block256<21> {
 struct Q3_K : Block256<27> {
   static constexpr int kHalves = 2;
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(8 + block / 4 * 8 + 4 * part + t, row) >> (2 * (block % 4));
       const uint high = flag_of<2>(s.word(4 * part + t, row), block);
       split_bytes<4>((v & 0x03030303u) | high, 7, pairs + 2 * part);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     const float d = s.side_half(0, row);
     UNROLL for (int half_block = 0; half_block < 2; half_block++) {
       const uint j = 2 * block + half_block;
@@ -110,15 +110,16 @@ struct Q3_K : Block256<27> {
 struct Q6_K : Block256<52> {
   static constexpr int kHalves = 2;
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint b = block % 4;
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(block / 4 * 16 + b % 2 * 8 + 4 * part + t, row) >> (b / 2 * 4);
-      const uint high = s.word(32 + block / 4 * 8 + 4 * part + t, row) >> (2 * b);
-      split_bytes<32>((v & 0x0f0f0f0fu) | (high & 0x03030303u) << 4, 63, pairs + 2 * part);
+      const uint bits = s.word(32 + block / 4 * 8 + 4 * part + t, row);
+      const uint high = b < 2 ? bits << (4 - 2 * b) : bits >> (2 * b - 4);
+      split_bytes<32>((v & 0x0f0f0f0fu) | (high & 0xf0f0f0f0u), 63, pairs + 2 * part);
     }
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     const float d = s.side_half(0, row);
     const uint word = s.word(48 + block / 2, row) >> (16 * (block % 2));
     scale[0] = d * float(int(word << 24) >> 24);
@@ -130,10 +131,10 @@ struct Q6_K : Block256<52> {
 struct IQ4_XS : Block256<34> {
   static constexpr int kHalves = 1;
   static constexpr bool kBias = false;
-  static GPU_FN void codes(const Span& s, uint block, uint row, uint t, uint* pairs) {
+  static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     split_looked_up(iq4_table(), s.word(2 + 4 * block + t, row), pairs);
   }
-  static GPU_FN void scales(const Span& s, uint block, uint row, float* scale, float*) {
+  static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     const uint head_word = s.word(0, row);
     const uint steps =
         bits_at(s.word(1, row), 4 * block, 15) | bits_at(head_word, 16 + 2 * block, 3) << 4;

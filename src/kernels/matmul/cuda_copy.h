@@ -71,6 +71,24 @@ class CopyStream {
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
   }
+  // An item of one copy; the threads are a simdgroup.
+  GPU_FN void start(uint item, void* to, const void* from, uint bytes) const {
+#if MLXN_BULK_COPIES
+    uint elected;
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(elected));
+    if (elected != 0) {
+      asm volatile(
+          "mbarrier.arrive.expect_tx.shared.b64 _, [%3], %2;\n"
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+          "[%3];" ::"r"(shared_address(to)),
+          "l"(from), "r"(bytes), "r"(shared_address(barriers_ + item % kStages))
+          : "memory");
+    }
+#else
+    copy(item, to, from, bytes);
+#endif
+  }
   // Waits for the copies of an item after which kLater have been closed, in all streams of this
   // thread. Copies of other threads are visible after the threads have synchronised.
   template <int kLater>

@@ -26,7 +26,7 @@ constexpr int64_t kSpanElements = PanelLayout::kSpanElements;
 constexpr int64_t kStages = 2, kNarrowPanels = 2;
 constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4;
 constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
-constexpr int64_t kMaxTeams = 4, kTeamThreads = 256;
+constexpr int64_t kMaxTeams = 14, kMaxSimds = 32;
 constexpr uint32_t kThreads = 256, kPackThreads = 128;
 
 uint32_t u32_of(int64_t value) { return static_cast<uint32_t>(value); }
@@ -85,9 +85,9 @@ int64_t narrow_memory(const Spans& spans, const WeightView& w, int64_t rows) {
   const int64_t stage_bytes = kStages * spans.layout.full_span_bytes();
   return std::max(partial_bytes, panels * (stage_bytes + spans.scale_bytes(w)));
 }
-int64_t single_memory(const Spans& spans, const WeightView& w, int64_t teams) {
-  const int64_t stage_bytes = kStages * spans.layout.full_span_bytes();
-  return teams * kCudaSlices * (stage_bytes + spans.scale_bytes(w)) + w.cols * 4 + w.cols / 4;
+int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
+  // Terms of x and the sums of pairs of blocks.
+  return simds * kStages * spans.layout.full_span_bytes() + w.cols * 4 + divide_up(w.cols, 64) * 16;
 }
 int64_t wide_memory(const Spans& spans, const WeightView& w) {
   return 2 * kWidePanels * (spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
@@ -123,6 +123,7 @@ struct Product {
   std::vector<Part> parts;
   int64_t panels = 0;  // of all parts
   CudaGate gate = kCudaNotGated;
+  bool prepared = true;  // all parts; the others are packed in front of the launch
 };
 
 // Whether so many out rows ask each expert that sorting them, so that a tile of rows reads its
@@ -147,7 +148,7 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
   const WeightView& w = p.weight;
   const Spans& spans = product.spans;
   const int64_t panels = product.panels, together = product.together();
-  // Kernels have up to 5 KiB of their own.
+  // Kernels have up to 5 KiB of their own, the one for one row 4 more.
   const int64_t room = static_cast<int64_t>(limits.threadgroup_memory) - (5 << 10);
   if (sorting_pays(p) && wide_memory(spans, w) <= room) {
     return {.kernel = Kernel::kSorted,
@@ -163,16 +164,23 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
     const int64_t turns = panels / together;
     const int64_t parts =
         std::clamp<int64_t>(limits.compute_units / p.out_rows, 1, std::max<int64_t>(turns, 1));
-    int64_t teams = std::min(kMaxTeams, together * std::max<int64_t>(divide_up(turns, parts), 1));
-    while (teams > together && single_memory(spans, w, teams) > room) teams -= together;
-    if (single_memory(spans, w, teams) <= room) {
+    const int64_t single_room = room - (4 << 10);
+    const int64_t simds = std::popcount(cuda_slices(spans.count));
+    const int64_t most = std::min(kMaxTeams, kMaxSimds / simds) / together * together;
+    int64_t teams = std::min(most, together * std::max<int64_t>(divide_up(turns, parts), 1));
+    while (teams > together && single_memory(spans, w, teams * simds) > single_room)
+      teams -= together;
+    const int64_t memory = single_memory(spans, w, teams * simds);
+    // More than half a compute unit's memory, so that no two groups that start early share one.
+    constexpr int64_t kAlone = 116 << 10;
+    if (memory <= single_room) {
       return {.kernel = Kernel::kSingle,
               .rows = 1,
               .tiles = p.out_rows,
               .parts = parts,
               .groups = parts * p.out_rows,
-              .threads = teams * kTeamThreads,
-              .memory = single_memory(spans, w, teams)};
+              .threads = teams * simds * 32,
+              .memory = std::max(memory, std::min(kAlone, single_room) / 16 * 16)};
     }
   }
   if (p.out_rows > kNarrowRows && wide_memory(spans, w) <= room) {
@@ -207,16 +215,6 @@ std::string kernel_of(const MatmulParams& p, const Plan& plan) {
   return text;
 }
 
-// Bit i: slice i has a span.
-uint32_t slices_of(int64_t spans) {
-  uint32_t slices = 0;
-  for (int64_t i = 0; i < kCudaSlices; ++i) {
-    const bool has_one = spans * i / kCudaSlices < spans * (i + 1) / kCudaSlices;
-    slices |= static_cast<uint32_t>(has_one) << i;
-  }
-  return slices;
-}
-
 CudaMatmul args_of(const Product& product, const Plan& plan) {
   const MatmulParams& p = product.p;
   const WeightView& w = p.weight;
@@ -232,7 +230,9 @@ CudaMatmul args_of(const Product& product, const Plan& plan) {
       .rows_per_x = u32_of(p.rows_per_x),
       .tiles = u32_of(plan.tiles),
       .parts = u32_of(plan.parts),
-      .slices = slices_of(spans.count),
+      .team_simds = u32_of(std::popcount(cuda_slices(spans.count))),
+      .prepared = product.prepared,
+      .slices = cuda_slices(spans.count),
       .panels = u32_of(product.panels),
       .expert_panels = u32_of(layout.panels),
       .spans = u32_of(spans.count),
@@ -341,6 +341,15 @@ const void* stage_x(StreamImpl& stream, const MatmulParams& p, Kernel kernel, co
 bool is_dense(Format format) { return !quant::has_panels(format); }
 
 }  // namespace
+
+uint32_t cuda_slices(int64_t count) {
+  uint32_t slices = 0;
+  for (int64_t i = 0; i < kCudaSlices; ++i) {
+    const bool has_one = count * i / kCudaSlices < count * (i + 1) / kCudaSlices;
+    slices |= static_cast<uint32_t>(has_one) << i;
+  }
+  return slices;
+}
 
 std::optional<std::string_view> matmul_cuda_leaves(const MatmulParams& p) {
   if (is_dense(p.weight.format)) return "is for formats of codes and scales";
@@ -465,6 +474,7 @@ void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access acc
     return matmul_gpu(stream, p, std::move(access));
   }
   product.parts[0].packed = packed_of(stream, p.weight, access);
+  product.prepared = p.weight.packed != nullptr;
   launch_product(stream, p.ids != nullptr ? "expert_matmul" : "matmul", product, plan,
                  std::move(access));
 }
@@ -489,6 +499,7 @@ void joint_cuda(StreamImpl& stream, const JointMatmulParams& params, backends::A
   Product product(params.parts.front());
   for (const MatmulParams& part : params.parts) {
     product.add(packed_of(stream, part.weight, access), part.weight.rows, part.out);
+    product.prepared = product.prepared && part.weight.packed != nullptr;
   }
   if (params.glu) {
     product.gate = gate_of(*params.glu);

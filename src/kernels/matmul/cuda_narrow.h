@@ -119,7 +119,7 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* packed, const uc
   UNROLL for (int i = 0; i < kPanels; i++) {
     UNROLL for (int j = 0; j < kTiles; j++) {
       UNROLL for (int c = 0; c < 4; c++) {
-        const uint weight_row = i * kPanelRows + g + c / 2 * 8, out_row = 8 * j + 2 * t + c % 2;
+        const uint weight_row = i * kPanelRows + result_row(g, c), out_row = 8 * j + 2 * t + c % 2;
         partial[(warp * kRows + out_row) * kWeightRows + weight_row] = total[i][j][c];
       }
     }
@@ -131,9 +131,9 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* packed, const uc
     // The panel of gate finds that of up behind it.
     const bool is_up = p.gated != kCudaNotGated && panel % 2 != 0;
     if (out_row >= out_rows || panel >= p.panels || is_up) continue;
-    float sum = sum_of_slices(p, partial + k, kRows * kWeightRows);
+    float sum = sum_of_slices(p.slices, partial + k, kRows * kWeightRows);
     if (p.gated != kCudaNotGated) {
-      const float up = sum_of_slices(p, partial + k + kPanelRows, kRows * kWeightRows);
+      const float up = sum_of_slices(p.slices, partial + k + kPanelRows, kRows * kWeightRows);
       sum = gated_product(p, sum, up);
     }
     outs.store(p, first_out + out_row, place_of(p, panel), k % kPanelRows, sum);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // matmul of one row of x, and expert_matmul: the time goes into reading the weight. A group has a
-// compute unit to itself; its teams of eight simdgroups take one panel of 16 rows after the other,
-// and simdgroup i of a team sums slice i of K. The spans of its panels form one stream, of which
+// compute unit to itself; its teams take one panel of 16 rows after the other, and each simdgroup
+// of a team sums a slice of K that has a span. The spans of its panels form one stream, of which
 // kStages are on their way from memory.
 //   packed: panels of the weights   x f32 [x rows, cols], rows aligned to 16 bytes   ids [out rows]
 //   residual, outs [out rows, rows]
@@ -13,10 +13,11 @@ namespace gpu {
 namespace panels {
 namespace kernels_matmul_single {
 
-enum { kStages = 2, kTeamThreads = 32 * kCudaSlices, kMaxTeams = 4 };
+enum { kStages = 2, kMaxSimds = 32, kTurns = 4 };
 
 // The slice of a row of x as terms in threadgroup memory, and sums over its blocks.
-//   terms [block][term][t][4]   sums [block][2]: of the block, or of its halves
+//   terms [block][term][t][4], the terms of odd blocks in reverse, so that blocks g and g + 1 meet
+//   in no bank   sums [block][2]: of the block, or of its halves
 template <class Codec>
 struct XSlice {
   typedef typename Codec::Order Order;
@@ -24,6 +25,9 @@ struct XSlice {
   uint* terms;
   float* sums;
 
+  GPU_FN uint4* at(uint block, uint term, uint t) const {
+    return reinterpret_cast<uint4*>(terms + kBlockWords * block) + 4 * (term ^ block % 2) + t;
+  }
   // Of every `step`-th eight blocks from the first on. A lane splits a quarter of a block: the
   // lanes hold an operand b with one block in each column.
   GPU_FN void put(const float* x, uint begin, uint end, uint start, uint step, uint lane) const {
@@ -33,9 +37,8 @@ struct XSlice {
       load_x<Order>(x, min(block, end - 1), t, v);
       const Terms own = split<Order>(v);
       if (block < end) {
-        uint4* to = reinterpret_cast<uint4*>(terms + kBlockWords * (block - begin)) + t;
-        to[0] = make_uint4(own.high[0], own.high[1], own.high[2], own.high[3]);
-        to[4] = make_uint4(own.low[0], own.low[1], own.low[2], own.low[3]);
+        *at(block - begin, 0, t) = make_uint4(own.high[0], own.high[1], own.high[2], own.high[3]);
+        *at(block - begin, 1, t) = make_uint4(own.low[0], own.low[1], own.low[2], own.low[3]);
       }
       if constexpr (Codec::kBias) {
         const XSums<Codec::kHalves> sum = sum_x<Codec::kHalves, 2>(own);
@@ -49,56 +52,122 @@ struct XSlice {
       }
     }
   }
-  // Column 0 of operand b, which the lanes 0 to 3 hold; the other columns stay as they are.
-  GPU_FN void get(uint block, uint lane, Terms& own, XSums<Codec::kHalves>& sum) const {
-    if (lane < 4) {
-      const uint4* from = reinterpret_cast<const uint4*>(terms + kBlockWords * block) + lane;
-      const uint4 high = from[0], low = from[4];
-      own = {{high.x, high.y, high.z, high.w}, {low.x, low.y, low.z, low.w}};
-    }
-    if constexpr (Codec::kBias) {
-      UNROLL for (int h = 0; h < Codec::kHalves; h++) {
-        sum.of[h][0] = sums[2 * block + h];
-        sum.of[h][1] = 0.0f;
-      }
-    }
+  // Of block `column` of a span, whose first block is `first`.
+  GPU_FN Terms get(uint first, uint column, uint t) const {
+    const uint4* const span = reinterpret_cast<const uint4*>(terms + kBlockWords * first);
+    const uint place = 8 * column + 4 * (column % 2) + t;
+    const uint4 high = span[place], low = span[place ^ 4];
+    return {{high.x, high.y, high.z, high.w}, {low.x, low.y, low.z, low.w}};
   }
 };
 
-// total += one block of the panel times the row of x, in column 0.
-template <class Codec>
-GPU_FN void add_block(const Span& span, const float* scales, const XSlice<Codec>& x, uint block,
-                      uint x_block, uint lane, float (*total)[1][4]) {
-  Terms terms[1] = {};
-  XSums<Codec::kHalves> sums[1];
-  WeightBlock<Codec> w[1];
-  x.get(x_block, lane, terms[0], sums[0]);
-  w[0].load(span, scales, block, lane / 4, lane % 4);
-  multiply<Codec, 2>(w, terms, sums, total);
+// Scales of blocks 2t and 2t + 1 of rows 2g and 2g + 1, [block][row].
+template <class Codec, int kHalves>
+GPU_FN void own_scales(const Span& span, uint g, uint t, float (*scale)[2][kHalves],
+                       float (*bias)[2][kHalves]) {
+  if constexpr (requires { Codec::kLess; }) {  // in arrays
+    with_scale_type(span, [&](auto type) {
+      UNROLL for (uint b = 0; b < 2; b++) {
+        float2 scales, biases;
+        Codec::pair_scales(span, 2 * t + b, g, type, &scales, &biases);
+        scale[b][0][0] = scales.x, scale[b][1][0] = scales.y;
+        bias[b][0][0] = biases.x, bias[b][1][0] = biases.y;
+      }
+    });
+  } else {
+    UNROLL for (uint b = 0; b < 2; b++) {
+      UNROLL for (uint r = 0; r < 2; r++) {
+        Codec::scales(span, 2 * t + b, Row{g, r}, scale[b][r], bias[b][r]);
+      }
+    }
+  }
 }
 
-// Waits for the threads of `teams` teams, of which `team` is one: 0 .. teams - 1, or the next ones.
-GPU_FN void team_barrier(uint team, uint teams) {
-  asm volatile("bar.sync %0, %1;" ::"r"(team / teams + 1), "r"(teams * uint(kTeamThreads))
-               : "memory");
+// Adds a span of a panel times the row of x, whose blocks are a column each: of rows g and g + 8 of
+// operand a, lane 4g + t gets the sums of blocks 2t and 2t + 1 and has their scales. The totals of
+// these two rows are in lane 4g before and after, and visit the others in the order of blocks.
+template <class Codec, bool kWhole>
+GPU_FN void add_span(const Span& span, const XSlice<Codec>& x, uint x_block, uint blocks, uint lane,
+                     float* total) {
+  constexpr int kHalves = Codec::kHalves;
+  const uint g = lane / 4, t = lane % 4, before = t == 0 ? lane + 3 : lane - 1;
+  const Terms own = x.get(x_block, kWhole ? g : min(g, blocks - 1), t);
+  float scale[2][2][kHalves], bias[2][2][kHalves];  // [block][row]
+  own_scales<Codec>(span, g, t, scale, bias);
+  float4 sums;
+  if constexpr (Codec::kBias) {
+    const uint pair = kWhole ? t : min(t, (blocks - 1) / 2);
+    sums = reinterpret_cast<const float4*>(x.sums + 2 * x_block)[pair];
+  }
+  UNROLL for (uint pair = 0; pair < kSpanBlocks / 2; pair++) {
+    float c[2][kHalves][4] = {};
+    UNROLL for (uint b = 0; b < 2; b++) {
+      const uint block = 2 * pair + b;
+      if (!kWhole && block >= blocks) continue;
+      uint codes[2][4];
+      UNROLL for (uint r = 0; r < 2; r++) Codec::codes(span, block, Row{g, r}, t, codes[r]);
+      UNROLL for (int step = 0; step < 2; step++) {
+        const uint *row_g = codes[0] + 2 * step, *row_g8 = codes[1] + 2 * step;
+        UNROLL for (int term = 0; term < 2; term++) {
+          const uint* from = (term == 0 ? own.high : own.low) + 2 * step;
+          mma_bf16(c[b][kHalves == 2 ? step : 0], row_g[0], row_g8[0], row_g[1], row_g8[1], from[0],
+                   from[1]);
+        }
+      }
+    }
+    UNROLL for (uint r = 0; r < 2; r++) {
+      UNROLL for (uint b = 0; b < 2; b++) {
+        if (!kWhole && 2 * pair + b >= blocks) continue;
+        UNROLL for (int h = 0; h < kHalves; h++) {
+          total[r] = fmaf(scale[b][r][h], c[b][h][2 * r + b], total[r]);
+          if (Codec::kBias) {
+            const float sum = b == 0 ? (h == 0 ? sums.x : sums.y) : (h == 0 ? sums.z : sums.w);
+            total[r] = fmaf(bias[b][r][h], sum, total[r]);
+          }
+        }
+      }
+      total[r] = simd_shuffle(total[r], before);
+    }
+  }
+}
+
+template <bool kValue>
+struct Constant {
+  static constexpr bool value = kValue;
+};
+
+// Sums of a panel's row that the simdgroups of a team have.
+GPU_FN float sum_in_order(const float* totals, uint count) {
+  float sum = totals[0];
+#pragma unroll 1
+  for (uint s = 1; s < count; s++) sum = sum + totals[s * kPanelRows];
+  return sum;
+}
+
+// The slice of K, of those with a span, that simdgroup `own` of a team sums.
+GPU_FN uint slice_of(const CudaMatmul& p, uint own) {
+  uint slice = 0;
+  for (uint left = own;; slice++) {
+    if ((p.slices >> slice & 1) != 0 && left-- == 0) return slice;
+  }
 }
 
 // The parts of the groups of a row of x are along the panels; group = row * parts + part. Of gate
 // and up, an even team has a panel of gate while the next team has that of up.
 template <class Codec>
-__global__ __launch_bounds__(kMaxTeams* kTeamThreads,
+__global__ __launch_bounds__(32 * kMaxSimds,
                              1) void single(const uchar* packed, const uchar* packed1,
                                             const uchar* packed2, const float* x, const uint* ids,
                                             const uchar* residual, uchar* out, uchar* out1,
                                             uchar* out2, const CudaMatmul p) {
-  await_inputs();
-  typedef ScaleTable<Codec> Scales;
   extern __shared__ uint4 shared[];
-  __shared__ float partial[kMaxTeams][2][kCudaSlices][kPanelRows];
-  __shared__ ulong barriers[kMaxTeams * kCudaSlices][kStages];
-  const uint lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const uint team = warp / kCudaSlices, slice = warp % kCudaSlices;
-  const uint warps = blockDim.x / 32, teams = warps / kCudaSlices;
+  __shared__ float partial[kTurns][kMaxSimds][kPanelRows];
+  __shared__ ulong barriers[kMaxSimds][kStages];
+  uint lane = threadIdx.x % 32;
+  asm volatile("" : "+r"(lane));  // kept, not asked for again in every span
+  const uint warp = simd_broadcast(threadIdx.x / 32, 0);
+  const uint team = warp / p.team_simds, slice = slice_of(p, warp % p.team_simds);
+  const uint warps = blockDim.x / 32, teams = warps / p.team_simds;
   const uint out_row = blockIdx.x / p.parts, part = blockIdx.x % p.parts;
   const PackedWeights weights{packed, packed1, packed2};
   const Outs outs{residual, out, out1, out2};
@@ -109,12 +178,10 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
   const uint begin = slice_begin(p.spans, slice), end = slice_begin(p.spans, slice + 1);
   const uint begin_block = kSpanBlocks * begin, end_block = min(kSpanBlocks * end, p.cols / 32);
 
-  // Stages of spans, scales of the span at hand, terms of x and its sums.
+  // Stages of spans, terms of x and its sums.
   uchar* const memory = reinterpret_cast<uchar*>(shared);
   uchar* const stages = memory + warp * kStages * p.span_bytes;
-  float* const all_scales = reinterpret_cast<float*>(memory + warps * kStages * p.span_bytes);
-  float* const scales = all_scales + warp * Scales::kFloats;
-  uint* const all_terms = reinterpret_cast<uint*>(all_scales + warps * Scales::kFloats);
+  uint* const all_terms = reinterpret_cast<uint*>(memory + warps * kStages * p.span_bytes);
   float* const all_sums = reinterpret_cast<float*>(all_terms + p.cols);
   const XSlice<Codec> x_slice{all_terms + XSlice<Codec>::kBlockWords * begin_block,
                               all_sums + 2 * begin_block};
@@ -123,27 +190,36 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
   const CopyStream<kStages> copies(barriers[warp], lane, 32);
   copies.init();
   __syncwarp();
-  const uint last_bytes = p.panel_bytes - (p.spans - 1) * p.span_bytes;
-  const uint expert = p.has_ids != 0 ? ids[out_row] : 0;
-  uint next_panel = first, next_span = begin, started = 0;
+  const uint tail_bytes = span_length(p, end - 1);
+  uint expert = 0, next_panel = first, next_span = begin;
   const uchar* next = nullptr;
-  const auto start = [&] {
-    if (next_panel < last && begin < end) {
-      const uint bytes = next_span + 1 == p.spans ? last_bytes : p.span_bytes;
-      copies.open(started, bytes);
-      copies.copy(started, stages + started % kStages * p.span_bytes, next, bytes);
-      started++;
+  const auto start = [&](uint item, uchar* to) {
+    if (next_panel < last) {
+      if (next_span == begin) {
+        next = weights.panel_at(p, expert, next_panel) + begin * p.span_bytes;
+      }
+      const uint bytes = next_span + 1 == end ? tail_bytes : p.span_bytes;
+      copies.start(item, to, next, bytes);
       next += p.span_bytes;
       if (++next_span == end) {
         next_span = begin;
         next_panel += teams;
-        if (next_panel < last) {
-          next = weights.panel_at(p, expert, next_panel) + begin * p.span_bytes;
-        }
       }
     }
     copies.close();
   };
+  const auto start_all = [&] {  // what is needed first of all simdgroups first
+#pragma unroll 1
+    for (int s = 0; s < kStages; s++) {
+      start(s, stages + s * p.span_bytes);
+      __syncthreads();
+    }
+  };
+  // What prepare() has written is no result of a kernel that may still run.
+  const bool early = p.prepared != 0 && p.has_ids == 0;
+  if (early) start_all();
+  await_inputs();
+  if (p.has_ids != 0) expert = ids[out_row];
   if (expert >= p.experts) {
     for (uint panel = group_first + threadIdx.x / kPanelRows; panel < last;
          panel += blockDim.x / kPanelRows) {
@@ -151,55 +227,62 @@ __global__ __launch_bounds__(kMaxTeams* kTeamThreads,
     }
     return;
   }
-  if (first < last) next = weights.panel_at(p, expert, first) + begin * p.span_bytes;
-  UNROLL for (int s = 0; s < kStages; s++) start();
+  if (!early) start_all();
   x_slice.put(x + ulong(out_row / p.rows_per_x) * p.cols, begin_block, end_block, team, teams,
               lane);
   __syncthreads();
 
-  uint taken = 0;
-  for (uint panel = first, turn = 0; panel < last; panel += teams, turn ^= 1) {
-    float total[1][1][4] = {};
-    for (uint span = begin; span < end; span++) {
+  // The teams of gate and up wait for each other.
+  const uint pair = team / together, pair_simds = together * p.team_simds;
+  const auto pair_barrier = [&] {
+    asm volatile("bar.sync %0, %1;" ::"r"(pair + 1), "r"(32 * pair_simds) : "memory");
+  };
+  const uint whole_end = end_block % kSpanBlocks == 0 ? end : end - 1;
+  uint taken = 0, turn = 0;
+  uchar *here = stages, *there = stages + p.span_bytes;  // places of the next two spans
+  for (uint panel = first; panel < last; panel += teams) {
+    float total[2] = {};
+    uint x_block = 0;
+    const auto take = [&](auto whole, uint head_bytes, uint biases_at) {
       copies.template wait<kStages - 1>(taken);
       __syncwarp();
-      const uint blocks = span_blocks(p, span), x_block = kSpanBlocks * (span - begin);
-      const Span at = span_at(p, span, stages + taken % kStages * p.span_bytes);
-      taken++;
-      if constexpr (Codec::kTable) {
-        Scales::template put<4>(at, 4 * (lane / kPanelRows), blocks, lane % kPanelRows, scales);
-        __syncwarp();
-      }
-      if (blocks == kSpanBlocks) {
-#pragma unroll 4
-        for (uint block = 0; block < kSpanBlocks; block++) {
-          add_block<Codec>(at, scales, x_slice, block, x_block + block, lane, total);
-        }
-      } else {
-#pragma unroll 1
-        for (uint block = 0; block < blocks; block++) {
-          add_block<Codec>(at, scales, x_slice, block, x_block + block, lane, total);
-        }
-      }
+      const uchar* const at = here;
+      const Span span{at, at + head_bytes, p.has_biases != 0 ? biases_at : 0, p.group_shift,
+                      p.scale_type};
+      add_span<Codec, decltype(whole)::value>(span, x_slice, x_block,
+                                              end_block - begin_block - x_block, lane, total);
+      x_block += kSpanBlocks;
       __syncwarp();
-      start();
+      start(taken++, here);
+      uchar* const next_place = there;
+      there = here;
+      here = next_place;
+    };
+    for (uint span = begin; span < whole_end; span++) {
+      take(Constant<true>(), p.head_bytes, p.biases_at);
     }
+    if (whole_end < end) take(Constant<false>(), p.last_head_bytes, p.last_biases_at);
 
-    // Sums of the slices; two buffers, so that one barrier is enough.
-    float(&sums)[kCudaSlices][kPanelRows] = partial[team][turn];
     if (lane % 4 == 0) {
-      sums[slice][lane / 4] = total[0][0][0];
-      sums[slice][lane / 4 + 8] = total[0][0][2];
+      *reinterpret_cast<float2*>(&partial[turn][warp][lane / 2]) = make_float2(total[0], total[1]);
     }
-    team_barrier(team, together);
-    if (slice == 0 && lane < kPanelRows && team % together == 0) {
-      float sum = sum_of_slices(p, &sums[0][lane], kPanelRows);
+    const bool more = panel + teams < last;
+    if (++turn < kTurns && more) continue;
+    // Sums of the slices of some panels.
+    pair_barrier();
+    const uint first_simd = pair * pair_simds, round_first = panel - (turn - 1) * teams;
+    for (uint i = threadIdx.x - 32 * first_simd; i < turn * kPanelRows; i += 32 * pair_simds) {
+      const uint row = i % kPanelRows;
+      const float* const sums = &partial[i / kPanelRows][first_simd][row];
+      float sum = sum_in_order(sums, p.team_simds);
       if (p.gated != kCudaNotGated) {
-        const float up = sum_of_slices(p, &partial[team + 1][turn][0][lane], kPanelRows);
-        sum = gated_product(p, sum, up);
+        sum = gated_product(p, sum, sum_in_order(sums + p.team_simds * kPanelRows, p.team_simds));
       }
-      outs.store(p, out_row, place_of(p, panel), lane, sum);
+      const uint own = round_first - team % together + i / kPanelRows * teams;
+      outs.store(p, out_row, place_of(p, own), row, sum);
     }
+    if (more) pair_barrier();
+    turn = 0;
   }
 }
 

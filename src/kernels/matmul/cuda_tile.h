@@ -31,8 +31,8 @@ GPU_FN uint span_length(const CudaMatmul& p, uint span) {
 GPU_FN Span span_at(const CudaMatmul& p, uint span, const uchar* at) {
   const bool last = span + 1 == p.spans;
   const uint biases_at = last ? p.last_biases_at : p.biases_at;
-  return {at, at + (last ? p.last_head_bytes : p.head_bytes),
-          p.has_biases != 0 ? at + biases_at : nullptr, p.group_shift, p.scale_type};
+  return {at, at + (last ? p.last_head_bytes : p.head_bytes), p.has_biases != 0 ? biases_at : 0,
+          p.group_shift, p.scale_type};
 }
 
 // The weight that a panel of the launch is of, and its number among those.
@@ -70,7 +70,8 @@ struct ScaleTable {
   static GPU_FN void put(const Span& span, uint first, uint blocks, uint row, float* table) {
     float scale[kCount][kHalves], bias[kCount][kHalves];
     UNROLL for (int i = 0; i < kCount; i++) {
-      if (first + i < blocks) Codec::scales(span, first + i, row, scale[i], bias[i]);
+      if (first + i < blocks)
+        Codec::scales(span, first + i, Row{row / 2, row % 2}, scale[i], bias[i]);
     }
     UNROLL for (int i = 0; i < kCount; i++) {
       if (first + i >= blocks) break;
@@ -83,7 +84,8 @@ struct ScaleTable {
   }
 };
 
-// A block of 16 rows as a lane holds it: rows g and g + 8.
+// A block of 16 rows as a lane holds it: rows 2g and 2g + 1, which are rows g and g + 8 of operand
+// a.
 template <class Codec>
 struct WeightBlock {
   static constexpr int kHalves = Codec::kHalves;
@@ -92,20 +94,27 @@ struct WeightBlock {
 
   GPU_FN void load(const Span& span, const float* table, uint block, uint g, uint t) {
     const float* from = table + block * ScaleTable<Codec>::kScales * kPanelRows;
-    UNROLL for (int r = 0; r < 2; r++) {
-      const uint row = g + 8 * r;
-      Codec::codes(span, block, row, t, codes[r]);
-      if constexpr (!Codec::kTable) {
-        Codec::scales(span, block, row, scale[r], bias[r]);
-      } else {
-        UNROLL for (int h = 0; h < kHalves; h++) {
-          scale[r][h] = from[h * kPanelRows + row];
-          if (Codec::kBias) bias[r][h] = from[(kHalves + h) * kPanelRows + row];
-        }
+    UNROLL for (uint r = 0; r < 2; r++) {
+      Codec::codes(span, block, Row{g, r}, t, codes[r]);
+      if constexpr (!Codec::kTable) Codec::scales(span, block, Row{g, r}, scale[r], bias[r]);
+    }
+    if constexpr (Codec::kTable) {
+      UNROLL for (int h = 0; h < kHalves; h++) {
+        load_pair(from + h * kPanelRows, g, scale, h);
+        if (Codec::kBias) load_pair(from + (kHalves + h) * kPanelRows, g, bias, h);
       }
     }
   }
+
+ private:
+  static GPU_FN void load_pair(const float* from, uint g, float (*to)[kHalves], int h) {
+    const float2 two = reinterpret_cast<const float2*>(from)[g];
+    to[0][h] = two.x;
+    to[1][h] = two.y;
+  }
 };
+// The weight row of a panel that element k of a lane's results is of.
+GPU_FN uint result_row(uint g, int k) { return 2 * g + k / 2; }
 
 // The eight elements of a block of an f32 row that a lane has.
 template <class Order>
@@ -173,11 +182,11 @@ GPU_FN void multiply(const WeightBlock<Codec> (&w)[kBlocks], const Terms (&x)[kT
 }
 
 // The sum of the slices' totals, which lie `stride` apart. Slices without a span are no addends.
-GPU_FN float sum_of_slices(const CudaMatmul& p, const float* totals, uint stride) {
+GPU_FN float sum_of_slices(uint slices, const float* totals, uint stride) {
   float sum = 0.0f;
   bool first = true;
   UNROLL for (uint s = 0; s < kCudaSlices; s++) {
-    if (p.slices >> s & 1) {
+    if (slices >> s & 1) {
       sum = first ? totals[s * stride] : sum + totals[s * stride];
       first = false;
     }

@@ -21,8 +21,16 @@ enum {
   kXTiles = 16,
   kXStages = 2,  // each of two blocks
   kTilesAtOnce = 2,
+  kParts = kOwnTiles / kTilesAtOnce,
   kPanelTotals = kTilesAtOnce * 4,  // from one panel to the next
   kOwnTotals = kOwnPanels * kOwnTiles * 4
+};
+
+// How many parts of its tiles a simdgroup multiplies; those of tiles that are not there are not
+// stored.
+template <int kTheCount>
+struct Parts {
+  static constexpr int kCount = kTheCount;
 };
 
 // What a lane holds of an XTile; sums if the codec has biases.
@@ -126,7 +134,7 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
     }
     x_copies.close();
   };
-  float total[kOwnTiles / kTilesAtOnce][kOwnPanels][kTilesAtOnce][4] = {};
+  float total[kParts][kOwnPanels][kTilesAtOnce][4] = {};
   start_weights(0);
   start_pair(0);
   uint slice = 0;
@@ -154,14 +162,13 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
       const XTile* const x = x_stages + k_block % (2 * kXStages) * kXTiles;
       const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
       const float* const own_scales = span_scales + own_panel * Scales::kFloats;
-      const auto multiply_block = [&](uint b) {
+      const auto multiply_block = [&](uint b, auto parts) {
         WeightBlock<Codec> w[kOwnPanels];
         UNROLL for (int i = 0; i < kOwnPanels; i++) {
           w[i].load(span_at(p, span, own_spans + i * p.span_bytes),
                     own_scales + i * Scales::kFloats, block + b, g, t);
         }
-        UNROLL for (int part = 0; part < kOwnTiles / kTilesAtOnce; part++) {
-          if (own_tile(part) >= tiles) break;
+        UNROLL for (int part = 0; part < decltype(parts)::kCount; part++) {
           Terms own[kTilesAtOnce];
           XSums<kHalves> sums[kTilesAtOnce];
           UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
@@ -171,11 +178,15 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
           multiply<Codec, kTerms>(w, own, sums, total[part]);
         }
       };
-      if (block + 1 < blocks) {
-        multiply_block(0);
-        multiply_block(1);
+      // Without a condition between them, blocks and parts overlap.
+      if (tiles <= kXTiles / 2) {
+        multiply_block(0, Parts<kParts / 2>());
+        if (block + 1 < blocks) multiply_block(1, Parts<kParts / 2>());
+      } else if (block + 1 < blocks) {
+        multiply_block(0, Parts<kParts>());
+        multiply_block(1, Parts<kParts>());
       } else {
-        multiply_block(0);
+        multiply_block(0, Parts<kParts>());
       }
     }
     // Slices without a span are no addends.
@@ -194,7 +205,7 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
   for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
     const uint c = k % 4, j = k / 4 % kTilesAtOnce, i = k / 4 / kTilesAtOnce % kOwnPanels;
     const uint own = own_tile(k / 4 / kTilesAtOnce / kOwnPanels) + j;
-    const uint panel = first_panel + own_panel + i, row = g + c / 2 * 8;
+    const uint panel = first_panel + own_panel + i, row = result_row(g, c);
     const uint out_row = out_rows[8 * own + 2 * t + c % 2];
     if (panel >= p.panels || out_row >= p.out_rows) continue;
     float sum = results[k * kThreads + threadIdx.x];

@@ -67,6 +67,8 @@ constexpr Kernels kBaseline = {
     dense("baseline", matmul::widen_baseline, matmul::run_baseline)};
 
 constexpr Entry<MatmulParams> kEntries[] = {
+    {"mma_dense", DeviceKind::kCuda, Isa::kBaseline, dense_cuda_refuses, dense_cuda,
+     dense_cuda_leaves},
 #if defined(__x86_64__)
     {"avx512_vnni", DeviceKind::kCpu, Isa::kAvx512Vnni, nullptr, launch<kVnni>, leave_dense},
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, launch<kAvx512>},
@@ -88,7 +90,9 @@ constexpr Entry<JointMatmulParams> kJointEntries[] = {
 
 // The entries read MatmulParams::ids, so both ops share them.
 std::span<const Entry<MatmulParams>> matmul_entries() { return kEntries; }
-std::span<const Entry<MatmulParams>> expert_matmul_entries() { return kEntries; }
+std::span<const Entry<MatmulParams>> expert_matmul_entries() {
+  return std::span(kEntries).subspan(1);  // the first takes no ids
+}
 std::span<const Entry<JointMatmulParams>> joint_matmul_entries() { return kJointEntries; }
 
 }  // namespace mlxn::kernels

@@ -75,12 +75,15 @@ void expect_matches(Stream& stream, const ops::MatmulArgs& args, const std::stri
 class MatmulTest : public ::testing::TestWithParam<std::string> {
  protected:
   std::vector<WeightKind> kinds() const {
+    if (GetParam() == "mma_dense") return {{Format::kF16}, {Format::kBF16}};
     std::vector<WeightKind> all = testing::coded_kinds();
     if (GetParam() != "avx512_vnni" && GetParam() != "mma") {
       all.insert(all.end(), kDenseKinds.begin(), kDenseKinds.end());
     }
     return all;
   }
+  // Rows of blocks of 64 elements alone.
+  bool takes_blocks() const { return GetParam() == "mma_dense"; }
 };
 
 INSTANTIATE_TEST_SUITE_P(Entries, MatmulTest,
@@ -92,7 +95,9 @@ TEST_P(MatmulTest, MatchesOracle) {
   Random random(1);
   int turn = 0;
   for (const WeightKind& kind : kinds()) {
-    const std::vector<int64_t> dense_ks = {1, 3, 5, 6, 7, 33, 47, 63, 72, 100, 130, 513, 1031};
+    const std::vector<int64_t> dense_ks =
+        takes_blocks() ? std::vector<int64_t>{64, 128, 448, 576, 1088, 4096}
+                       : std::vector<int64_t>{1, 3, 5, 6, 7, 33, 47, 63, 72, 100, 130, 513, 1031};
     const int64_t block = std::max<int64_t>(32, kind.block());
     const std::vector<int64_t> block_ks = {block, block * 3, block * 9, 4096};
     for (int64_t k : is_dense(kind) ? dense_ks : block_ks) {
@@ -138,7 +143,7 @@ TEST_P(MatmulTest, LongRowsAndResidual) {
 TEST_P(MatmulTest, SameBitsForEveryRowCountAndThreadCount) {
   Random random(3);
   for (const WeightKind& kind : kinds()) {
-    const int64_t n = 83, k = is_dense(kind) ? 1031 : 1280, rows = 70;
+    const int64_t n = 83, k = is_dense(kind) && !takes_blocks() ? 1031 : 1280, rows = 70;
     const auto w_values = random.normals(n * k), x_values = random.normals(rows * k);
     std::vector<std::byte> expected;
     for (int threads : {1, 2, 3, 8}) {
@@ -321,8 +326,8 @@ TEST_P(MatmulTest, ReadsNothingPastItsOperands) {
   Stream stream(device);
   Random random(9);
   for (const WeightKind& kind : kinds()) {
-    for (int64_t k :
-         {std::max<int64_t>(32, kind.block()), std::max<int64_t>(96, kind.block() * 3)}) {
+    const int64_t block = std::max<int64_t>(takes_blocks() ? 64 : 32, kind.block());
+    for (int64_t k : {block, block * 3}) {
       for (int64_t m : {1, 2, 5}) {
         Weight w = random_weight(device, kind, {5, k}, random);
         w.data = at_page_end(device, w.data);
@@ -342,7 +347,7 @@ TEST_P(MatmulTest, DirectCapturedAndReplayedAgree) {
   Random random(8);
   for (int64_t rows : {1, 4, 70}) {
     const ops::MatmulArgs args{.x = random_buffer(device, f32, {rows, 512}, random),
-                               .weight = random_weight(device, {Format::kQ4_K}, {40, 512}, random),
+                               .weight = random_weight(device, kinds().back(), {40, 512}, random),
                                .out = device.alloc(f32, {rows, 40})};
     testing::expect_repeatable(device, [&](Stream& stream) { ops::matmul(stream, args); },
                                {args.out});
