@@ -2,7 +2,7 @@
 """Time of a decode step against the tokens in the cache, by type of cache: a figure.
 
   time_per_token.py measure --mlxn build/release/mlxn -m demo/model-q4_0.gguf --device cpu > cpu.jsonl
-  time_per_token.py plot cpu.jsonl cuda.jsonl --out docs/time_per_token.svg
+  time_per_token.py plot cpu.jsonl cuda.jsonl --out docs/time_per_token.png
 """
 import argparse
 import json
@@ -22,9 +22,9 @@ def measure(args):
 
 def plot(args):
     import matplotlib
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     import matplotlib.pyplot as plt
-    plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mlxn"})
+    from PIL import Image
     lines = {}
     for path in args.files:
         for line in open(path, encoding="utf-8"):
@@ -38,7 +38,8 @@ def plot(args):
         axis.set(title=backend, xlabel="tokens in the cache", ylabel="µs per token", ylim=(0, None))
         axis.legend()
     figure.tight_layout()
-    figure.savefig(args.out, metadata={"Date": None})
+    figure.canvas.draw()
+    Image.frombuffer("RGBA", figure.canvas.get_width_height(), figure.canvas.buffer_rgba()).convert("RGB").quantize(16).save(args.out, optimize=True)
 
 
 def main():
