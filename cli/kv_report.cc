@@ -48,7 +48,7 @@ struct KvReportFlags {
   int64_t context = 0;
   int64_t windows = 0;
   std::string recall;
-  int64_t recall_items = 10;
+  int64_t recall_items = 6;
   int64_t depth = -1;
   std::string plot;
   std::string output = "md";

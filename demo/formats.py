@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Perplexity and recall of the demo model in every format that `mlxn quantize` writes, as a markdown table.
 
-  formats.py --mlxn build/release/mlxn --work DIR [--float DIR] [--megabytes 1] [--items 10]
+  formats.py --mlxn build/release/mlxn --work DIR [--float DIR] [--megabytes 1] [--items 6]
 
 The float weights are not shipped. Without --float (a directory with their safetensors, config.json and tokenizer) the
 shipped 4-bit MLX weights are widened to f32 and converted from there: such a row shows what its format costs on top
@@ -122,7 +122,7 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--float", dest="source")
     parser.add_argument("--megabytes", type=int, default=1)
-    parser.add_argument("--items", type=int, default=10)
+    parser.add_argument("--items", type=int, default=6)
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
     source = args.source or os.path.join(args.work, "float")

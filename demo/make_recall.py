@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes recall.json: 10 held-out recall items for the tests; about 3500 tokens stand between a fact and its question.
+"""Writes recall.json: 6 held-out recall items for the tests; about 3500 tokens stand between a fact and its question.
 
-  make_recall.py [--items 10] [--out FILE]         (needs tokenizers)
+  make_recall.py [--items 6] [--out FILE]         (needs tokenizers)
 
 The items are drawn with seeds that neither training nor evaluate.py uses. A prompt is a string of two
 base64 characters a token: id = 64 * first + second.
@@ -27,7 +27,7 @@ def packed(ids):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=10)
+    parser.add_argument("--items", type=int, default=6)
     parser.add_argument("--out", default=os.path.join(HERE, "recall.json"))
     args = parser.parse_args()
     tokenizer = Tokenizer.from_file(os.path.join(HERE, "model-mlx-4bit", "tokenizer.json"))

@@ -16,7 +16,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr size_t kItems = 1;  // sanitizers make it more than ten times slower
 #else
-constexpr size_t kItems = 10;  // out of recall.json
+constexpr size_t kItems = 6;  // out of recall.json
 #endif
 
 struct Item {
