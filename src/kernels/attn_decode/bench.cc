@@ -80,7 +80,7 @@ const bool registered = [] {
         bench->Args({128, 32, 8, len, 2})->Args({256, 16, 8, len, 2})->Args({256, 16, 2, len, 2});
         bench->Args({512, 16, 2, len, 2})->Args({256, 4, 1, len, 2})->Args({64, 8, 8, len, 2});
       }
-      bench->Args({256, 4, 1, 96, 2});
+      bench->Args({256, 16, 2, 16384, 2})->Args({256, 4, 1, 96, 2});
     }
   }
   return true;

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels/attn_decode/ahead.h"
 #include "kernels/common/attn_keys.h"
 #include "kernels/common/simd_rows-inl.h"
 
@@ -33,29 +34,6 @@ constexpr int kDotHeads = kHeadTile / 2;
 // AVX-512 and 8 of the 16 of AVX2.
 template <int kHeads>
 constexpr int kValueVectors = kHeads > kDotHeads ? 2 : 4;
-
-// Memory that the step after this one reads. Asking for it line by line, at the pace at which this
-// step reads its own, hides the latency of memory without queueing requests up.
-struct Ahead {
-  uintptr_t at = 0;
-  uintptr_t end = 0;
-
-  Ahead() = default;
-  Ahead(const void* begin, size_t bytes)
-      : at(reinterpret_cast<uintptr_t>(begin)), end(at + bytes) {}
-
-  // Into the second-level cache: a block of rows would push the one in use out of the first.
-  template <size_t kBytes>
-  HWY_INLINE void ask() {
-    constexpr size_t kLine = 64;
-#pragma GCC unroll 8
-    for (size_t i = 0; i < kBytes; i += kLine) {
-      if (at >= end) return;
-      __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 1);
-      at += kLine;
-    }
-  }
-};
 
 // sums[i] = the sum of the lanes of v[i].
 template <class D, class V = hn::Vec<D>>
@@ -96,9 +74,9 @@ HWY_INLINE void MulAddKeys(D d, const float* q, const V (&k)[4], V (&acc)[kHeads
 
 // scores[g * kAttnKeyTile + j] = <q_g, k_j> for kHeads heads and four keys, of q with q_heads
 // heads. Asks for kBytes at each vector.
-template <int kHeads, size_t kBytes, class T>
+template <int kHeads, size_t kBytes, class T, class A>
 HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, int64_t dim,
-                        Ahead& ahead, float* scores) {
+                        A& ahead, float* scores) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -110,7 +88,7 @@ HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, i
   }
   int64_t c = 0;
   for (; c + lanes <= dim; c += lanes, q += q_heads * lanes) {
-    ahead.ask<kBytes>();
+    ahead.template ask<kBytes>();
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) k[i] = LoadRow(d, keys[i] + c);
     MulAddKeys<kHeads>(d, q, k, acc);
@@ -127,14 +105,14 @@ HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, i
 // scores[g * kAttnKeyTile + j] = <q_g, k_j> for the keys below `count` rounded up to a multiple of
 // four; the rows beyond count repeat a valid one. q: [dim / lanes, kHeads, lanes], its last vectors
 // padded with zeros.
-template <int kHeads, class T>
-void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, Ahead& next,
+template <int kHeads, class T, class A>
+void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, A& next,
              float* scores) {
   constexpr int64_t kLanes = hn::MaxLanes(hn::ScalableTag<float>());
   constexpr int kTurns = kHeads > kDotHeads ? 2 : 1;
   constexpr int kFirst = (kHeads + kTurns - 1) / kTurns;
   constexpr size_t kBytes = 4 * sizeof(T) * kLanes / kTurns;
-  Ahead ahead = next;
+  A ahead = next;
   for (int64_t j = 0; j < count; j += 4) {
     DotFour<kFirst, kBytes>(q, kHeads, keys + j, dim, ahead, scores + j);
     if constexpr (kTurns == 2) {
@@ -146,15 +124,15 @@ void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, A
 }
 
 // Columns [at, at + kVectors * lanes) of out_g = out_g * factor_g + sum_j weight_gj v_j.
-template <int kHeads, int kVectors, class T>
+template <int kHeads, int kVectors, class T, class A>
 HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T* const* values,
-                             int64_t count, int64_t dim, int64_t at, Ahead& next, float* out,
+                             int64_t count, int64_t dim, int64_t at, A& next, float* out,
                              int64_t stride) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   constexpr size_t kBytes = kVectors * sizeof(T) * hn::MaxLanes(d);
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  Ahead ahead = next;
+  A ahead = next;
   V acc[kHeads][kVectors];
 #pragma GCC unroll 8
   for (int g = 0; g < kHeads; ++g) {
@@ -162,7 +140,7 @@ HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T
     for (int i = 0; i < kVectors; ++i) acc[g][i] = hn::Zero(d);
   }
   for (int64_t j = 0; j < count; ++j) {
-    ahead.ask<kBytes>();
+    ahead.template ask<kBytes>();
     V v[kVectors];
 #pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) {
@@ -189,9 +167,9 @@ HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T
 }
 
 // out_g = out_g * factors[g] + sum_j weights[g * kAttnKeyTile + j] v_j over `count` keys.
-template <int kHeads, class T>
+template <int kHeads, class T, class A>
 void ValueTile(const float* weights, const float* factors, const T* const* values, int64_t count,
-               int64_t dim, Ahead& next, float* out, int64_t stride) {
+               int64_t dim, A& next, float* out, int64_t stride) {
   constexpr int kVectors = kValueVectors<kHeads>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   int64_t at = 0;
@@ -203,26 +181,27 @@ void ValueTile(const float* weights, const float* factors, const T* const* value
   }
 }
 
-template <class T>
-using DotTileFn = void (*)(const float*, const T* const*, int64_t, int64_t, Ahead&, float*);
-template <class T>
-using ValueTileFn = void (*)(const float*, const float*, const T* const*, int64_t, int64_t, Ahead&,
+template <class T, class A>
+using DotTileFn = void (*)(const float*, const T* const*, int64_t, int64_t, A&, float*);
+template <class T, class A>
+using ValueTileFn = void (*)(const float*, const float*, const T* const*, int64_t, int64_t, A&,
                              float*, int64_t);
 
 // Element n - 1 serves a tile of n heads.
-template <class T>
+template <class T, class A>
 struct TileFns {
-  std::array<DotTileFn<T>, kHeadTile> dot;
-  std::array<ValueTileFn<T>, kHeadTile> value;
+  std::array<DotTileFn<T, A>, kHeadTile> dot;
+  std::array<ValueTileFn<T, A>, kHeadTile> value;
 };
 
-template <class T, int... kLess>
-constexpr TileFns<T> MakeTileFns(std::integer_sequence<int, kLess...>) {
-  return {{DotTile<kLess + 1, T>...}, {ValueTile<kLess + 1, T>...}};
+template <class T, class A, int... kLess>
+constexpr TileFns<T, A> MakeTileFns(std::integer_sequence<int, kLess...>) {
+  return {{DotTile<kLess + 1, T, A>...}, {ValueTile<kLess + 1, T, A>...}};
 }
 
-template <class T>
-constexpr TileFns<T> kTileFns = MakeTileFns<T>(std::make_integer_sequence<int, kHeadTile>());
+// A: Ahead, or other work that is done at the pace of reading.
+template <class T, class A = Ahead>
+constexpr TileFns<T, A> kTileFns = MakeTileFns<T, A>(std::make_integer_sequence<int, kHeadTile>());
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

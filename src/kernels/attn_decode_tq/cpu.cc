@@ -3,6 +3,7 @@
 // all of its query heads, and a second dispatch merges the parts. Queries are rotated when a task
 // loads them, outputs when they are written. A few rows of codes at a time become levels in the
 // first-level cache, in f16 where the codebook is exact in it; norms go to the scores and weights.
+// With VNNI and VBMI codes take the ways of codes_avx512.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attn_decode_tq/cpu.cc"
 #include <hwy/foreach_target.h>
@@ -16,6 +17,7 @@
 #include "kernels/attn_decode/partials.h"
 #include "kernels/attn_decode/splits.h"
 #include "kernels/attn_decode/tiles-inl.h"
+#include "kernels/attn_decode_tq/codes_avx512.h"
 #include "kernels/attn_decode_tq/cpu.h"
 #include "kernels/common/attn_softmax-inl.h"
 #include "kernels/common/float_io.h"
@@ -46,6 +48,21 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
                                cache.table.scale_factor);
 }
 
+// Which ways of codes_avx512.h a call takes; all need levels in f16.
+struct TqWays {
+  bool key_ints = false;
+  bool value_planes = false;
+  bool feed = false;  // levels of a LevelFeed
+};
+
+inline TqWays tq_ways(const AttnDecodeTqParams& p, Isa isa) {
+  const quant::TqTable &k = p.k.table, &v = p.v.table;
+  if (isa != Isa::kAvx512Vnni || !k.has_half || !v.has_half) return {};
+  return {tq_avx512::has_bytes(k) && p.k.dim >= 64,  // spread keys fit the room for levels
+          tq_avx512::has_bytes(v) && p.v.dim % tq_avx512::kChunk == 0,
+          k.half_mirrors && v.half_mirrors && p.k.dim % 64 == 0 && p.v.dim % 64 == 0};
+}
+
 // Walks the slots of the positions [position, end) of one KV head.
 struct TqKeyWalk {
   const AttnDecodeTqParams& p;
@@ -60,19 +77,37 @@ struct TqKeyWalk {
   // The next keys, at most kAttnKeyTile; none at the end.
   void next(TqBlock& block) {
     block.count = 0;
-    for (; position < end && block.count < kAttnKeyTile; ++position, slot = map.next(slot)) {
-      const int64_t row = slot < map.num_valid ? rows.at(slot) : -1;
-      if (row < 0) continue;
-      const int64_t j = block.count++;
-      block.distances[j] = static_cast<float>(position - (map.end - 1));
-      block.keys[j] = p.k.codes + row * p.k.row_bytes;
-      block.values[j] = p.v.codes + row * p.v.row_bytes;
-      for (int64_t b = 0; b < p.k.norm_count; ++b) {
-        block.key_factors[b][j] = p.k.norms[row * p.k.norm_count + b] * of_key_norm;
-      }
-      for (int64_t b = 0; b < p.v.norm_count; ++b) {
-        block.value_factors[b][j] = p.v.norms[row * p.v.norm_count + b] * of_value_norm;
-      }
+    while (position < end && block.count < kAttnKeyTile) {
+      const int64_t run = std::min(
+          {end - position, kAttnKeyTile - block.count, map.capacity - slot, rows.left(slot)});
+      const int64_t held = std::min(run, map.num_valid - slot);
+      const int64_t row = held > 0 ? rows.at(slot) : -1;
+      if (row >= 0) add(block, row, held);
+      position += run;
+      slot = slot + run == map.capacity ? 0 : slot + run;
+    }
+  }
+
+ private:
+  // `count` rows from `row` on.
+  void add(TqBlock& block, int64_t row, int64_t count) const {
+    const int64_t first = block.count;
+    for (int64_t i = 0; i < count; ++i) {
+      block.distances[first + i] = static_cast<float>(position + i - (map.end - 1));
+      block.keys[first + i] = p.k.codes + (row + i) * p.k.row_bytes;
+      block.values[first + i] = p.v.codes + (row + i) * p.v.row_bytes;
+    }
+    add_factors(p.k, row, count, of_key_norm, first, block.key_factors);
+    add_factors(p.v, row, count, of_value_norm, first, block.value_factors);
+    block.count += count;
+  }
+  static void add_factors(const TqCache& cache, int64_t row, int64_t count, float of_norm,
+                          int64_t first, float (*factors)[kAttnKeyTile]) {
+    const float* const norms = cache.norms + row * cache.norm_count;
+    for (int64_t i = 0; i < count; ++i)
+      factors[0][first + i] = norms[i * cache.norm_count] * of_norm;
+    for (int64_t i = 0; i < count && cache.norm_count == 2; ++i) {
+      factors[1][first + i] = norms[2 * i + 1] * of_norm;
     }
   }
 };
@@ -85,9 +120,17 @@ namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // The output of a head from values [padded v_dim] and their sum, +0 if nothing was visible.
-void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values,
+void WriteTqHead(const AttnDecodeTqParams& p, bool planes, int64_t b, int64_t head, float* values,
                  RowState state) {
   const AttnDecodeParams& a = p.attn;
+  float columns[quant::kTqMaxDim];
+  if (planes) {
+    for (int64_t c = 0; c < a.v_dim; ++c) {
+      const int64_t in_chunk = c % tq_avx512::kChunk;
+      columns[c] = values[c - in_chunk + c % 8 * 16 + in_chunk / 8];
+    }
+    values = columns;
+  }
   const float factor = a.sinks == nullptr ? 1.0f : JoinSink(a.sinks[head], state);
   if (state.sum == 0.0f) {
     std::fill_n(values, a.v_dim, 0.0f);
@@ -107,14 +150,19 @@ struct TqHeadTile {
 
 // The working set of one task, all in thread scratch.
 struct TqWork {
-  float* q;          // per head tile [q_stride / lanes, heads, lanes]
-  float* out;        // [group, out_stride], in scratch or where the part leaves its values
-  float* scores[2];  // [group, kAttnKeyTile], per norm of a row; weights later
-  float* factors;    // [group]
-  float* ones;       // [group]
-  RowState* state;   // [group]
-  float* row;        // [q_stride]
-  float* levels;     // [kTqRows, level_stride], f16 or f32
+  float* q;                   // per head tile [q_stride / lanes, heads, lanes]
+  float* out;                 // [group, out_stride], in scratch or where the part leaves its values
+  float* scores[2];           // [group, kAttnKeyTile], per norm of a row; weights later
+  float* factors;             // [group]
+  float* ones;                // [group]
+  RowState* state;            // [group]
+  float* row;                 // [q_stride]
+  float* levels;              // [kTqRows, level_stride] in f32, twice in f16; or spread keys
+  tq_avx512::HeadInts* ints;  // [group]
+  TqWays ways;
+#if HWY_TARGET == HWY_AVX3
+  LevelFeed feed;
+#endif
   int64_t first_head;
   int64_t group;
   int64_t tiles;
@@ -141,7 +189,9 @@ TqWork MakeTqWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   const int64_t numbers = base::round_up(w.group, kAttnDecodePad);
   static_assert(sizeof(RowState) == 2 * sizeof(float));
   const int64_t floats = w.group * (w.q_stride + 2 * kAttnKeyTile) + 4 * numbers + w.q_stride +
-                         kTqRows * w.level_stride + (out == nullptr ? w.group * width : 0);
+                         kTqRows * w.level_stride + 9 * numbers +
+                         (out == nullptr ? w.group * width : 0);
+  static_assert(sizeof(tq_avx512::HeadInts) == 9 * sizeof(float));
   w.q = attn_thread_scratch(static_cast<size_t>(floats));
   w.scores[0] = w.q + w.group * w.q_stride;
   w.scores[1] = w.scores[0] + w.group * kAttnKeyTile;
@@ -150,12 +200,18 @@ TqWork MakeTqWork(const AttnDecodeParams& p, float* out, int64_t out_stride) {
   w.state = reinterpret_cast<RowState*>(w.ones + numbers);
   w.row = w.ones + 3 * numbers;
   w.levels = w.row + w.q_stride;
-  w.out = out == nullptr ? w.levels + kTqRows * w.level_stride : out;
+  w.ints = reinterpret_cast<tq_avx512::HeadInts*>(w.levels + kTqRows * w.level_stride);
+  w.out = out == nullptr ? w.levels + kTqRows * w.level_stride + 9 * numbers : out;
   w.out_stride = out == nullptr ? width : out_stride;
   for (int64_t g = 0; g < w.group; ++g) std::fill_n(w.out + g * w.out_stride, width, 0.0f);
   std::fill_n(w.ones, w.group, 1.0f);
   std::fill_n(w.state, w.group, RowState{});
   return w;
+}
+
+// Digits take the place of floats.
+int32_t* TileDigits(const TqWork& w, TqHeadTile tile) {
+  return reinterpret_cast<int32_t*>(w.q + tile.first * w.q_stride);
 }
 
 // Query heads first_head .. first_head + group - 1 of sequence b, rotated.
@@ -169,6 +225,13 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, T
       const int64_t head = b * p.attn.num_heads + first_head + tile.first + h;
       load_f32(p.attn.q_dtype, p.attn.q, head * dim, dim, w.row);
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
+#if HWY_TARGET == HWY_AVX3
+      if (w.ways.key_ints) {
+        tq_avx512::make_ints(w.row, dim, p.k.norm_count, tile.count, TileDigits(w, tile) + 3 * h,
+                             w.ints[tile.first + h]);
+        continue;
+      }
+#endif
       float* target = w.q + tile.first * w.q_stride + h * lanes;
       for (int64_t c = 0; c < w.q_stride; c += lanes, target += tile.count * lanes) {
         hn::Store(hn::Load(d, w.row + c), d, target);
@@ -177,21 +240,64 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, T
   }
 }
 
-// Calls use(rows, first, count) with the levels of rows [first, first + count) of the block, row
-// pointers repeated up to a multiple of four.
+// Rows of codes of one cache.
+struct TqCodes {
+  const TqCache& cache;
+  const uint8_t* const* rows;
+  int64_t count;
+
+  Ahead ahead() const {
+    return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * cache.row_bytes));
+  }
+};
+
+#if HWY_TARGET == HWY_AVX3
+// Rows of codes from `first` on are to become levels next, beside those that are worked on.
+void FeedLevels(const TqCodes& codes, int64_t first, TqWork& w) {
+  const int64_t count = std::min(kTqRows, codes.count - first);
+  F16* const levels = reinterpret_cast<F16*>(w.levels);
+  F16* const other = levels + kTqRows * w.level_stride;
+  LevelFeed& feed = w.feed;
+  feed.row = codes.rows + first;
+  feed.end = feed.row + count;
+  feed.dim = codes.cache.dim;
+  feed.stride = w.level_stride;
+  feed.set_table(codes.cache.table);
+  feed.first = feed.to = feed.first == levels ? other : levels;
+}
+#endif
+
+// Calls use(rows, first, count, norm, ahead) with the levels of rows [first, first + count) of
+// `codes`, row pointers repeated up to a multiple of four. `then` are worked on next.
 template <class T, class Use>
-HWY_INLINE void ForEachLevels(const TqCache& cache, const uint8_t* const* codes, int64_t count,
-                              const TqWork& w, Use use) {
-  T* const levels = reinterpret_cast<T*>(w.levels);
+HWY_INLINE void ForEachLevels(const TqCodes& codes, const TqCodes& then, TqWork& w, Use use) {
+  const TqCache& cache = codes.cache;
   const T* rows[kTqRows];
-  for (int64_t first = 0; first < count; first += kTqRows) {
-    const int64_t n = std::min(kTqRows, count - first);
-    TqLevels(cache.table, codes + first, n, cache.dim, levels, w.level_stride);
-    for (int64_t j = 0; j < kTqRows; ++j) rows[j] = levels + std::min(j, n - 1) * w.level_stride;
-    for (int64_t b = 0; b < cache.norm_count; ++b) {
-      use(rows, first, n, b);
-      for (const T*& row : rows) row += cache.dim / cache.norm_count;
+  Ahead ahead = then.ahead();
+  for (int64_t first = 0; first < codes.count; first += kTqRows) {
+    const int64_t n = std::min(kTqRows, codes.count - first);
+    const auto use_all = [&](T* levels, auto& pace) {
+      for (int64_t j = 0; j < kTqRows; ++j) rows[j] = levels + std::min(j, n - 1) * w.level_stride;
+      for (int64_t b = 0; b < cache.norm_count; ++b) {
+        use(rows, first, n, b, pace);
+        for (const T*& row : rows) row += cache.dim / cache.norm_count;
+      }
+    };
+#if HWY_TARGET == HWY_AVX3
+    if constexpr (std::is_same_v<T, F16>) {
+      if (w.ways.feed) {
+        F16* const levels = w.feed.finish();
+        const bool more = first + kTqRows < codes.count;
+        if (first == 0) w.feed.codes = ahead;
+        FeedLevels(more ? codes : then, more ? first + kTqRows : 0, w);
+        use_all(levels, w.feed);
+        continue;
+      }
     }
+#endif
+    T* const levels = reinterpret_cast<T*>(w.levels);
+    TqLevels(cache.table, codes.rows + first, n, cache.dim, levels, w.level_stride);
+    use_all(levels, ahead);
   }
 }
 
@@ -207,25 +313,78 @@ HWY_INLINE void ScaleKeys(const TqWork& w, float* a, const float* x, const float
   }
 }
 
-Ahead AheadOfCodes(const uint8_t* const* rows, int64_t count, int64_t row_bytes) {
-  return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * row_bytes));
+// w.scores[b]: dot products with the levels under norm b.
+template <class T>
+void DotTqKeys(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block) {
+  const int64_t width = p.k.dim / p.k.norm_count;
+  const TqCodes values{p.v, block.values, block.count};
+#if HWY_TARGET == HWY_AVX3
+  if (w.ways.key_ints) {
+    Ahead ahead = values.ahead();
+    uint8_t* const keys = reinterpret_cast<uint8_t*>(w.levels);
+    tq_avx512::spread_keys(p.k.table, block.keys, block.count, p.k.dim, keys);
+    for (int64_t b = 0; b < p.k.norm_count; ++b) {
+      for (int64_t i = 0; i < w.tiles; ++i) {
+        const TqHeadTile tile = w.tile(i);
+        tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width / 4 * tile.count * 3,
+                            w.ints + tile.first, b, keys + b * width * 16,
+                            tq_avx512::spread_bytes(p.k.dim), block.count, width, ahead,
+                            w.scores[b] + tile.first * kAttnKeyTile);
+      }
+    }
+    return;
+  }
+#endif
+  ForEachLevels<T>({p.k, block.keys, block.count}, values, w,
+                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b, auto& ahead) {
+                     for (int64_t i = 0; i < w.tiles; ++i) {
+                       const TqHeadTile tile = w.tile(i);
+                       kTileFns<T, std::decay_t<decltype(ahead)>>.dot[tile.count - 1](
+                           w.q + tile.first * w.q_stride + b * width * tile.count, rows, count,
+                           width, ahead, w.scores[b] + tile.first * kAttnKeyTile + first);
+                     }
+                   });
+}
+
+// w.out = w.out * w.factors + the sum of w.scores[b] times the levels under norm b.
+template <class T>
+void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
+                 const TqBlock& next) {
+  const int64_t width = p.v.dim / p.v.norm_count;
+  const TqCodes keys{p.k, next.keys, next.count};
+#if HWY_TARGET == HWY_AVX3
+  if (w.ways.value_planes) {
+    Ahead ahead = keys.ahead();
+    const uint8_t* rows[kAttnKeyTile];
+    for (int64_t b = 0; b < p.v.norm_count; ++b) {
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + b * width / 2;
+      for (int64_t i = 0; i < w.tiles; ++i) {
+        const TqHeadTile tile = w.tile(i);
+        tq_avx512::add_values(tile.count, p.v.table, w.scores[b] + tile.first * kAttnKeyTile,
+                              w.factors + tile.first, rows, block.count, width, ahead,
+                              w.out + tile.first * w.out_stride + b * width, w.out_stride);
+      }
+    }
+    return;
+  }
+#endif
+  ForEachLevels<T>({p.v, block.values, block.count}, keys, w,
+                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b, auto& ahead) {
+                     for (int64_t i = 0; i < w.tiles; ++i) {
+                       const TqHeadTile tile = w.tile(i);
+                       kTileFns<T, std::decay_t<decltype(ahead)>>.value[tile.count - 1](
+                           w.scores[b] + tile.first * kAttnKeyTile + first,
+                           (first == 0 ? w.factors : w.ones) + tile.first, rows, count, width,
+                           ahead, w.out + tile.first * w.out_stride + b * width, w.out_stride);
+                     }
+                   });
 }
 
 // Folds a block into all heads. While it forms dot products the codes of its values are asked for,
 // while it sums values the codes of the next block's keys.
 template <class T>
 void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const TqBlock& next) {
-  const int64_t key_width = p.k.dim / p.k.norm_count, value_width = p.v.dim / p.v.norm_count;
-  Ahead ahead = AheadOfCodes(block.values, block.count, p.v.row_bytes);
-  ForEachLevels<T>(p.k, block.keys, block.count, w,
-                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b) {
-                     for (int64_t i = 0; i < w.tiles; ++i) {
-                       const TqHeadTile tile = w.tile(i);
-                       kTileFns<T>.dot[tile.count - 1](
-                           w.q + tile.first * w.q_stride + b * key_width * tile.count, rows, count,
-                           key_width, ahead, w.scores[b] + tile.first * kAttnKeyTile + first);
-                     }
-                   });
+  DotTqKeys<T>(p, w, block);
   const bool two_key_norms = p.k.norm_count == 2;
   ScaleKeys(w, w.scores[0], block.key_factors[0], two_key_norms ? w.scores[1] : nullptr,
             block.key_factors[1]);
@@ -244,22 +403,11 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
     ScaleKeys(w, w.scores[1], block.value_factors[1], nullptr, nullptr);
   }
   ScaleKeys(w, w.scores[0], block.value_factors[0], nullptr, nullptr);
-  ahead = AheadOfCodes(next.keys, next.count, p.k.row_bytes);
-  ForEachLevels<T>(p.v, block.values, block.count, w,
-                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b) {
-                     for (int64_t i = 0; i < w.tiles; ++i) {
-                       const TqHeadTile tile = w.tile(i);
-                       kTileFns<T>.value[tile.count - 1](
-                           w.scores[b] + tile.first * kAttnKeyTile + first,
-                           (first == 0 ? w.factors : w.ones) + tile.first, rows, count, value_width,
-                           ahead, w.out + tile.first * w.out_stride + b * value_width,
-                           w.out_stride);
-                     }
-                   });
+  AddTqValues<T>(p, w, block, next);
 }
 
-void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
-                       int64_t kv_head, int64_t split) {
+void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecodePartials& partials,
+                       int64_t b, int64_t kv_head, int64_t split) {
   const AttnDecodeParams& a = p.attn;
   const KeyMap map = key_map(a, b);
   const VisibleKeys visible = visible_keys(map, a.window_size, a.chunk_size);
@@ -272,6 +420,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
   float* out = partials.data == nullptr ? nullptr : partials.at(a, b, first_head, split);
   TqWork w = MakeTqWork(a, out, partials.splits * partials.stride);
   w.first_head = first_head;
+  w.ways = ways;
   LoadTqQueries(p, b, first_head, w);
   const bool half = p.k.table.has_half && p.v.table.has_half;
   TqKeyWalk walk{p,
@@ -286,6 +435,9 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
   TqBlock blocks[2] = {};
   const auto fold = half ? FoldTqBlock<F16> : FoldTqBlock<float>;
   walk.next(blocks[0]);
+#if HWY_TARGET == HWY_AVX3
+  if (ways.feed) FeedLevels({p.k, blocks[0].keys, blocks[0].count}, 0, w);
+#endif
   for (int64_t i = 0; blocks[i % 2].count > 0; ++i) {
     walk.next(blocks[(i + 1) % 2]);
     fold(p, w, blocks[i % 2], blocks[(i + 1) % 2]);
@@ -294,7 +446,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
   for (int64_t g = 0; g < w.group; ++g) {
     float* values = w.out + g * w.out_stride;
     if (partials.data == nullptr) {
-      WriteTqHead(p, b, first_head + g, values, w.state[g]);
+      WriteTqHead(p, ways.value_planes, b, first_head + g, values, w.state[g]);
       continue;
     }
     values[partials.width] = w.state[g].max;
@@ -303,8 +455,8 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
 }
 
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
-void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
-                       int64_t head) {
+void AttnDecodeTqMerge(const AttnDecodeTqParams& p, TqWays ways, const AttnDecodePartials& partials,
+                       int64_t b, int64_t head) {
   const hn::ScalableTag<float> d;
   const AttnDecodeParams& a = p.attn;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
@@ -323,7 +475,7 @@ void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& pa
       hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
-  WriteTqHead(p, b, head, out, {max, sum});
+  WriteTqHead(p, ways.value_planes, b, head, out, {max, sum});
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
@@ -337,7 +489,11 @@ HWY_EXPORT(AttnDecodeTqMerge);
 
 template <Isa isa>
 void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backends::Access access) {
-  const char* const name = isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline";
+  const char* const name = isa == Isa::kAvx512Vnni ? "avx512_vnni"
+                           : isa == Isa::kAvx512   ? "avx512"
+                           : isa == Isa::kAvx2     ? "avx2"
+                                                   : "baseline";
+  const TqWays ways = tq_ways(p, isa);
   const auto split_fn = variant(HWY_DISPATCH_TABLE(AttnDecodeTqSplit), isa);
   const auto merge_fn = variant(HWY_DISPATCH_TABLE(AttnDecodeTqMerge), isa);
   auto& cpu = backends::cpu::cpu_stream(stream);
@@ -346,9 +502,9 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
     cpu.dispatch("attn_decode_tq", name, std::move(split_access),
                  static_cast<uint32_t>(a.batch * a.num_kv_heads * splits),
-                 [p, partials, split_fn](uint32_t task) {
+                 [p, ways, partials, split_fn](uint32_t task) {
                    const int64_t row = task / partials.splits;
-                   split_fn(p, partials, row / p.attn.num_kv_heads, row % p.attn.num_kv_heads,
+                   split_fn(p, ways, partials, row / p.attn.num_kv_heads, row % p.attn.num_kv_heads,
                             task % partials.splits);
                  });
   };
@@ -364,11 +520,20 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   split(std::move(split_access), partials);
   access.read(scratch);
   cpu.dispatch("attn_decode_tq_merge", name, std::move(access), static_cast<uint32_t>(rows),
-               [p, partials, merge_fn](uint32_t task) {
-                 merge_fn(p, partials, task / p.attn.num_heads, task % p.attn.num_heads);
+               [p, ways, partials, merge_fn](uint32_t task) {
+                 merge_fn(p, ways, partials, task / p.attn.num_heads, task % p.attn.num_heads);
                });
 }
 
+std::optional<std::string_view> attn_decode_tq_vnni_leaves(const AttnDecodeTqParams&) {
+#if defined(__x86_64__)
+  if (tq_avx512::is_here()) return {};
+#endif
+  return "is for processors with AVX-512 VBMI";
+}
+
+template void attn_decode_tq_cpu<Isa::kAvx512Vnni>(StreamImpl&, const AttnDecodeTqParams&,
+                                                   backends::Access);
 template void attn_decode_tq_cpu<Isa::kAvx512>(StreamImpl&, const AttnDecodeTqParams&,
                                                backends::Access);
 template void attn_decode_tq_cpu<Isa::kAvx2>(StreamImpl&, const AttnDecodeTqParams&,

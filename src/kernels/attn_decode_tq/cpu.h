@@ -5,8 +5,9 @@
 
 namespace mlxn::kernels {
 
-// Instantiated for kAvx512, kAvx2 and kBaseline.
+// Instantiated for every instruction set.
 template <Isa isa>
 void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backends::Access access);
+std::optional<std::string_view> attn_decode_tq_vnni_leaves(const AttnDecodeTqParams& p);
 
 }  // namespace mlxn::kernels

@@ -8,6 +8,8 @@ namespace mlxn::kernels {
 namespace {
 
 constexpr Entry<AttnDecodeTqParams> kEntries[] = {
+    {"avx512_vnni", DeviceKind::kCpu, Isa::kAvx512Vnni, nullptr,
+     attn_decode_tq_cpu<Isa::kAvx512Vnni>, attn_decode_tq_vnni_leaves},
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, attn_decode_tq_cpu<Isa::kAvx512>},
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, attn_decode_tq_cpu<Isa::kAvx2>},
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, attn_decode_tq_cpu<Isa::kBaseline>},

@@ -87,8 +87,8 @@ HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const Sc
   }
   const float tile_sum = hn::GetLane(hn::SumOfLanes(d, sum));
   const hn::CappedTag<float, 1> d1;
-  const float factor =
-      new_max == state.max ? 1.0f : hn::GetLane(Exp(d1, hn::Set(d1, state.max - new_max)));
+  // No branch for an unchanged maximum, whose factor is 1: it would often be foreseen wrongly.
+  const float factor = hn::GetLane(Exp(d1, hn::Set(d1, state.max - new_max)));
   state.max = new_max;
   state.sum = state.sum * factor + tile_sum;
   return factor;

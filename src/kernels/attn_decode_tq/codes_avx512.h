@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decode attention over 4-bit codes of the project's own codebook, without rows of levels, with
+// AVX-512 VNNI and VBMI.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attn_decode/ahead.h"
+#include "quant/turboquant.h"
+
+namespace mlxn::kernels::tq_avx512 {
+
+// Codes of a vector of one row. Sums over values lie in planes of 16 columns: that of columns
+// 8 i + k of a chunk is element 16 k + i.
+inline constexpr int64_t kChunk = 128;
+
+// Whether this processor runs what is below.
+bool is_here();
+
+// Whether levels are odd integers 2 b + 1 times a unit, b a signed byte.
+inline bool has_bytes(const quant::TqTable& t) { return t.sign_magnitude && t.code_bits == 4; }
+
+// A query of one head is scale * (65536 d2 + 256 d1 + d0), d three signed digits.
+struct HeadInts {
+  float scale;
+  float sum[2];         // of the elements under each norm
+  int32_t start[2][3];  // -128 times the sum of each digit
+};
+
+// `digits` of one of `heads` heads: [dim / 4, heads, 3], each four bytes: those of the elements
+// 8 i + 2 k + e, k = 0 .. 3, are number 2 i + e. `row` is padded with zeros to a multiple of 16.
+void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads, int32_t* digits,
+               HeadInts& head);
+
+// Bytes of 16 keys as spread_keys leaves them.
+inline int64_t spread_bytes(int64_t dim) { return (dim + kChunk - 1) / kChunk * kChunk * 16; }
+
+// Rows of codes as bytes b + 128: [count / 16, dim / 4, 16 keys, 4 elements], elements as above.
+void spread_keys(const quant::TqTable& t, const uint8_t* const* rows, int64_t count, int64_t dim,
+                 uint8_t* to);
+
+// scores[g * kAttnKeyTile + j] = <q_g, n_j> over `width` elements under norm b, for one to eight
+// heads; `digits` and `keys` begin at the first of them. Keys of spread_bytes(dim) = `stride`.
+void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_t b,
+              const uint8_t* keys, int64_t stride, int64_t count, int64_t width, Ahead& ahead,
+              float* scores);
+
+// As ValueTile, over codes and in planes; `width` is a multiple of kChunk.
+void add_values(int64_t heads, const quant::TqTable& t, const float* weights, const float* factors,
+                const uint8_t* const* codes, int64_t count, int64_t width, Ahead& ahead, float* out,
+                int64_t stride);
+
+}  // namespace mlxn::kernels::tq_avx512
