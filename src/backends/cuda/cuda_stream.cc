@@ -108,9 +108,12 @@ void CudaStream::launch(GpuLaunch launch, Access access) {
   const Kernel& kernel = gpu_.kernel(launch);
   check_launch(launch, kernel);
   const char* const op = launch.op;
+  // On a caller's stream neighbours are not ours, and a graph of the caller's gets plain edges.
+  const bool overlap = owned_ && !gpu_.options().serial;
   record(op, kernel.name, std::move(access),
-         [launch = std::move(launch), &kernel, overlap = !gpu_.options().serial](
-             cudaStream_t stream) { enqueue_kernel(launch, kernel, overlap, stream); });
+         [launch = std::move(launch), &kernel, overlap](cudaStream_t stream) {
+           enqueue_kernel(launch, kernel, overlap, stream);
+         });
 }
 
 void CudaStream::record(const char* op, std::string entry, Access access, Enqueue enqueue) {
