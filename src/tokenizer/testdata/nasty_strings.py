@@ -101,9 +101,14 @@ def nasty_strings(markers):
     for _ in range(120):
         texts.append(sentence(rng).lower().replace(" ", "" if rng.random() < 0.5 else "  "))
     for n in (100, 257, 1000, 3000):
-        if n <= 1000:
-            texts += ["a" * n, "ab" * (n // 2), "the" * (n // 3), "é" * (n // 4), "\u4e2d" * (n // 8), "\U0001F600" * (n // 8), "0" * n, "<" * n]
-        texts.append("".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(n)))
-        texts.append("".join(rng.choice(WORDS) for _ in range(n // 5)))
+        if n == 257:
+            texts += ["the" * (n // 3), "é" * (n // 4), "\u4e2d" * (n // 8), "\U0001F600" * (n // 8)]
+        elif n <= 1000:
+            texts += ["a" * n, "ab" * (n // 2), "é" * (n // 4)]
+        if n == 100:
+            texts += ["the" * (n // 3), "\u4e2d" * (n // 8), "\U0001F600" * (n // 8), "0" * n, "<" * n]
+        letters = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(n))
+        words = "".join(rng.choice(WORDS) for _ in range(n // 5))
+        texts += [letters] * (n != 1000) + [words] * (n != 3000)
     seen = dict.fromkeys(t for t in texts if not any(0xD800 <= ord(c) < 0xE000 for c in t))
     return list(seen)
