@@ -9,34 +9,37 @@ GPU_LIBRARY_BEGIN
 
 // The sums of the simdgroups in threadgroup memory, [simdgroup][column][dim], the rows a little
 // apart, so that the lanes of a matrix product write to different banks.
-template <int kDim, int kWarps>
+template <int kDim, int kWarps, int kLaneHeads = 2>
 struct PartSums {
-  static constexpr int kRow = kDim + 4;
+  static constexpr int kRow = kDim + 4, kHeads = kLaneHeads;
   static constexpr int kBytes = kWarps * kColumns * kRow * 4;
 
   float* sums;
   float2 (*states)[kColumns];  // [simdgroup][column]: reference and total
 
-  // This lane's place in the row of column 2t + e.
+  // The row of this lane's head e.
   GPU_FN float* row(uint warp, uint e) const {
-    return sums + (warp * kColumns + LANE % 4 * 2 + e) * kRow;
+    return sums + (warp * kColumns + LANE % 4 * kLaneHeads + e) * kRow;
+  }
+  // Row g + 8 m of a tile of a product, of this lane's head e.
+  GPU_FN static float sum_of(const float* tile, uint m, uint e) {
+    return kLaneHeads == 2 ? tile[2 * m + e] : tile[2 * m] + tile[2 * m + 1];
   }
   // Sums whose tile i has elements 16 i + g and 8 more as rows.
   GPU_FN void put_rows(uint warp, const float (&tiles)[kDim / 16][4]) const {
-    UNROLL for (uint e = 0; e < 2; e++) {
+    UNROLL for (uint e = 0; e < kLaneHeads; e++) {
       float* const to = row(warp, e) + LANE / 4;
       UNROLL for (int i = 0; i < kDim / 16; i++) {
-        to[16 * i] = tiles[i][e];
-        to[16 * i + 8] = tiles[i][2 + e];
+        to[16 * i] = sum_of(tiles[i], 0, e);
+        to[16 * i + 8] = sum_of(tiles[i], 1, e);
       }
     }
   }
-  // Lane t < 4 has columns 2t and 2t + 1.
   template <class Softmax>
   GPU_FN void put_state(uint warp, const Softmax& softmax) const {
     if (LANE < kColumns / 2) {
-      UNROLL for (uint e = 0; e < 2; e++) {
-        states[warp][2 * LANE + e] = make_float2(softmax.reference[e], softmax.total[e]);
+      UNROLL for (uint e = 0; e < kLaneHeads; e++) {
+        states[warp][kLaneHeads * LANE + e] = make_float2(softmax.reference[e], softmax.total[e]);
       }
     }
   }

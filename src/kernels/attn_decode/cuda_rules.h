@@ -9,23 +9,24 @@ GPU_LIBRARY_BEGIN
 constexpr float kLog2E = 1.44269504088896f;
 
 // What becomes of a score on its way to a logit in base 2. kPlain: there is neither cap nor slopes.
-template <bool kPlain>
+template <bool kPlain, int kLaneHeads = 2>
 struct LogitRules {
-  float scale[2];  // of columns 2t and 2t + 1; of plain rules times log2(e)
-  float slope[2];  // likewise; 0 for none
-  float cap;       // 0: none
-  uint last;       // position of the query
+  static constexpr int kRows = 2 * kLaneHeads;
+  float scale[kLaneHeads];  // of this lane's heads; of plain rules times log2(e)
+  float slope[kLaneHeads];  // likewise; 0 for none
+  float cap;                // 0: none
+  uint last;                // position of the query
 
   // z: kTiles times 16 keys from position `first` on. there: bit i for key first + i.
   template <int kTiles>
-  GPU_FN void apply(float (&z)[kTiles][4], uint first, uint there) const {
+  GPU_FN void apply(float (&z)[kTiles][kRows], uint first, uint there) const {
     UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < 4; i++) {
-        const uint key = 16 * k + LANE / 4 + 8 * (i / 2);
-        float logit = z[k][i] * scale[i % 2];
+      UNROLL for (int i = 0; i < kRows; i++) {
+        const uint key = 16 * k + LANE / 4 + 8 * (i / kLaneHeads);
+        float logit = z[k][i] * scale[i % kLaneHeads];
         if constexpr (!kPlain) {
           if (cap > 0.0f) logit = cap * tanhf(logit / cap);
-          logit += slope[i % 2] * float(int(first + key - last));
+          logit += slope[i % kLaneHeads] * float(int(first + key - last));
           logit *= kLog2E;
         }
         z[k][i] = logit;
@@ -33,8 +34,8 @@ struct LogitRules {
     }
     if (there == ~0u) return;
     UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < 4; i++) {
-        const uint key = 16 * k + LANE / 4 + 8 * (i / 2);
+      UNROLL for (int i = 0; i < kRows; i++) {
+        const uint key = 16 * k + LANE / 4 + 8 * (i / kLaneHeads);
         if ((there >> key & 1) == 0) z[k][i] = -INFINITY;
       }
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The softmax of a simdgroup over its tiles, in the registers of matrix products: rows are keys (g
-// and g + 8 of each 16), columns query heads (2t and 2t + 1). Weights are 2^(z - reference), where
-// the reference of a column moves only when a weight would leave what an f16 can hold: sums are
-// then scaled, and otherwise nothing is.
+// and g + 8 of each 16), columns query heads. Lane 4g + t has the kLaneHeads heads from kLaneHeads
+// t on: two of eight, or, where columns 2t and 2t + 1 are two parts of the numbers of a head, one
+// of four. Weights are 2^(z - reference), where the reference of a head moves only when a weight
+// would leave what an f16 can hold: sums are then scaled, and otherwise nothing is.
 #pragma once
 #include "kernels/common/cuda_mma.h"
 
@@ -10,28 +11,32 @@ GPU_LIBRARY_BEGIN
 
 enum { kColumns = 8 };  // query heads of a threadgroup
 
-template <int kTiles>  // of 16 keys
+template <int kTiles, int kLaneHeads = 2>  // tiles of 16 keys
 struct Softmax {
-  static constexpr float kNone = -1e30f;  // below every logit
+  static constexpr float kNone = -1e30f;        // below every logit
+  static constexpr int kRows = 2 * kLaneHeads;  // numbers of a tile: heads of row g, then of g + 8
 
-  float reference[2] = {kNone, kNone};
-  float total[2] = {0.0f, 0.0f};  // of this lane's keys
+  float reference[kLaneHeads];
+  float total[kLaneHeads];  // of this lane's keys
 
-  // w = 2^(z - reference), products = w * factor, of rows g and g + 8: what becomes an f16. sums:
-  // columns are those of z.
+  GPU_FN Softmax() {
+    UNROLL for (int e = 0; e < kLaneHeads; e++) reference[e] = kNone, total[e] = 0.0f;
+  }
+  // w = 2^(z - reference), products = w * factor, of rows g and g + 8: what becomes an f16.
   template <int kSums>
-  GPU_FN void weigh(const float (&z)[kTiles][4], const float (&factor)[kTiles][2],
-                    float (&w)[kTiles][4], float (&products)[kTiles][4], float (&sums)[kSums][4]) {
-    float next[2];
+  GPU_FN void weigh(const float (&z)[kTiles][kRows], const float (&factor)[kTiles][2],
+                    float (&w)[kTiles][kRows], float (&products)[kTiles][kRows],
+                    float (&sums)[kSums][4]) {
+    float next[kLaneHeads];
     if (exceeds(z, factor, w, products, next)) {
-      UNROLL for (int e = 0; e < 2; e++) move(z, factor, e, sums);
+      UNROLL for (int e = 0; e < kLaneHeads; e++) move(z, factor, e, sums);
       exceeds(z, factor, w, products, next);
     }
-    UNROLL for (int e = 0; e < 2; e++) total[e] = next[e];
+    UNROLL for (int e = 0; e < kLaneHeads; e++) total[e] = next[e];
   }
   // Totals over the rows of all lanes.
   GPU_FN void finish() {
-    UNROLL for (int e = 0; e < 2; e++) {
+    UNROLL for (int e = 0; e < kLaneHeads; e++) {
       UNROLL for (int o = 4; o < 32; o *= 2) total[e] += __shfl_xor_sync(~0u, total[e], o);
     }
   }
@@ -42,27 +47,29 @@ struct Softmax {
   static constexpr float kRoomBits = 8.0f, kTotalBits = 60.0f;
 
   // next: the totals with these weights.
-  GPU_FN bool exceeds(const float (&z)[kTiles][4], const float (&factor)[kTiles][2],
-                      float (&w)[kTiles][4], float (&products)[kTiles][4], float (&next)[2]) const {
+  GPU_FN bool exceeds(const float (&z)[kTiles][kRows], const float (&factor)[kTiles][2],
+                      float (&w)[kTiles][kRows], float (&products)[kTiles][kRows],
+                      float (&next)[kLaneHeads]) const {
     float largest = 0.0f;
-    UNROLL for (int e = 0; e < 2; e++) next[e] = total[e];
+    UNROLL for (int e = 0; e < kLaneHeads; e++) next[e] = total[e];
     UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < 4; i++) {
-        w[k][i] = fast_exp2(z[k][i] - reference[i % 2]);
-        next[i % 2] += w[k][i];
-        products[k][i] = w[k][i] * factor[k][i / 2];
+      UNROLL for (int i = 0; i < kRows; i++) {
+        w[k][i] = fast_exp2(z[k][i] - reference[i % kLaneHeads]);
+        next[i % kLaneHeads] += w[k][i];
+        products[k][i] = w[k][i] * factor[k][i / kLaneHeads];
         largest = fmaxf(largest, fabsf(products[k][i]));
       }
     }
-    return __any_sync(~0u, largest > kLimit || fmaxf(next[0], next[1]) > kTotalLimit);
+    const float most = fmaxf(next[0], next[kLaneHeads - 1]);
+    return __any_sync(~0u, largest > kLimit || most > kTotalLimit);
   }
   template <int kSums>
-  GPU_FN void move(const float (&z)[kTiles][4], const float (&factor)[kTiles][2], int e,
+  GPU_FN void move(const float (&z)[kTiles][kRows], const float (&factor)[kTiles][2], int e,
                    float (&sums)[kSums][4]) {
     float next = kNone;
     UNROLL for (int k = 0; k < kTiles; k++) {
       UNROLL for (int m = 0; m < 2; m++) {
-        const float logit = z[k][2 * m + e];
+        const float logit = z[k][kLaneHeads * m + e];
         next = fmaxf(next,
                      fmaxf(logit - kTotalBits, logit - kRoomBits + fast_log2(fabsf(factor[k][m]))));
       }
@@ -73,8 +80,7 @@ struct Softmax {
     reference[e] = next;
     total[e] *= keep;
     UNROLL for (int i = 0; i < kSums; i++) {
-      sums[i][e] *= keep;
-      sums[i][2 + e] *= keep;
+      UNROLL for (int c = e; c < 4; c += kLaneHeads) sums[i][c] *= keep;
     }
   }
 };
@@ -99,10 +105,12 @@ class HeldOperands {
   uint2 held_[kInRegisters ? kCount : 1];
 };
 
-// kTerms 16-bit terms of weights, as operand b of products over 16 keys.
-template <typename T, int kTerms>
+// kTerms 16-bit terms of weights, as operands b of products over 16 keys: an operand a term or, of
+// lanes with one head, two terms as neighbouring columns of one.
+template <typename T, int kTerms, int kLaneHeads = 2>
 struct WeightTerms {
-  uint b[kTerms][2];
+  static constexpr int kOperands = kTerms;
+  uint b[kOperands][2];
 
   WeightTerms() = default;
 
@@ -117,6 +125,21 @@ struct WeightTerms {
         y -= taken.y;
         b[i][m] = transpose(pair);
       }
+    }
+  }
+};
+template <typename T>
+struct WeightTerms<T, 2, 1> {
+  static constexpr int kOperands = 1;
+  uint b[kOperands][2];
+
+  WeightTerms() = default;
+
+  // w: rows g and g + 8 of head t.
+  GPU_FN explicit WeightTerms(const float* w) {
+    UNROLL for (int m = 0; m < 2; m++) {
+      const float taken = unpack2(pack2(w[m], 0.0f, T()), T()).x;
+      b[0][m] = transpose(pack2(w[m], w[m] - taken, T()));
     }
   }
 };

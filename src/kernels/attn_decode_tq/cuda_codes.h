@@ -4,7 +4,8 @@
 //   q . level = unit (2 q . b + sum of q)
 // K: codes become bytes b by permutation, queries three signed digits of a 24-bit integer; the sums
 // are exact. V: two codes of neighbouring keys become two f16 by a table; weights times norms are
-// two f16 terms. Buffers and their layout: gpu.h.
+// two f16 terms. Of up to four query heads two digits, or both terms, are columns of one product.
+// Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode_tq/cuda_norms.h"
 #include "kernels/common/gpu_tq.h"
@@ -15,15 +16,18 @@ namespace kernels_attn_decode_tq_mma {
 
 enum { kKeys = 32, kTiles = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
 
-template <int kHeadDim, int kWarpCount>
+template <int kHeadDim, int kWarpCount, int kHeadsOfLane>
 struct Shape {
+  static constexpr int kLaneHeads = kHeadsOfLane, kRows = 2 * kLaneHeads;
+  static constexpr int kOperands = kLaneHeads == 2 ? kDigits : 2;     // of a step of the scores
   static constexpr int kDim = kHeadDim, kRuns = kDim == 512 ? 2 : 1;  // of 8 elements a lane
   static constexpr int kWarps = kWarpCount, kStages = kWarps == 16 ? 4 : 8;
   static constexpr int kUnits = kDim / 128, kSteps = kDim / 32;  // of 32 elements of K
   static constexpr int kNorms = kDim == 512 ? 2 : 1, kNormUnits = kUnits / kNorms;
   typedef UnitStream<kKeys, kDim / 2, kUnits, kStages, CodePlace> Stream;
-  typedef PartSums<kDim, kWarps> Sums;
-  static constexpr int kQueryBytes = kDigits * kSteps * 32 * 8;
+  typedef PartSums<kDim, kWarps, kLaneHeads> Sums;
+  typedef WeightTerms<half, 2, kLaneHeads> Weights;
+  static constexpr int kQueryBytes = kOperands * kSteps * 32 * 8;
   static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
   static constexpr int kWorkBytes =
       kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
@@ -88,9 +92,11 @@ GPU_FN void fwht_row(float* x) {
   }
 }
 
-// Operand b of the scores: digits of the query of head `head` of eight in the rotated domain, whose
-// elements this simdgroup holds in x as load_query() gives them, [digit][step][lane] of two words,
-// the most significant first. Lane 4g + t has elements 128 unit + 32 t + 8 step .. + 7 of head g.
+// Operands b of the scores: digits of the query of head `head` in the rotated domain, whose
+// elements this simdgroup holds in x as load_query() gives them, [operand][step][lane] of two
+// words. Lane 4g + t has elements 128 unit + 32 t + 8 step .. + 7 of column g. Eight heads: digit
+// d, the most significant first, is operand d. Four: it is column 2 head + d % 2 of operand d / 2;
+// digit 3 is 0.
 template <class Shape>
 GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_queries) {
   constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
@@ -101,7 +107,7 @@ GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_
   HeadQuery query;
   query.scale = factor > 0.0f ? most * (1.0f / kLargest) : most - most;  // 0, or not a number
   UNROLL for (int run = 0; run < Shape::kRuns; run++) {
-    uint words[kDigits][2] = {};
+    uint words[4][2] = {};
     int sum = 0;
     UNROLL for (int j = 0; j < 8; j++) {
       const int integer = __float2int_rn(x[8 * run + j] * factor);
@@ -115,9 +121,12 @@ GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_
     query.sum[run] = float(__reduce_add_sync(~0u, sum));  // of 256 elements: below 2^31
     const uint at = 8 * (run * 32 + LANE);
     if (at >= Shape::kDim) continue;
-    UNROLL for (int digit = 0; digit < kDigits; digit++) {
-      digits[(digit * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + head * 4 + at / 32 % 4] =
-          make_uint2(words[digit][0], words[digit][1]);
+    constexpr int kOfHead = Shape::kLaneHeads == 2 ? kDigits : 4;
+    UNROLL for (int digit = 0; digit < kOfHead; digit++) {
+      const uint operand = kOfHead == 4 ? digit / 2 : digit;
+      const uint column = kOfHead == 4 ? 2 * head + digit % 2 : head;
+      digits[(operand * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + column * 4 +
+             at / 32 % 4] = make_uint2(words[digit][0], words[digit][1]);
     }
   }
   if (LANE == 0) head_queries[head] = query;
@@ -166,24 +175,30 @@ GPU_FN uint2 read_8(uint address) {
 }
 
 template <class Shape>
-using Queries = HeldOperands<kDigits * Shape::kSteps, Shape::kQueryInRegisters>;
+using Queries = HeldOperands<Shape::kOperands * Shape::kSteps, Shape::kQueryInRegisters>;
 
-// What the integers of a column stand for in z: z = norm (high * sum of the most significant digit
-// + low * sum of the others + of_sum[norm]), columns 2t and 2t + 1.
-template <int kNorms>
-struct ColumnScale {
-  float high[2], low[2], of_sum[kNorms][2];
+// What the integers of this lane's heads stand for in z: z = norm (high * sum of the most
+// significant digit + low * sum of the others + of_sum[norm]).
+template <class Shape>
+struct HeadScale {
+  float high[Shape::kLaneHeads], low[Shape::kLaneHeads], of_sum[Shape::kNorms][Shape::kLaneHeads];
 };
+
+// Sums over a digit of row and head i of Shape::kRows, out of products' operands.
+template <class Shape>
+GPU_FN int digit_sum(const int (&sums)[Shape::kOperands][4], int digit, int i) {
+  return Shape::kLaneHeads == 2 ? sums[digit][i] : sums[digit / 2][2 * i + digit % 2];
+}
 
 // scores[norm][16 keys] over the units of K.
 template <class Shape>
 GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& queries, uint2 bytes,
-                       const ColumnScale<Shape::kNorms>& scale,
-                       float (&scores)[Shape::kNorms][kTiles][4]) {
+                       const HeadScale<Shape>& scale,
+                       float (&scores)[Shape::kNorms][kTiles][Shape::kRows]) {
   const uint place = CodePlace::at(LANE / 4, LANE % 4);
   each_unit<0, Shape::kNorms>([&](auto norm_index) {
     constexpr int norm = decltype(norm_index)::kValue;
-    int sums[kTiles][kDigits][4] = {};
+    int sums[kTiles][Shape::kOperands][4] = {};
     each_unit<norm * Shape::kNormUnits, Shape::kNormUnits>([&](auto unit_index) {
       constexpr int unit = decltype(unit_index)::kValue;
       const uint at = stream.wait();
@@ -200,20 +215,22 @@ GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& que
           decode(codes[k][0][step], bytes, &a[k][0], &a[k][2]);
           decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
         }
-        UNROLL for (int digit = 0; digit < kDigits; digit++) {
-          const uint2 b = queries.get(digit * Shape::kSteps + 4 * unit + step);
+        UNROLL for (int i = 0; i < Shape::kOperands; i++) {
+          const uint2 b = queries.get(i * Shape::kSteps + 4 * unit + step);
           UNROLL for (int k = 0; k < kTiles; k++) {
-            mma_s8(sums[k][digit], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
+            mma_s8(sums[k][i], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
           }
         }
       }
       stream.template next<unit>();
     });
     UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < 4; i++) {
-        const float low = float(sums[k][1][i] * 256 + sums[k][2][i]);
-        scores[norm][k][i] = fmaf(float(sums[k][0][i]), scale.high[i % 2],
-                                  fmaf(low, scale.low[i % 2], scale.of_sum[norm][i % 2]));
+      UNROLL for (int i = 0; i < Shape::kRows; i++) {
+        const int e = i % Shape::kLaneHeads;
+        const int high = digit_sum<Shape>(sums[k], 0, i);
+        const int low = digit_sum<Shape>(sums[k], 1, i) * 256 + digit_sum<Shape>(sums[k], 2, i);
+        scores[norm][k][i] =
+            fmaf(float(high), scale.high[e], fmaf(float(low), scale.low[e], scale.of_sum[norm][e]));
       }
     }
   });
@@ -223,7 +240,7 @@ GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& que
 // elements 128 unit + 16 g + 2 j and the next one.
 template <class Shape>
 GPU_FN void add_values(typename Shape::Stream& stream, uint table,
-                       const WeightTerms<half, 2> (&weights)[Shape::kNorms][kTiles],
+                       const typename Shape::Weights (&weights)[Shape::kNorms][kTiles],
                        float (&sums)[8 * Shape::kUnits][4]) {
   const uint half_piece = LANE / 4 % 2 * 8;
   const uint place = CodePlace::at(LANE % 4 * 2, LANE / 8) + half_piece;  // key 2t, elements 16 g
@@ -250,8 +267,8 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
       UNROLL for (int j = 0; j < 8; j++) {
         const uint a0 = levels(even[0][j / 4], j % 4), a1 = levels(odd[0][j / 4], j % 4);
         const uint a2 = levels(even[1][j / 4], j % 4), a3 = levels(odd[1][j / 4], j % 4);
-        UNROLL for (int term = 0; term < 2; term++) {
-          mma_f16(sums[8 * unit + j], a0, a1, a2, a3, terms.b[term][0], terms.b[term][1]);
+        UNROLL for (int i = 0; i < Shape::Weights::kOperands; i++) {
+          mma_f16(sums[8 * unit + j], a0, a1, a2, a3, terms.b[i][0], terms.b[i][1]);
         }
       }
     }
@@ -260,12 +277,12 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
-template <int kDim, int kWarpCount, bool kPlain>
+template <int kDim, int kWarpCount, bool kPlain, int kLaneHeads>
 __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     const uchar* q, const uchar* k, const float* k_norms, const uchar* v, const float* v_norms,
     const int* kv_len, const int* ring_start, const int* block_table, const float* slopes,
     float* part_values, float2* part_states, const GpuAttnDecodeTq p) {
-  typedef Shape<kDim, kWarpCount> S;
+  typedef Shape<kDim, kWarpCount, kLaneHeads> S;
   constexpr int kNorms = S::kNorms;
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
@@ -291,7 +308,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
                             shared_address(work) + warp * S::kRingBytes, first, step);
   KeyNorms<kNorms> norms;
   norms.load(rows, first, k_norms, v_norms);
-  if (warp < kColumns) {
+  if (warp < 4 * kLaneHeads) {
     if (p.rotated == 0) {
       signs.apply(x);
       fwht_row<kDim>(x);
@@ -300,37 +317,38 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   }
   __syncthreads();
   const Queries<S> queries(digits);
-  LogitRules<kPlain> rules = {};
-  ColumnScale<kNorms> scale;
-  UNROLL for (uint e = 0; e < 2; e++) {
-    const HeadQuery& query = head_queries[LANE % 4 * 2 + e];
+  LogitRules<kPlain, kLaneHeads> rules = {};
+  HeadScale<S> scale;
+  UNROLL for (uint e = 0; e < kLaneHeads; e++) {
+    const uint head = LANE % 4 * kLaneHeads + e;
+    const HeadQuery& query = head_queries[head];
     const float unit = query.scale * 2.0f * p.k_unit * norm_scale<kDim>(p.k) * p.softmax_scale *
                        (kPlain ? kLog2E : 1.0f);
     scale.high[e] = unit * 65536.0f;
     scale.low[e] = unit;
     UNROLL for (int n = 0; n < kNorms; n++) scale.of_sum[n][e] = unit * 0.5f * query.sum[n];
     rules.scale[e] = 1.0f;
-    rules.slope[e] = part.slope(slopes, LANE % 4 * 2 + e, p);
+    rules.slope[e] = part.slope(slopes, head, p);
   }
   rules.cap = p.logits_soft_cap;
   rules.last = part.held.end - 1;
   const uint2 bytes = lane_bytes[LANE];
   const uint lane_table = shared_address(shared) + 4 * LANE;
 
-  Softmax<kTiles> softmax;
+  Softmax<kTiles, kLaneHeads> softmax;
   float sums[8 * S::kUnits][4];
   UNROLL for (int i = 0; i < 8 * S::kUnits; i++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
   for (uint at = first; at < part.end; at += step) {
-    float scores[kNorms][kTiles][4];
+    float scores[kNorms][kTiles][S::kRows];
     score_keys<S>(stream, queries, bytes, scale, scores);
-    float z[kTiles][4], v_norm[kNorms][kTiles][2];
-    norms.template apply<kTiles>(scores, z, v_norm);
+    float z[kTiles][S::kRows], v_norm[kNorms][kTiles][2];
+    norms.apply(scores, z, v_norm);
     rules.apply(z, at, rows.there<kKeys>(at));
     norms.load(rows, at + step, k_norms, v_norms);
-    WeightTerms<half, 2> weights[kNorms][kTiles];
-    weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
+    typename S::Weights weights[kNorms][kTiles];
+    weigh_values(softmax, z, v_norm, weights, sums);
     add_values<S>(stream, lane_table, weights, sums);
   }
   softmax.finish();

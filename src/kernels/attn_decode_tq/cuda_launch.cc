@@ -47,9 +47,10 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
   constexpr int64_t kTable = 32 * 1024, kUnitBytes = kKeys * 64;
   const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : 8, stages = warps == 16 ? 4 : 8;
   const bool plain = p.attn.logits_soft_cap == 0.0f && p.attn.alibi_slopes == nullptr;
-  return {(plain ? "attn_decode_tq_mma_" : "attn_decode_tq_mma_ruled_") + std::to_string(dim),
-          warps,
-          kTable + 3 * dim / 32 * 32 * 8 +
+  const bool few = plain && p.attn.num_heads / p.attn.num_kv_heads <= kColumns / 2;
+  const std::string form = few ? "few_" : plain ? "" : "ruled_";
+  return {"attn_decode_tq_mma_" + form + std::to_string(dim), warps,
+          kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 +
               std::max(warps * stages * kUnitBytes, sums_bytes(dim, warps))};
 }
 

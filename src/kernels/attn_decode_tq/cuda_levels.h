@@ -305,11 +305,11 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
     float scores[kNorms][kTiles][4];
     score_keys<S>(stream, queries, k_table, scores);
     float z[kTiles][4], v_norm[kNorms][kTiles][2];
-    norms.template apply<kTiles>(scores, z, v_norm);
+    norms.apply(scores, z, v_norm);
     rules.apply(z, at, rows.there<kKeys>(at));
     norms.load(rows, at + step, k_norms, v_norms);
     WeightTerms<half, 2> weights[kNorms][kTiles];
-    weigh_values<kTiles, kNorms>(softmax, z, v_norm, weights, sums);
+    weigh_values(softmax, z, v_norm, weights, sums);
     add_values<S>(stream, v_table, weights, sums);
   }
   softmax.finish();

@@ -67,8 +67,8 @@ struct KeyNorms {
     }
   }
   // z = sum over the norms of score times norm of K; v_norm: of rows g and g + 8.
-  template <int kTiles>
-  GPU_FN void apply(const float (&scores)[kNorms][kTiles][4], float (&z)[kTiles][4],
+  template <int kTiles, int kRows>
+  GPU_FN void apply(const float (&scores)[kNorms][kTiles][kRows], float (&z)[kTiles][kRows],
                     float (&v_norm)[kNorms][kTiles][2]) const {
     UNROLL for (int t = 0; t < kTiles; t++) {
       UNROLL for (int m = 0; m < 2; m++) {
@@ -76,8 +76,8 @@ struct KeyNorms {
         UNROLL for (int n = 0; n < kNorms; n++) {
           const float k_norm = __shfl_sync(~0u, k[n], key);
           v_norm[n][t][m] = __shfl_sync(~0u, v[n], key);
-          UNROLL for (int e = 0; e < 2; e++) {
-            const int i = 2 * m + e;
+          UNROLL for (int e = 0; e < kRows / 2; e++) {
+            const int i = kRows / 2 * m + e;
             z[t][i] = n == 0 ? scores[0][t][i] * k_norm : fmaf(scores[n][t][i], k_norm, z[t][i]);
           }
         }
@@ -87,11 +87,14 @@ struct KeyNorms {
 };
 
 // Weights of a tile times the norms of V, as terms.
-template <int kTiles, int kNorms, int kSums>
-GPU_FN void weigh_values(Softmax<kTiles>& softmax, const float (&z)[kTiles][4],
+template <int kTiles, int kNorms, int kLaneHeads, int kSums>
+GPU_FN void weigh_values(Softmax<kTiles, kLaneHeads>& softmax,
+                         const float (&z)[kTiles][2 * kLaneHeads],
                          const float (&v_norm)[kNorms][kTiles][2],
-                         WeightTerms<half, 2> (&weights)[kNorms][kTiles], float (&sums)[kSums][4]) {
-  float w[kTiles][4], products[kTiles][4], factor[kTiles][2];
+                         WeightTerms<half, 2, kLaneHeads> (&weights)[kNorms][kTiles],
+                         float (&sums)[kSums][4]) {
+  constexpr int kRows = 2 * kLaneHeads;
+  float w[kTiles][kRows], products[kTiles][kRows], factor[kTiles][2];
   UNROLL for (int t = 0; t < kTiles; t++) {
     UNROLL for (int m = 0; m < 2; m++) {
       factor[t][m] = kNorms == 1 ? v_norm[0][t][m]
@@ -102,9 +105,11 @@ GPU_FN void weigh_values(Softmax<kTiles>& softmax, const float (&z)[kTiles][4],
   UNROLL for (int t = 0; t < kTiles; t++) {
     UNROLL for (int n = 0; n < kNorms; n++) {
       if (kNorms > 1) {
-        UNROLL for (int i = 0; i < 4; i++) products[t][i] = w[t][i] * v_norm[n][t][i / 2];
+        UNROLL for (int i = 0; i < kRows; i++) {
+          products[t][i] = w[t][i] * v_norm[n][t][i / kLaneHeads];
+        }
       }
-      weights[n][t] = WeightTerms<half, 2>(products[t]);
+      weights[n][t] = WeightTerms<half, 2, kLaneHeads>(products[t]);
     }
   }
 }
@@ -123,11 +128,12 @@ struct CodePlace {
 template <int kDim, int kRun, class Sums>
 GPU_FN void put_spread_rows(const Sums& all, uint warp, const float (&sums)[kDim / 16][4]) {
   constexpr int kPairs = kRun / 4;
-  UNROLL for (uint e = 0; e < 2; e++) {
+  UNROLL for (uint e = 0; e < Sums::kHeads; e++) {
     float* const row = all.row(warp, e) + LANE / 4 * kRun;
     UNROLL for (int i = 0; i < kDim / 32; i++) {  // four elements of two tiles
-      *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) = make_float4(
-          sums[2 * i][e], sums[2 * i][2 + e], sums[2 * i + 1][e], sums[2 * i + 1][2 + e]);
+      *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) =
+          make_float4(Sums::sum_of(sums[2 * i], 0, e), Sums::sum_of(sums[2 * i], 1, e),
+                      Sums::sum_of(sums[2 * i + 1], 0, e), Sums::sum_of(sums[2 * i + 1], 1, e));
     }
   }
 }
