@@ -49,7 +49,7 @@ struct PartSums {
                    float2* part_states) const {
     constexpr uint kVectors = kDim / 4;
 #pragma unroll 1
-    for (uint i = threadIdx.x; i < columns * kVectors; i += 32 * kWarps) {
+    for (uint i = threadIdx.x; i < columns * kVectors; i += blockDim.x) {
       const uint column = i / kVectors, at = i % kVectors * 4;
       float2 state[kWarps];
       UNROLL for (int w = 0; w < kWarps; w++) state[w] = states[w][column];

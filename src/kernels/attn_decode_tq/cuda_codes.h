@@ -8,30 +8,34 @@
 // Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode_tq/cuda_norms.h"
+#include "kernels/attn_decode_tq/cuda_tiles.h"
 #include "kernels/common/gpu_tq.h"
 
 namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_mma {
 
-enum { kKeys = 32, kTiles = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
+enum { kKeys = kTileKeys, kTiles = 2, kSlots = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
 
 template <int kHeadDim, int kWarpCount, int kHeadsOfLane>
 struct Shape {
   static constexpr int kLaneHeads = kHeadsOfLane, kRows = 2 * kLaneHeads;
   static constexpr int kOperands = kLaneHeads == 2 ? kDigits : 2;     // of a step of the scores
   static constexpr int kDim = kHeadDim, kRuns = kDim == 512 ? 2 : 1;  // of 8 elements a lane
-  static constexpr int kWarps = kWarpCount, kStages = kWarps == 16 ? 4 : 8;
-  static constexpr int kUnits = kDim / 128, kSteps = kDim / 32;  // of 32 elements of K
-  static constexpr int kNorms = kDim == 512 ? 2 : 1, kNormUnits = kUnits / kNorms;
-  typedef UnitStream<kKeys, kDim / 2, kUnits, kStages, CodePlace> Stream;
-  typedef PartSums<kDim, kWarps, kLaneHeads> Sums;
+  static constexpr int kWarps = kWarpCount;
+  // Simdgroups that share a tile: each has the elements under a norm.
+  static constexpr int kShares = kDim == 512 ? 2 : 1, kShareDim = kDim / kShares;
+  static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
+  static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
+  typedef TileRing<kDim / 2, 4, 64, kSlots> KeyTiles;
+  typedef TileRing<kDim / 2, 8, 32, kSlots> ValueTiles;
+  typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
-  static constexpr int kQueryBytes = kOperands * kSteps * 32 * 8;
-  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
-  static constexpr int kWorkBytes =
-      kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
-  static constexpr bool kQueryInRegisters = kDim <= 256;
+  static constexpr int kShareOperands = kOperands * kSteps;
+  static constexpr int kQueryBytes = kShares * kShareOperands * 32 * 8;
+  static constexpr int kExchanged = kTiles * kRows / 4;  // float4 of a lane
+  static constexpr int kExchangeBytes = kShares == 1 ? 0 : 2 * kWarps * kExchanged * 32 * 16;
+  static constexpr int kRingBytes = KeyTiles::kBytes + ValueTiles::kBytes;  // of a team
 };
 
 // What a head's integers stand for.
@@ -125,7 +129,9 @@ GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_
     UNROLL for (int digit = 0; digit < kOfHead; digit++) {
       const uint operand = kOfHead == 4 ? digit / 2 : digit;
       const uint column = kOfHead == 4 ? 2 * head + digit % 2 : head;
-      digits[(operand * Shape::kSteps + at / 128 * 4 + at / 8 % 4) * 32 + column * 4 +
+      const uint share = at / Shape::kShareDim, in_share = at % Shape::kShareDim;
+      const uint step = in_share / 128 * 4 + at / 8 % 4;
+      digits[(share * Shape::kShareOperands + operand * Shape::kSteps + step) * 32 + column * 4 +
              at / 32 % 4] = make_uint2(words[digit][0], words[digit][1]);
     }
   }
@@ -175,13 +181,14 @@ GPU_FN uint2 read_8(uint address) {
 }
 
 template <class Shape>
-using Queries = HeldOperands<Shape::kOperands * Shape::kSteps, Shape::kQueryInRegisters>;
+using Queries = HeldOperands<Shape::kShareOperands, true>;
 
-// What the integers of this lane's heads stand for in z: z = norm (high * sum of the most
-// significant digit + low * sum of the others + of_sum[norm]).
+// What the integers of this lane's heads stand for: score = high * sum of the most significant
+// digit
+// + low * sum of the others + of_sum.
 template <class Shape>
 struct HeadScale {
-  float high[Shape::kLaneHeads], low[Shape::kLaneHeads], of_sum[Shape::kNorms][Shape::kLaneHeads];
+  float high[Shape::kLaneHeads], low[Shape::kLaneHeads], of_sum[Shape::kLaneHeads];
 };
 
 // Sums over a digit of row and head i of Shape::kRows, out of products' operands.
@@ -190,75 +197,60 @@ GPU_FN int digit_sum(const int (&sums)[Shape::kOperands][4], int digit, int i) {
   return Shape::kLaneHeads == 2 ? sums[digit][i] : sums[digit / 2][2 * i + digit % 2];
 }
 
-// scores[norm][16 keys] over the units of K.
+// z = scores of the elements of this share; at: of lane 4g + t, row 4g, 16 bytes t of the share.
 template <class Shape>
-GPU_FN void score_keys(typename Shape::Stream& stream, const Queries<Shape>& queries, uint2 bytes,
-                       const HeadScale<Shape>& scale,
-                       float (&scores)[Shape::kNorms][kTiles][Shape::kRows]) {
-  const uint place = CodePlace::at(LANE / 4, LANE % 4);
-  each_unit<0, Shape::kNorms>([&](auto norm_index) {
-    constexpr int norm = decltype(norm_index)::kValue;
-    int sums[kTiles][Shape::kOperands][4] = {};
-    each_unit<norm * Shape::kNormUnits, Shape::kNormUnits>([&](auto unit_index) {
-      constexpr int unit = decltype(unit_index)::kValue;
-      const uint at = stream.wait();
-      uint codes[kTiles][2][4];
-      UNROLL for (int k = 0; k < kTiles; k++) {
-        UNROLL for (int m = 0; m < 2; m++) {
-          const uint4 v = read_16(at + place + (16 * k + 8 * m) * CodePlace::kRowPitch);
-          codes[k][m][0] = v.x, codes[k][m][1] = v.y, codes[k][m][2] = v.z, codes[k][m][3] = v.w;
-        }
-      }
-      UNROLL for (int step = 0; step < 4; step++) {
-        uint a[kTiles][4];
-        UNROLL for (int k = 0; k < kTiles; k++) {
-          decode(codes[k][0][step], bytes, &a[k][0], &a[k][2]);
-          decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
-        }
-        UNROLL for (int i = 0; i < Shape::kOperands; i++) {
-          const uint2 b = queries.get(i * Shape::kSteps + 4 * unit + step);
-          UNROLL for (int k = 0; k < kTiles; k++) {
-            mma_s8(sums[k][i], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
-          }
-        }
-      }
-      stream.template next<unit>();
-    });
+GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
+                       const HeadScale<Shape>& scale, float (&z)[kTiles][Shape::kRows]) {
+  int sums[kTiles][Shape::kOperands][4] = {};
+  UNROLL for (int unit = 0; unit < Shape::kUnits; unit++) {
+    uint codes[kTiles][2][4];
     UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < Shape::kRows; i++) {
-        const int e = i % Shape::kLaneHeads;
-        const int high = digit_sum<Shape>(sums[k], 0, i);
-        const int low = digit_sum<Shape>(sums[k], 1, i) * 256 + digit_sum<Shape>(sums[k], 2, i);
-        scores[norm][k][i] =
-            fmaf(float(high), scale.high[e], fmaf(float(low), scale.low[e], scale.of_sum[norm][e]));
+      UNROLL for (int m = 0; m < 2; m++) {
+        const uint4 v = read_16(at + (2 * k + m) * Shape::KeyTiles::kRowBytes + 64 * unit);
+        codes[k][m][0] = v.x, codes[k][m][1] = v.y, codes[k][m][2] = v.z, codes[k][m][3] = v.w;
       }
     }
-  });
+    UNROLL for (int step = 0; step < 4; step++) {
+      uint a[kTiles][4];
+      UNROLL for (int k = 0; k < kTiles; k++) {
+        decode(codes[k][0][step], bytes, &a[k][0], &a[k][2]);
+        decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
+      }
+      UNROLL for (int i = 0; i < Shape::kOperands; i++) {
+        const uint2 b = queries.get(i * Shape::kSteps + 4 * unit + step);
+        UNROLL for (int k = 0; k < kTiles; k++) {
+          mma_s8(sums[k][i], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
+        }
+      }
+    }
+  }
+  UNROLL for (int k = 0; k < kTiles; k++) {
+    UNROLL for (int i = 0; i < Shape::kRows; i++) {
+      const int e = i % Shape::kLaneHeads;
+      const int high = digit_sum<Shape>(sums[k], 0, i);
+      const int low = digit_sum<Shape>(sums[k], 1, i) * 256 + digit_sum<Shape>(sums[k], 2, i);
+      z[k][i] = fmaf(float(high), scale.high[e], fmaf(float(low), scale.low[e], scale.of_sum[e]));
+    }
+  }
 }
 
-// sums[element tile] += V^T weights over the units of V. Rows g and g + 8 of tile 8 unit + j are
-// elements 128 unit + 16 g + 2 j and the next one.
+// sums[element tile] += V^T weights; at: of lane 4g + t, row 8t, 8 bytes g of the share. Rows g and
+// g + 8 of tile 8 unit + j are elements 128 unit + 16 g + 2 j and the next one.
 template <class Shape>
-GPU_FN void add_values(typename Shape::Stream& stream, uint table,
-                       const typename Shape::Weights (&weights)[Shape::kNorms][kTiles],
+GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weights)[kTiles],
                        float (&sums)[8 * Shape::kUnits][4]) {
-  const uint half_piece = LANE / 4 % 2 * 8;
-  const uint place = CodePlace::at(LANE % 4 * 2, LANE / 8) + half_piece;  // key 2t, elements 16 g
-  const uint place_of_next = CodePlace::at(LANE % 4 * 2 + 1, LANE / 8) + half_piece;
+  constexpr int kRowBytes = Shape::ValueTiles::kRowBytes;
   const auto levels = [&](uint codes, int byte) {  // table is for a lane: 128 bytes an entry
     uint v;
     asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(__dp4a(codes, 0x80u << (8 * byte), table)));
     return v;
   };
-  each_unit<0, Shape::kUnits>([&](auto index) {
-    constexpr int unit = decltype(index)::kValue;
-    const uint at = stream.wait();
+  UNROLL for (int unit = 0; unit < Shape::kUnits; unit++) {
     UNROLL for (int k = 0; k < kTiles; k++) {
-      const auto& terms = weights[unit / Shape::kNormUnits][k];
-      uint even[2][2], odd[2][2];  // [keys 8m + ...][8 elements]: bytes of keys 2t and 2t + 1
+      uint even[2][2], odd[2][2];  // [half m][8 elements]: bytes of rows 2t and 2t + 1
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint row = at + (16 * k + 8 * m) * CodePlace::kRowPitch;
-        const uint2 x = read_8(row + place), y = read_8(row + place_of_next);
+        const uint row = at + (2 * k + m) * kRowBytes + 64 * unit;
+        const uint2 x = read_8(row), y = read_8(row + 4 * kRowBytes);
         even[m][0] = (x.x & 0x0f0f0f0fu) | (y.x << 4 & 0xf0f0f0f0u);
         even[m][1] = (x.y & 0x0f0f0f0fu) | (y.y << 4 & 0xf0f0f0f0u);
         odd[m][0] = (x.x >> 4 & 0x0f0f0f0fu) | (y.x & 0xf0f0f0f0u);
@@ -268,12 +260,48 @@ GPU_FN void add_values(typename Shape::Stream& stream, uint table,
         const uint a0 = levels(even[0][j / 4], j % 4), a1 = levels(odd[0][j / 4], j % 4);
         const uint a2 = levels(even[1][j / 4], j % 4), a3 = levels(odd[1][j / 4], j % 4);
         UNROLL for (int i = 0; i < Shape::Weights::kOperands; i++) {
-          mma_f16(sums[8 * unit + j], a0, a1, a2, a3, terms.b[i][0], terms.b[i][1]);
+          mma_f16(sums[8 * unit + j], a0, a1, a2, a3, weights[k].b[i][0], weights[k].b[i][1]);
         }
       }
     }
-    stream.template next<Shape::kUnits + unit>();
-  });
+  }
+}
+
+// Norms of key LANE of a tile: of K the one of a share, of V all. 0 if the key is not there.
+template <int kNorms>
+struct TileNorms {
+  float k, v[kNorms];
+
+  GPU_FN void load(const KeyRows& rows, uint first, uint share, const float* k_norms,
+                   const float* v_norms) {
+    bool there;
+    const uint row = rows.row(first + LANE, &there);
+    k = there ? k_norms[ulong(row) * kNorms + share] : 0.0f;
+    UNROLL for (int n = 0; n < kNorms; n++) {
+      v[n] = there ? v_norms[ulong(row) * kNorms + n] : 0.0f;
+    }
+  }
+};
+
+// z += z of the other simdgroup of the team, by way of one of two places, so that the other one is
+// still there to be read when this one is written.
+template <class Shape>
+GPU_FN void add_other_share(float4* places, uint& place, uint warp,
+                            float (&z)[kTiles][Shape::kRows]) {
+  constexpr int kPieces = Shape::kExchanged;
+  float4* const exchange = places + place * Shape::kWarps * kPieces * 32;
+  float4* const own = exchange + warp * kPieces * 32 + LANE;
+  float* const flat = &z[0][0];
+  UNROLL for (int i = 0; i < kPieces; i++) {
+    own[32 * i] = make_float4(flat[4 * i], flat[4 * i + 1], flat[4 * i + 2], flat[4 * i + 3]);
+  }
+  asm volatile("bar.sync %0, 64;" ::"r"(warp / 2 + 1) : "memory");
+  const float4* const other = exchange + (warp ^ 1) * kPieces * 32 + LANE;
+  UNROLL for (int i = 0; i < kPieces; i++) {
+    const float4 v = other[32 * i];
+    flat[4 * i] += v.x, flat[4 * i + 1] += v.y, flat[4 * i + 2] += v.z, flat[4 * i + 3] += v.w;
+  }
+  place ^= 1;
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
@@ -283,10 +311,11 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     const int* kv_len, const int* ring_start, const int* block_table, const float* slopes,
     float* part_values, float2* part_states, const GpuAttnDecodeTq p) {
   typedef Shape<kDim, kWarpCount, kLaneHeads> S;
-  constexpr int kNorms = S::kNorms;
+  constexpr int kNorms = S::kShares;
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
-  __shared__ float2 states[kWarpCount][kColumns];
+  __shared__ float2 states[S::kTeams][kColumns];
+  __shared__ ulong barriers[S::kTeams][2 * kSlots];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
@@ -297,17 +326,27 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
 
   uchar* const memory = reinterpret_cast<uchar*>(shared) + kTableBytes;
   uint2* const digits = reinterpret_cast<uint2*>(memory);
-  uchar* const work = memory + S::kQueryBytes;
-  const uint warp = warp_index(), first = part.begin + warp * kKeys, step = S::kWarps * kKeys;
+  float4* const exchange = reinterpret_cast<float4*>(memory + S::kQueryBytes);
+  uint exchange_place = 0;
+  uchar* const work = memory + S::kQueryBytes + S::kExchangeBytes;
+  const uint warp = warp_index(), team = warp / S::kShares, share = warp % S::kShares;
+  const uint first = part.begin + team * kKeys, step = S::kTeams * kKeys;
   float x[kRowElements];
   part.load_query_of<kDim>(warp, q, p, x);
   const KeyRows rows = part.rows(block_table, p);
   k_norms += part.first_row * kNorms;
   v_norms += part.first_row * kNorms;
-  typename S::Stream stream(rows, k + part.first_row * (kDim / 2), v + part.first_row * (kDim / 2),
-                            shared_address(work) + warp * S::kRingBytes, first, step);
-  KeyNorms<kNorms> norms;
-  norms.load(rows, first, k_norms, v_norms);
+  const uint ring = shared_address(work) + team * S::kRingBytes;
+  const uint ring_barriers = shared_address(barriers[team]);
+  typename S::KeyTiles key_tiles(rows, k + part.first_row * (kDim / 2), ring, ring_barriers, first,
+                                 step);
+  typename S::ValueTiles value_tiles(rows, v + part.first_row * (kDim / 2),
+                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * kSlots, first,
+                                     step);
+  if (share == 0) key_tiles.open();
+  if (share == S::kShares - 1) value_tiles.open();
+  TileNorms<kNorms> norms;
+  norms.load(rows, first, share, k_norms, v_norms);
   if (warp < 4 * kLaneHeads) {
     if (p.rotated == 0) {
       signs.apply(x);
@@ -316,7 +355,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     put_query<S>(x, warp, digits, head_queries);
   }
   __syncthreads();
-  const Queries<S> queries(digits);
+  const Queries<S> queries(digits + share * S::kShareOperands * 32);
   LogitRules<kPlain, kLaneHeads> rules = {};
   HeadScale<S> scale;
   UNROLL for (uint e = 0; e < kLaneHeads; e++) {
@@ -326,7 +365,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
                        (kPlain ? kLog2E : 1.0f);
     scale.high[e] = unit * 65536.0f;
     scale.low[e] = unit;
-    UNROLL for (int n = 0; n < kNorms; n++) scale.of_sum[n][e] = unit * 0.5f * query.sum[n];
+    scale.of_sum[e] = unit * 0.5f * query.sum[share];
     rules.scale[e] = 1.0f;
     rules.slope[e] = part.slope(slopes, head, p);
   }
@@ -334,6 +373,9 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   rules.last = part.held.end - 1;
   const uint2 bytes = lane_bytes[LANE];
   const uint lane_table = shared_address(shared) + 4 * LANE;
+  const uint of_share = share * (S::kShareDim / 2);
+  const uint key_place = LANE / 4 * S::KeyTiles::kGroupBytes + 16 * (LANE % 4) + of_share;
+  const uint value_place = LANE % 4 * S::ValueTiles::kGroupBytes + 8 * (LANE / 4) + of_share;
 
   Softmax<kTiles, kLaneHeads> softmax;
   float sums[8 * S::kUnits][4];
@@ -341,23 +383,57 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
   for (uint at = first; at < part.end; at += step) {
-    float scores[kNorms][kTiles][S::kRows];
-    score_keys<S>(stream, queries, bytes, scale, scores);
-    float z[kTiles][S::kRows], v_norm[kNorms][kTiles][2];
-    norms.apply(scores, z, v_norm);
-    rules.apply(z, at, rows.there<kKeys>(at));
-    norms.load(rows, at + step, k_norms, v_norms);
-    typename S::Weights weights[kNorms][kTiles];
-    weigh_values(softmax, z, v_norm, weights, sums);
-    add_values<S>(stream, lane_table, weights, sums);
+    float z[kTiles][S::kRows], v_norm[kTiles][2], factor[kTiles][2];
+    score_keys<S>(key_tiles.wait() + key_place, queries, bytes, scale, z);
+    key_tiles.next();
+    UNROLL for (int t = 0; t < kTiles; t++) {
+      UNROLL for (int m = 0; m < 2; m++) {
+        const uint key = TileOrder::key(t, m);
+        const float k_norm = __shfl_sync(~0u, norms.k, key);
+        factor[t][m] = v_norm[t][m] = __shfl_sync(~0u, norms.v[0], key);
+        if constexpr (S::kShares == 2) {
+          const float other = __shfl_sync(~0u, norms.v[1], key);
+          factor[t][m] = fmaxf(fabsf(v_norm[t][m]), fabsf(other));
+          if (share == 1) v_norm[t][m] = other;
+        }
+        UNROLL for (int e = 0; e < kLaneHeads; e++) z[t][kLaneHeads * m + e] *= k_norm;
+      }
+    }
+    if constexpr (S::kShares == 1) {
+      __syncwarp();
+      key_tiles.request();
+    } else {
+      add_other_share<S>(exchange, exchange_place, warp, z);
+      // Both have read this tile of K, and V of the one before.
+      if (share == 0) key_tiles.request();
+      if (share == 1 && at != first) value_tiles.request();
+    }
+    rules.template apply<TileOrder>(z, at, rows.there<kKeys>(at));
+    norms.load(rows, at + step, share, k_norms, v_norms);
+    float w[kTiles][S::kRows], products[kTiles][S::kRows];
+    softmax.weigh(z, factor, w, products, sums);
+    typename S::Weights weights[kTiles];
+    UNROLL for (int t = 0; t < kTiles; t++) {
+      if constexpr (S::kShares == 2) {
+        UNROLL for (int i = 0; i < S::kRows; i++) {
+          products[t][i] = w[t][i] * v_norm[t][i / kLaneHeads];
+        }
+      }
+      weights[t] = typename S::Weights(products[t]);
+    }
+    add_values<S>(value_tiles.wait() + value_place, lane_table, weights, sums);
+    value_tiles.next();
+    if constexpr (S::kShares == 1) {
+      __syncwarp();
+      value_tiles.request();
+    }
   }
   softmax.finish();
 
-  wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  put_spread_rows<kDim, 16>(all, warp, sums);
-  all.put_state(warp, softmax);
+  put_spread_rows<S::kShareDim, 16>(all, team, share * S::kShareDim, sums);
+  if (share == 0) all.put_state(team, softmax);
   __syncthreads();
   all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
            part_states);

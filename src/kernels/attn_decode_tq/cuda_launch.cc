@@ -44,14 +44,16 @@ struct Plan {
 };
 
 Plan codes_plan(const AttnDecodeTqParams& p) {
-  constexpr int64_t kTable = 32 * 1024, kUnitBytes = kKeys * 64;
-  const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : 8, stages = warps == 16 ? 4 : 8;
+  constexpr int64_t kTable = 32 * 1024, kSlots = 2, kGaps = 8 * 64 + 4 * 32;
+  const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : 8, shares = dim == 512 ? 2 : 1;
   const bool plain = p.attn.logits_soft_cap == 0.0f && p.attn.alibi_slopes == nullptr;
   const bool few = plain && p.attn.num_heads / p.attn.num_kv_heads <= kColumns / 2;
   const std::string form = few ? "few_" : plain ? "" : "ruled_";
+  const int64_t exchanged = shares == 1 ? 0 : 2 * warps * (few ? 1 : 2) * 32 * 16;
+  const int64_t teams = warps / shares, rings = teams * kSlots * (kKeys * dim + kGaps);
   return {"attn_decode_tq_mma_" + form + std::to_string(dim), warps,
-          kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 +
-              std::max(warps * stages * kUnitBytes, sums_bytes(dim, warps))};
+          kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 + exchanged +
+              std::max(rings, sums_bytes(dim, teams))};
 }
 
 Plan levels_plan(const AttnDecodeTqParams& p) {

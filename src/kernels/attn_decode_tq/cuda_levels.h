@@ -317,7 +317,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  put_spread_rows<kDim, S::kVCodes>(all, warp, sums);
+  put_spread_rows<kDim, S::kVCodes>(all, warp, 0, sums);
   all.put_state(warp, softmax);
   __syncthreads();
   all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,

@@ -123,13 +123,14 @@ struct CodePlace {
   }
 };
 
-// Sums whose tile i has, of each run of kRun elements (of the eight of a unit), elements 2 i and
-// the next one as rows g and g + 8.
+// Sums of kDim elements from `first` on, whose tile i has, of each run of kRun elements (of the
+// eight of a unit), elements 2 i and the next one as rows g and g + 8.
 template <int kDim, int kRun, class Sums>
-GPU_FN void put_spread_rows(const Sums& all, uint warp, const float (&sums)[kDim / 16][4]) {
+GPU_FN void put_spread_rows(const Sums& all, uint warp, uint first,
+                            const float (&sums)[kDim / 16][4]) {
   constexpr int kPairs = kRun / 4;
   UNROLL for (uint e = 0; e < Sums::kHeads; e++) {
-    float* const row = all.row(warp, e) + LANE / 4 * kRun;
+    float* const row = all.row(warp, e) + first + LANE / 4 * kRun;
     UNROLL for (int i = 0; i < kDim / 32; i++) {  // four elements of two tiles
       *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) =
           make_float4(Sums::sum_of(sums[2 * i], 0, e), Sums::sum_of(sums[2 * i], 1, e),
