@@ -27,7 +27,7 @@ struct Shape {
   static constexpr int kShares = kDim == 512 ? 2 : 1, kShareDim = kDim / kShares;
   static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
   static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
-  typedef TileRing<kDim / 2, 4, 64, kSlots> KeyTiles;
+  typedef TileRing<kDim / 2, 32, 0, kSlots> KeyTiles;
   typedef TileRing<kDim / 2, 8, 32, kSlots> ValueTiles;
   typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
@@ -197,7 +197,8 @@ GPU_FN int digit_sum(const int (&sums)[Shape::kOperands][4], int digit, int i) {
   return Shape::kLaneHeads == 2 ? sums[digit][i] : sums[digit / 2][2 * i + digit % 2];
 }
 
-// z = scores of the elements of this share; at: of lane 4g + t, row 4g, 16 bytes t of the share.
+// z = scores of the elements of this share; at: of lane 4g + t, key of row g, 16 bytes t of the
+// share.
 template <class Shape>
 GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
                        const HeadScale<Shape>& scale, float (&z)[kTiles][Shape::kRows]) {
@@ -206,7 +207,7 @@ GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
     uint codes[kTiles][2][4];
     UNROLL for (int k = 0; k < kTiles; k++) {
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint4 v = read_16(at + (2 * k + m) * Shape::KeyTiles::kRowBytes + 64 * unit);
+        const uint4 v = read_16(at + 2 * (2 * k + m) * Shape::KeyTiles::kRowBytes + 64 * unit);
         codes[k][m][0] = v.x, codes[k][m][1] = v.y, codes[k][m][2] = v.z, codes[k][m][3] = v.w;
       }
     }
@@ -234,7 +235,7 @@ GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
   }
 }
 
-// sums[element tile] += V^T weights; at: of lane 4g + t, row 8t, 8 bytes g of the share. Rows g and
+// sums[element tile] += V^T weights; at: of lane 4g + t, key 8t, 8 bytes g of the share. Rows g and
 // g + 8 of tile 8 unit + j are elements 128 unit + 16 g + 2 j and the next one.
 template <class Shape>
 GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weights)[kTiles],
@@ -249,8 +250,8 @@ GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weig
     UNROLL for (int k = 0; k < kTiles; k++) {
       uint even[2][2], odd[2][2];  // [half m][8 elements]: bytes of rows 2t and 2t + 1
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint row = at + (2 * k + m) * kRowBytes + 64 * unit;
-        const uint2 x = read_8(row), y = read_8(row + 4 * kRowBytes);
+        const uint row = at + 2 * (2 * k + m) * kRowBytes + 64 * unit;
+        const uint2 x = read_8(row), y = read_8(row + kRowBytes);
         even[m][0] = (x.x & 0x0f0f0f0fu) | (y.x << 4 & 0xf0f0f0f0u);
         even[m][1] = (x.y & 0x0f0f0f0fu) | (y.y << 4 & 0xf0f0f0f0u);
         odd[m][0] = (x.x >> 4 & 0x0f0f0f0fu) | (y.x & 0xf0f0f0f0u);
@@ -374,7 +375,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   const uint2 bytes = lane_bytes[LANE];
   const uint lane_table = shared_address(shared) + 4 * LANE;
   const uint of_share = share * (S::kShareDim / 2);
-  const uint key_place = LANE / 4 * S::KeyTiles::kGroupBytes + 16 * (LANE % 4) + of_share;
+  const uint key_place = TileOrder::key(0, 0) * S::KeyTiles::kRowBytes + 16 * (LANE % 4) + of_share;
   const uint value_place = LANE % 4 * S::ValueTiles::kGroupBytes + 8 * (LANE / 4) + of_share;
 
   Softmax<kTiles, kLaneHeads> softmax;

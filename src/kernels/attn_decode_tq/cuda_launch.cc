@@ -44,7 +44,7 @@ struct Plan {
 };
 
 Plan codes_plan(const AttnDecodeTqParams& p) {
-  constexpr int64_t kTable = 32 * 1024, kSlots = 2, kGaps = 8 * 64 + 4 * 32;
+  constexpr int64_t kTable = 32 * 1024, kSlots = 2, kGaps = 4 * 32;
   const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : 8, shares = dim == 512 ? 2 : 1;
   const bool plain = p.attn.logits_soft_cap == 0.0f && p.attn.alibi_slopes == nullptr;
   const bool few = plain && p.attn.num_heads / p.attn.num_kv_heads <= kColumns / 2;

@@ -4,10 +4,11 @@
 // copies are bulk copies, of which a barrier in threadgroup memory counts the bytes; before, lanes
 // copy 16 bytes at a time and the barrier counts lanes.
 //
-// Row g of half m of the k-th 16 keys of a product is key 4g + 2k + m. Lane 4g + t so reads
-//   of K: 16 bytes t of 64 of row 2k + m of the four from 4g on
-//   of V: 8 bytes g of 64 of rows 2k + m and 4 + 2k + m of the eight from 8t on
-// and no two lanes meet in a bank, as fours of K's rows and eights of V's have a gap behind them.
+// Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are keys 8t + 2 (2k + m) and the
+// next one. Of V lane 4g + t reads 8 bytes g of 64 of both; as eights of V's rows have a gap behind
+// them, no two lanes meet in a bank. Of K it reads 16 bytes t of 64 of the key of row g: rows of 64
+// bytes do not meet either, longer ones two by two, which costs less than more copies with gaps
+// between them.
 #pragma once
 #include "kernels/attn_decode/cuda_keys.h"
 
@@ -23,7 +24,7 @@ enum { kTileKeys = 32 };
 
 // The key of a tile that is row g or g + 8 of a product over 16 of its keys.
 struct TileOrder {
-  GPU_FN static uint key(int k, int m) { return LANE / 4 * 4 + 2 * k + m; }
+  GPU_FN static uint key(int k, int m) { return LANE / 8 * 8 + LANE / 4 % 2 + 4 * k + 2 * m; }
 };
 
 template <int kBytesOfRow, int kGroupRows, int kGap, int kSlotCount>
@@ -99,38 +100,42 @@ class TileRing {
   }
   // The tile at first_. Rows that are not there leave what the slot had.
   GPU_FN void copy(uint to, uint barrier) const {
-    uint row = first_ + rows_.to_row, count = min(rows_.end - first_, uint(kTileKeys));
-    bool there = LANE < count, in_order = rows_.straight;  // one row after the other
+    uint row = first_ + rows_.to_row, all = ~0u;  // all: bit i, row i is there
+    bool in_order = rows_.straight;               // one row after the other
     if (in_order) {
       row += LANE;
+      if (rows_.end - first_ < kTileKeys) all >>= kTileKeys - (rows_.end - first_);
     } else {
+      bool there;
       row = rows_.row(first_ + LANE, &there);
-      count = __popc(__ballot_sync(~0u, there));
+      all = __ballot_sync(~0u, there);
       const uint first_row = __shfl_sync(~0u, row, 0);
       in_order = __all_sync(~0u, there && row == first_row + LANE);
     }
 #if MLXN_BULK_TILES
-    if (LANE == 0) {
+    const bool whole = in_order && all == ~0u;
+    if (elect()) {
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier),
-                   "r"(count * kRowBytes)
+                   "r"(__popc(all) * kRowBytes)
                    : "memory");
+      const uchar* const source = from_ + ulong(row - LANE) * kRowBytes;
+      if (whole) {
+        UNROLL for (int i = 0; i < kGroups; i++) {
+          bulk_copy(to + i * kGroupBytes, source + i * kGroupRows * kRowBytes,
+                    kGroupRows * kRowBytes, barrier);
+        }
+      }
     }
-    uint at = LANE, rows = there ? 1 : 0;
-    if (in_order) {  // a lane has a group
-      row += LANE * (kGroupRows - 1);
-      at = LANE * kGroupRows;
-      rows = count > at ? min(count - at, uint(kGroupRows)) : 0;
-    }
-    if (rows != 0) {
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(to + place_of(at)),
-          "l"(from_ + ulong(row) * kRowBytes), "r"(rows * kRowBytes), "r"(barrier)
-          : "memory");
+    if (whole) return;
+#pragma unroll 1
+    for (uint i = 0; i < kTileKeys; i++) {
+      const uint source = __shfl_sync(~0u, row, i);
+      if ((all >> i & 1) != 0 && elect()) {
+        bulk_copy(to + place_of(i), from_ + ulong(source) * kRowBytes, kRowBytes, barrier);
+      }
     }
 #else
     constexpr int kPieces = kRowBytes / 16;
-    const uint all = __ballot_sync(~0u, there);
 #pragma unroll 1
     for (int i = 0; i < kPieces; i++) {
       const uint key = (32 * i + LANE) / kPieces, piece = (32 * i + LANE) % kPieces;
@@ -142,6 +147,22 @@ class TileRing {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
 #endif
   }
+#if MLXN_BULK_TILES
+  // True in one lane, which the compiler then knows to be alone.
+  GPU_FN static bool elect() {
+    uint elected;
+    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(elected));
+    return elected != 0;
+  }
+  GPU_FN static void bulk_copy(uint to, const uchar* from, uint bytes, uint barrier) {
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+        "[%3];" ::"r"(to),
+        "l"(from), "r"(bytes), "r"(barrier)
+        : "memory");
+  }
+#endif
 
   const KeyRows& rows_;
   const uchar* from_;
