@@ -50,7 +50,7 @@ class TileRing {
                      : "memory");
       }
 #if MLXN_BULK_TILES
-      asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async;" ::: "memory");
+      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #endif
     }
     __syncwarp();
