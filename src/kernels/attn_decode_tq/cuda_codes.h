@@ -15,7 +15,7 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_mma {
 
-enum { kKeys = kTileKeys, kTiles = 2, kSlots = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
+enum { kKeys = kTileKeys, kTiles = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
 
 template <int kHeadDim, int kWarpCount, int kHeadsOfLane>
 struct Shape {
@@ -26,9 +26,14 @@ struct Shape {
   // Simdgroups that share a tile: each has the elements under a norm.
   static constexpr int kShares = kDim == 512 ? 2 : 1, kShareDim = kDim / kShares;
   static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
+  static constexpr bool kTakeTurns = kWarps == 8;  // the two simdgroups of a scheduler
+  // Twelve simdgroups have no room for more, in memory as in registers.
+  static constexpr int kKeySlots = kWarps == 12 ? 1 : 2, kValueSlots = 2;
+  static constexpr bool kQueryInRegisters = kWarps != 12 || kLaneHeads == 1;
   static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
-  typedef TileRing<kDim / 2, 32, 0, kSlots> KeyTiles;
-  typedef TileRing<kDim / 2, 8, 32, kSlots> ValueTiles;
+  typedef TileRing<kDim / 2, kDim == 256 ? 16 : 32, kDim == 256 ? 64 : 0, kKeySlots> KeyTiles;
+  typedef TileOrder<kDim / 2> Order;
+  typedef TileRing<kDim / 2, 8, 32, kValueSlots> ValueTiles;
   typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
   static constexpr int kShareOperands = kOperands * kSteps;
@@ -181,7 +186,7 @@ GPU_FN uint2 read_8(uint address) {
 }
 
 template <class Shape>
-using Queries = HeldOperands<Shape::kShareOperands, true>;
+using Queries = HeldOperands<Shape::kShareOperands, Shape::kQueryInRegisters>;
 
 // What the integers of this lane's heads stand for: score = high * sum of the most significant
 // digit
@@ -207,7 +212,8 @@ GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
     uint codes[kTiles][2][4];
     UNROLL for (int k = 0; k < kTiles; k++) {
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint4 v = read_16(at + 2 * (2 * k + m) * Shape::KeyTiles::kRowBytes + 64 * unit);
+        constexpr int kStep = Shape::Order::kStep * Shape::KeyTiles::kRowBytes;
+        const uint4 v = read_16(at + (2 * k + m) * kStep + 64 * unit);
         codes[k][m][0] = v.x, codes[k][m][1] = v.y, codes[k][m][2] = v.z, codes[k][m][3] = v.w;
       }
     }
@@ -235,12 +241,13 @@ GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
   }
 }
 
-// sums[element tile] += V^T weights; at: of lane 4g + t, key 8t, 8 bytes g of the share. Rows g and
+// sums[element tile] += V^T weights; at: of lane 4g + t, row 2t, 8 bytes g of the share. Rows g and
 // g + 8 of tile 8 unit + j are elements 128 unit + 16 g + 2 j and the next one.
 template <class Shape>
 GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weights)[kTiles],
                        float (&sums)[8 * Shape::kUnits][4]) {
-  constexpr int kRowBytes = Shape::ValueTiles::kRowBytes;
+  constexpr int kStep = Shape::Order::kStep * Shape::ValueTiles::kRowBytes;
+  constexpr int kOdd = Shape::ValueTiles::place_of(Shape::Order::kOdd);
   const auto levels = [&](uint codes, int byte) {  // table is for a lane: 128 bytes an entry
     uint v;
     asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(__dp4a(codes, 0x80u << (8 * byte), table)));
@@ -250,8 +257,8 @@ GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weig
     UNROLL for (int k = 0; k < kTiles; k++) {
       uint even[2][2], odd[2][2];  // [half m][8 elements]: bytes of rows 2t and 2t + 1
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint row = at + 2 * (2 * k + m) * kRowBytes + 64 * unit;
-        const uint2 x = read_8(row), y = read_8(row + kRowBytes);
+        const uint row = at + (2 * k + m) * kStep + 64 * unit;
+        const uint2 x = read_8(row), y = read_8(row + kOdd);
         even[m][0] = (x.x & 0x0f0f0f0fu) | (y.x << 4 & 0xf0f0f0f0u);
         even[m][1] = (x.y & 0x0f0f0f0fu) | (y.y << 4 & 0xf0f0f0f0u);
         odd[m][0] = (x.x >> 4 & 0x0f0f0f0fu) | (y.x & 0xf0f0f0f0u);
@@ -267,6 +274,25 @@ GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weig
     }
   }
 }
+
+// The two simdgroups of a scheduler take turns in scores, so that one looks values up while the
+// other one multiplies integers. Barriers 5 to 12: the turn of a simdgroup. All of a threadgroup
+// have the same number of turns.
+class Turns {
+ public:
+  GPU_FN explicit Turns(uint warp) : own_(5 + warp), other_(5 + (warp ^ 4)), first_(warp < 4) {
+    if (!first_) give();
+  }
+  GPU_FN void take() const { asm volatile("bar.sync %0, 64;" ::"r"(own_) : "memory"); }
+  GPU_FN void pass(bool last) const {
+    if (first_ || !last) give();
+  }
+
+ private:
+  GPU_FN void give() const { asm volatile("bar.arrive %0, 64;" ::"r"(other_) : "memory"); }
+  uint own_, other_;
+  bool first_;
+};
 
 // Norms of key LANE of a tile: of K the one of a share, of V all. 0 if the key is not there.
 template <int kNorms>
@@ -316,7 +342,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[S::kTeams][kColumns];
-  __shared__ ulong barriers[S::kTeams][2 * kSlots];
+  __shared__ ulong barriers[S::kTeams][S::kKeySlots + S::kValueSlots];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
@@ -342,8 +368,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   typename S::KeyTiles key_tiles(rows, k + part.first_row * (kDim / 2), ring, ring_barriers, first,
                                  step);
   typename S::ValueTiles value_tiles(rows, v + part.first_row * (kDim / 2),
-                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * kSlots, first,
-                                     step);
+                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * S::kKeySlots,
+                                     first, step);
   if (share == 0) key_tiles.open();
   if (share == S::kShares - 1) value_tiles.open();
   TileNorms<kNorms> norms;
@@ -375,21 +401,30 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   const uint2 bytes = lane_bytes[LANE];
   const uint lane_table = shared_address(shared) + 4 * LANE;
   const uint of_share = share * (S::kShareDim / 2);
-  const uint key_place = TileOrder::key(0, 0) * S::KeyTiles::kRowBytes + 16 * (LANE % 4) + of_share;
-  const uint value_place = LANE % 4 * S::ValueTiles::kGroupBytes + 8 * (LANE / 4) + of_share;
+  const uint key_place = S::KeyTiles::place_of(S::Order::key(0, 0)) + 16 * (LANE % 4) + of_share;
+  const uint value_place =
+      S::ValueTiles::place_of(S::Order::first(LANE % 4)) + 8 * (LANE / 4) + of_share;
 
+  const Turns turns(S::kTakeTurns ? warp : 0);
   Softmax<kTiles, kLaneHeads> softmax;
   float sums[8 * S::kUnits][4];
   UNROLL for (int i = 0; i < 8 * S::kUnits; i++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
-  for (uint at = first; at < part.end; at += step) {
+  const uint last_round = part.begin + (part.end - 1 - part.begin) / step * step + team * kKeys;
+  for (uint at = first; at <= last_round; at += step) {
+    if (S::kTakeTurns) turns.take();
+    if (at >= part.end) {
+      if (S::kTakeTurns) turns.pass(at == last_round);
+      break;
+    }
     float z[kTiles][S::kRows], v_norm[kTiles][2], factor[kTiles][2];
     score_keys<S>(key_tiles.wait() + key_place, queries, bytes, scale, z);
+    if (S::kTakeTurns) turns.pass(at == last_round);
     key_tiles.next();
     UNROLL for (int t = 0; t < kTiles; t++) {
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint key = TileOrder::key(t, m);
+        const uint key = S::Order::key(t, m);
         const float k_norm = __shfl_sync(~0u, norms.k, key);
         factor[t][m] = v_norm[t][m] = __shfl_sync(~0u, norms.v[0], key);
         if constexpr (S::kShares == 2) {
@@ -409,7 +444,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
       if (share == 0) key_tiles.request();
       if (share == 1 && at != first) value_tiles.request();
     }
-    rules.template apply<TileOrder>(z, at, rows.there<kKeys>(at));
+    rules.template apply<typename S::Order>(z, at, rows.there<kKeys>(at));
     norms.load(rows, at + step, share, k_norms, v_norms);
     float w[kTiles][S::kRows], products[kTiles][S::kRows];
     softmax.weigh(z, factor, w, products, sums);

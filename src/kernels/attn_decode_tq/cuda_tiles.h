@@ -4,11 +4,13 @@
 // copies are bulk copies, of which a barrier in threadgroup memory counts the bytes; before, lanes
 // copy 16 bytes at a time and the barrier counts lanes.
 //
-// Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are keys 8t + 2 (2k + m) and the
-// next one. Of V lane 4g + t reads 8 bytes g of 64 of both; as eights of V's rows have a gap behind
-// them, no two lanes meet in a bank. Of K it reads 16 bytes t of 64 of the key of row g: rows of 64
-// bytes do not meet either, longer ones two by two, which costs less than more copies with gaps
-// between them.
+// Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are, with i = 2k + m,
+//   keys 8t + 2i and the next one, or
+//   of rows of 128 bytes keys 4t + i and 16 + 4t + i
+// Of K lane 4g + t reads 16 bytes t of 64 of the key of row g, of V 8 bytes g of 64 of the keys of
+// rows 2t and 2t + 1. Eights of V's rows have a gap of 32 bytes behind them, and sixteens of K's,
+// if they have 128 bytes, one of 64: lanes that read together then meet in a bank two by two at
+// most.
 #pragma once
 #include "kernels/attn_decode/cuda_keys.h"
 
@@ -23,8 +25,14 @@ GPU_LIBRARY_BEGIN
 enum { kTileKeys = 32 };
 
 // The key of a tile that is row g or g + 8 of a product over 16 of its keys.
+template <int kRowBytes>
 struct TileOrder {
-  GPU_FN static uint key(int k, int m) { return LANE / 8 * 8 + LANE / 4 % 2 + 4 * k + 2 * m; }
+  static constexpr int kStep = kRowBytes == 128 ? 1 : 2;      // from 2k + m to the next
+  static constexpr int kOdd = kRowBytes == 128 ? 16 : 1;      // from row 2t to row 2t + 1
+  GPU_FN static uint first(uint t) { return t * 4 * kStep; }  // row 2t of k = m = 0
+  GPU_FN static uint key(int k, int m) {
+    return first(LANE / 8) + LANE / 4 % 2 * kOdd + (2 * k + m) * kStep;
+  }
 };
 
 template <int kBytesOfRow, int kGroupRows, int kGap, int kSlotCount>
@@ -41,6 +49,10 @@ class TileRing {
                   uint step)
       : rows_(rows), from_(from), ring_(ring), barriers_(barriers), first_(first), step_(step) {}
 
+  // Of a row in a slot.
+  GPU_FN static constexpr uint place_of(uint row) {
+    return row / kGroupRows * kGroupBytes + row % kGroupRows * kRowBytes;
+  }
   // By one simdgroup; another one that shares the ring must not wait before it has met this one.
   GPU_FN void open() {
     if (LANE == 0) {
@@ -95,9 +107,6 @@ class TileRing {
   }
 
  private:
-  GPU_FN static uint place_of(uint row) {
-    return row / kGroupRows * kGroupBytes + row % kGroupRows * kRowBytes;
-  }
   // The tile at first_. Rows that are not there leave what the slot had.
   GPU_FN void copy(uint to, uint barrier) const {
     uint row = first_ + rows_.to_row, all = ~0u;  // all: bit i, row i is there
