@@ -10,17 +10,17 @@ namespace kernels_attn_decode_tq_mma {
 
 INSTANTIATE(attn_decode_tq_mma_128, attn_decode_tq_mma, 128, 16, true, 2)
 INSTANTIATE(attn_decode_tq_mma_256, attn_decode_tq_mma, 256, 8, true, 2)
-INSTANTIATE(attn_decode_tq_mma_512, attn_decode_tq_mma, 512, 12, true, 2)
+INSTANTIATE(attn_decode_tq_mma_512, attn_decode_tq_mma, 512, 8, true, 2)
 INSTANTIATE(attn_decode_tq_mma_few_128, attn_decode_tq_mma, 128, 16, true, 1)
 INSTANTIATE(attn_decode_tq_mma_few_256, attn_decode_tq_mma, 256, 8, true, 1)
-INSTANTIATE(attn_decode_tq_mma_few_512, attn_decode_tq_mma, 512, 12, true, 1)
+INSTANTIATE(attn_decode_tq_mma_few_512, attn_decode_tq_mma, 512, 8, true, 1)
 INSTANTIATE(attn_decode_tq_mma_merge_64, attn_decode_tq_mma_merge, 64)
 INSTANTIATE(attn_decode_tq_mma_merge_128, attn_decode_tq_mma_merge, 128)
 INSTANTIATE(attn_decode_tq_mma_merge_256, attn_decode_tq_mma_merge, 256)
 INSTANTIATE(attn_decode_tq_mma_merge_512, attn_decode_tq_mma_merge, 512)
 INSTANTIATE(attn_decode_tq_mma_ruled_128, attn_decode_tq_mma, 128, 16, false, 2)
 INSTANTIATE(attn_decode_tq_mma_ruled_256, attn_decode_tq_mma, 256, 8, false, 2)
-INSTANTIATE(attn_decode_tq_mma_ruled_512, attn_decode_tq_mma, 512, 12, false, 2)
+INSTANTIATE(attn_decode_tq_mma_ruled_512, attn_decode_tq_mma, 512, 8, false, 2)
 
 }  // namespace kernels_attn_decode_tq_mma
 }  // namespace gpu

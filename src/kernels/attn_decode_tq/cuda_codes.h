@@ -15,7 +15,7 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_mma {
 
-enum { kKeys = kTileKeys, kTiles = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
+enum { kKeys = kTileKeys, kTiles = 2, kSlots = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
 
 template <int kHeadDim, int kWarpCount, int kHeadsOfLane>
 struct Shape {
@@ -27,13 +27,10 @@ struct Shape {
   static constexpr int kShares = kDim == 512 ? 2 : 1, kShareDim = kDim / kShares;
   static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
   static constexpr bool kTakeTurns = kWarps == 8;  // the two simdgroups of a scheduler
-  // Twelve simdgroups have no room for more, in memory as in registers.
-  static constexpr int kKeySlots = kWarps == 12 ? 1 : 2, kValueSlots = 2;
-  static constexpr bool kQueryInRegisters = kWarps != 12 || kLaneHeads == 1;
   static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
-  typedef TileRing<kDim / 2, kDim == 256 ? 16 : 32, kDim == 256 ? 64 : 0, kKeySlots> KeyTiles;
+  typedef TileRing<kDim / 2, kDim == 256 ? 16 : 32, kDim == 256 ? 64 : 0, kSlots> KeyTiles;
   typedef TileOrder<kDim / 2> Order;
-  typedef TileRing<kDim / 2, 8, 32, kValueSlots> ValueTiles;
+  typedef TileRing<kDim / 2, 8, 32, kSlots> ValueTiles;
   typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
   static constexpr int kShareOperands = kOperands * kSteps;
@@ -186,7 +183,7 @@ GPU_FN uint2 read_8(uint address) {
 }
 
 template <class Shape>
-using Queries = HeldOperands<Shape::kShareOperands, Shape::kQueryInRegisters>;
+using Queries = HeldOperands<Shape::kShareOperands, true>;
 
 // What the integers of this lane's heads stand for: score = high * sum of the most significant
 // digit
@@ -342,7 +339,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[S::kTeams][kColumns];
-  __shared__ ulong barriers[S::kTeams][S::kKeySlots + S::kValueSlots];
+  __shared__ ulong barriers[S::kTeams][2 * kSlots];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
@@ -368,8 +365,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   typename S::KeyTiles key_tiles(rows, k + part.first_row * (kDim / 2), ring, ring_barriers, first,
                                  step);
   typename S::ValueTiles value_tiles(rows, v + part.first_row * (kDim / 2),
-                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * S::kKeySlots,
-                                     first, step);
+                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * kSlots, first,
+                                     step);
   if (share == 0) key_tiles.open();
   if (share == S::kShares - 1) value_tiles.open();
   TileNorms<kNorms> norms;

@@ -45,7 +45,7 @@ struct Plan {
 
 Plan codes_plan(const AttnDecodeTqParams& p) {
   constexpr int64_t kTable = 32 * 1024;
-  const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : dim == 256 ? 8 : 12;
+  const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : 8;
   const int64_t shares = dim == 512 ? 2 : 1, teams = warps / shares;
   const bool plain = p.attn.logits_soft_cap == 0.0f && p.attn.alibi_slopes == nullptr;
   const bool few = plain && p.attn.num_heads / p.attn.num_kv_heads <= kColumns / 2;
@@ -53,7 +53,7 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
   const int64_t exchanged = shares == 1 ? 0 : 2 * warps * (few ? 1 : 2) * 32 * 16;
   const int64_t key_tile = kKeys * dim / 2 + (dim == 256 ? 2 * 64 : 0);
   const int64_t value_tile = kKeys * dim / 2 + 4 * 32;
-  const int64_t rings = teams * ((warps == 12 ? 1 : 2) * key_tile + 2 * value_tile);
+  const int64_t rings = teams * 2 * (key_tile + value_tile);
   return {"attn_decode_tq_mma_" + form + std::to_string(dim), warps,
           kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 + exchanged +
               std::max(rings, sums_bytes(dim, teams))};
@@ -113,7 +113,7 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
   if (integers) {  // the time of a tile is that of its instructions, and a pair of simdgroups has
                    // one
     parts.least_keys = 64;
-    if (p.k.dim == 512) parts.most_keys = 24576;
+    if (p.k.dim == 512) parts.most_keys = 16384;
   }
   GpuAttnDecodeTq args = attn_decode_tq_args(p, parts, kColumns);
   if (integers) {
