@@ -3,7 +3,8 @@
 // both products and the query heads of a KV head are the eight columns of the narrow one,
 //   scores[key][head] = K q^T      out[element][head] += V^T weights
 // so a row is read once for all of them and no row of the multiplication is wasted. Queries and
-// weights enter as kTerms 16-bit terms: products are exact, sums are f32.
+// weights enter as kTerms 16-bit terms: products are exact, sums are f32. Of up to four query heads
+// two terms are columns of one product.
 //   Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode/cuda_join.h"
@@ -44,20 +45,23 @@ struct RowPlace {
   GPU_FN static uint at(uint row, uint piece) { return row * kRowPitch + 16 * (piece ^ (row & 7)); }
 };
 
-template <typename T, int kDim>
+template <typename T, int kDim, int kHeadsOfLane = 2>
 struct Shape {
+  static constexpr int kLaneHeads = kHeadsOfLane, kRows = 2 * kLaneHeads;
   static constexpr int kTerms = Element<T>::kTerms;
   static constexpr int kUnits = kDim <= 128 ? 1 : kDim <= 256 ? 2 : 4, kUnitDim = kDim / kUnits;
   static constexpr int kSteps = kDim / 16, kUnitSteps = kUnitDim / 16;
   typedef RowPlace<2 * kUnitDim> Place;
   typedef UnitStream<kKeys, 2 * kDim, kUnits, kStages, Place> Stream;
-  typedef PartSums<kDim, kWarps> Sums;
-  static constexpr int kQueryBytes = kTerms * kSteps * 32 * 8;
+  typedef PartSums<kDim, kWarps, kLaneHeads> Sums;
+  typedef WeightTerms<T, kTerms, kLaneHeads> Weights;
+  static constexpr int kOperands = Weights::kOperands;  // of a step of either product
+  static constexpr int kQueryBytes = kOperands * kSteps * 32 * 8;
   static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
   static constexpr int kWorkBytes =
       kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
   static constexpr int kMemory = kQueryBytes + kWorkBytes;
-  static constexpr bool kQueryInRegisters = kTerms * kDim <= 768;  // a register per 8 elements
+  static constexpr bool kQueryInRegisters = kOperands * kDim <= 768;  // a register per 8 elements
 };
 
 // Where element e of a query is, in words from its head's first: words 2t and 2t + 1 of step s have
@@ -66,12 +70,12 @@ struct RowOrder {
   GPU_FN static uint word(uint e) { return e / 16 * 64 + e % 8 / 2 * 2 + e / 8 % 2; }
 };
 
-// Operand b of the scores: terms of the query of head `head` of eight, whose elements this
-// simdgroup holds in x as load_query() gives them, [term][step][lane] of two words. factors[head]
-// undoes their scaling.
-template <typename T, int kDim, class Order = RowOrder>
+// Operands b of the scores: terms of the query of head `head`, whose elements this simdgroup holds
+// in x as load_query() gives them, [operand][step][lane] of two words. A term is column `head` of
+// an operand, or column 2 head + term of the only one. factors[head] undoes their scaling.
+template <typename T, int kDim, class Order = RowOrder, int kLaneHeads = 2>
 GPU_FN void put_query(const float* x, uint head, uint2* terms, float* factors) {
-  typedef Shape<T, kDim> S;
+  typedef Shape<T, kDim, kLaneHeads> S;
   uint* const words = reinterpret_cast<uint*>(terms);
   float largest = 0.0f;
   UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
@@ -91,52 +95,59 @@ GPU_FN void put_query(const float* x, uint head, uint2* terms, float* factors) {
         const float2 taken = unpack2(pair, T());
         a -= taken.x;
         b -= taken.y;
-        words[term * S::kSteps * 64 + head * 8 + Order::word(at + 2 * j)] = pair;
+        const uint operand = S::kOperands == S::kTerms ? term : 0;
+        const uint column = S::kOperands == S::kTerms ? head : 2 * head + term;
+        words[operand * S::kSteps * 64 + column * 8 + Order::word(at + 2 * j)] = pair;
       }
     }
   }
 }
 
-template <typename T, int kDim>
-using Queries = HeldOperands<Shape<T, kDim>::kTerms * Shape<T, kDim>::kSteps,
-                             Shape<T, kDim>::kQueryInRegisters>;
+template <class S>
+using Queries = HeldOperands<S::kOperands * S::kSteps, S::kQueryInRegisters>;
 
-// sums[term] = K q^T over units kFirst .. kFirst + kCount of K, which the stream gives next.
-template <typename T, int kDim, int kFirst, int kCount, class Stream>
-GPU_FN void score_keys(Stream& stream, const Queries<T, kDim>& queries,
-                       float (&sums)[Element<T>::kTerms][4]) {
-  typedef Shape<T, kDim> S;
+// z = K q^T over the units of K, which the stream gives next.
+template <typename T, class S>
+GPU_FN void score_keys(typename S::Stream& stream, const Queries<S>& queries,
+                       float (&z)[S::kRows]) {
+  float sums[S::kOperands][4] = {};
   const uint row = LANE % 16;  // of matrices 0 and 2, 1 and 3
-  each_unit<kFirst, kCount>([&](auto index) {
+  each_unit<0, S::kUnits>([&](auto index) {
     constexpr int unit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
       uint a[4];
       load_matrices(at + S::Place::at(row, 2 * step + LANE / 16), a);
-      UNROLL for (int term = 0; term < S::kTerms; term++) {
-        const uint2 b = queries.get(term * S::kSteps + unit * S::kUnitSteps + step);
-        Element<T>::mma(sums[term], a, b.x, b.y);
+      UNROLL for (int i = 0; i < S::kOperands; i++) {
+        const uint2 b = queries.get(i * S::kSteps + unit * S::kUnitSteps + step);
+        Element<T>::mma(sums[i], a, b.x, b.y);
       }
     }
     stream.template next<unit>();
   });
+  UNROLL for (int i = 0; i < S::kRows; i++) {
+    if constexpr (S::kLaneHeads == 1) {
+      z[i] = sums[0][2 * i + 1] + sums[0][2 * i];
+    } else {
+      z[i] = sums[S::kTerms - 1][i];
+      UNROLL for (int term = S::kTerms - 2; term >= 0; term--) z[i] += sums[term][i];
+    }
+  }
 }
 
-// sums[element / 16] += V^T weights over such units of V.
-template <typename T, int kDim, int kFirst, int kCount, class Stream>
-GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>& weights,
-                       float (&sums)[kDim / 16][4]) {
-  typedef Shape<T, kDim> S;
+// sums[element / 16] += V^T weights over the units of V.
+template <typename T, class S>
+GPU_FN void add_values(typename S::Stream& stream, const typename S::Weights& weights,
+                       float (&sums)[S::kSteps][4]) {
   const uint row = LANE % 8 + LANE / 16 * 8;  // of matrices 0 and 1, 2 and 3
-  each_unit<kFirst, kCount>([&](auto index) {
+  each_unit<0, S::kUnits>([&](auto index) {
     constexpr int unit = decltype(index)::kValue;
     const uint at = stream.wait();
     UNROLL for (int step = 0; step < S::kUnitSteps; step++) {
       uint a[4];
       load_transposed(at + S::Place::at(row, 2 * step + LANE / 8 % 2), a);
-      UNROLL for (int term = 0; term < S::kTerms; term++) {
-        Element<T>::mma(sums[unit * S::kUnitSteps + step], a, weights.b[term][0],
-                        weights.b[term][1]);
+      UNROLL for (int i = 0; i < S::kOperands; i++) {
+        Element<T>::mma(sums[unit * S::kUnitSteps + step], a, weights.b[i][0], weights.b[i][1]);
       }
     }
     stream.template next<S::kUnits + unit>();
@@ -144,7 +155,7 @@ GPU_FN void add_values(Stream& stream, const WeightTerms<T, Element<T>::kTerms>&
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
-template <typename T, int kDim, bool kPlain>
+template <typename T, int kDim, bool kPlain, int kLaneHeads>
 __global__ __launch_bounds__(32 * kWarps,
                              1) void attn_decode_mma(const uchar* q, const uchar* k, const uchar* v,
                                                      const int* kv_len, const int* ring_start,
@@ -152,7 +163,7 @@ __global__ __launch_bounds__(32 * kWarps,
                                                      float* part_values, float2* part_states,
                                                      const GpuAttnDecode p) {
   await_inputs();
-  typedef Shape<T, kDim> S;
+  typedef Shape<T, kDim, kLaneHeads> S;
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
   __shared__ float2 states[kWarps][kColumns];
@@ -181,35 +192,30 @@ __global__ __launch_bounds__(32 * kWarps,
       2 * kDim * (p.pages.size > 0 ? ulong(kv_head) * p.pages.size : ulong(kv_row) * p.capacity);
   typename S::Stream stream(rows, k + base, v + base, shared_address(work) + warp * S::kRingBytes,
                             first, step);
-  put_query<T, kDim>(x, warp, terms, factors);
+  if (warp < 4 * kLaneHeads) put_query<T, kDim, RowOrder, kLaneHeads>(x, warp, terms, factors);
   __syncthreads();
-  const Queries<T, kDim> queries(terms);
-  LogitRules<kPlain> rules;
-  UNROLL for (uint e = 0; e < 2; e++) {
-    const uint column = LANE % 4 * 2 + e;
+  const Queries<S> queries(terms);
+  LogitRules<kPlain, kLaneHeads> rules;
+  UNROLL for (uint e = 0; e < kLaneHeads; e++) {
+    const uint column = LANE % 4 * kLaneHeads + e;
     rules.scale[e] = factors[column] * p.softmax_scale * (kPlain ? kLog2E : 1.0f);
     rules.slope[e] = p.slopes != 0 && column < heads ? slopes[first_head + column] : 0.0f;
   }
   rules.cap = p.logits_soft_cap;
   rules.last = held.end - 1;
 
-  Softmax<1> softmax;
+  Softmax<1, kLaneHeads> softmax;
   float sums[S::kSteps][4];
   UNROLL for (int i = 0; i < S::kSteps; i++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
   constexpr float kOne[1][2] = {{1.0f, 1.0f}};
   for (uint at = first; at < end; at += step) {
-    float scores[S::kTerms][4] = {};
-    score_keys<T, kDim, 0, S::kUnits>(stream, queries, scores);
-    float z[1][4], w[1][4], products[1][4];
-    UNROLL for (int i = 0; i < 4; i++) {
-      z[0][i] = scores[S::kTerms - 1][i];
-      UNROLL for (int term = S::kTerms - 2; term >= 0; term--) z[0][i] += scores[term][i];
-    }
+    float z[1][S::kRows], w[1][S::kRows], products[1][S::kRows];
+    score_keys<T, S>(stream, queries, z[0]);
     rules.apply(z, at, rows.there<kKeys>(at));
     softmax.weigh(z, kOne, w, products, sums);
-    add_values<T, kDim, 0, S::kUnits>(stream, WeightTerms<T, S::kTerms>(w[0]), sums);
+    add_values<T, S>(stream, typename S::Weights(w[0]), sums);
   }
   softmax.finish();
 

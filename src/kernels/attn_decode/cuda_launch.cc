@@ -23,8 +23,10 @@ int64_t tiles_of(const AttnDecodeParams& p) {
 
 std::string kernel_of(const AttnDecodeParams& p) {
   const bool plain = p.logits_soft_cap == 0.0f && p.alibi_slopes == nullptr;
-  const std::string base = plain ? "attn_decode_mma_" : "attn_decode_mma_ruled_";
-  return kernel_name(base + std::to_string(p.head_dim), {p.kv_dtype});
+  const bool few =
+      plain && p.kv_dtype == DType::kF16 && p.num_heads / p.num_kv_heads <= kColumns / 2;
+  const std::string form = few ? "few_" : plain ? "" : "ruled_";
+  return kernel_name("attn_decode_mma_" + form + std::to_string(p.head_dim), {p.kv_dtype});
 }
 
 // Threadgroup memory: terms of the queries, then rings, whose place sums take.

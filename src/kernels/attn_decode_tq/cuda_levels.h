@@ -284,7 +284,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   if (p.rotated == 0) rotate_elements<32>(x, p.k, LANE);
   kernels_attn_decode_mma::put_query<half, kDim, typename S::Order>(x, warp, terms, factors);
   __syncthreads();
-  const kernels_attn_decode_mma::Queries<half, kDim> queries(terms);
+  const kernels_attn_decode_mma::Queries<Floats> queries(terms);
   LogitRules<false> rules = {};
   UNROLL for (uint e = 0; e < 2; e++) {
     const uint column = LANE % 4 * 2 + e;
