@@ -15,8 +15,34 @@ namespace panels {
 #define MLXN_BULK_COPIES 0
 #endif
 
+#if MLXN_BULK_COPIES
+// True in one lane of a simdgroup, all of which ask.
+GPU_FN bool is_elected() {
+  uint elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
+               : "=r"(elected));
+  return elected != 0;
+}
+GPU_FN void init_barrier(ulong* barrier, uint arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
+               : "memory");
+}
+GPU_FN void wait_barrier(const ulong* barrier, uint phase) {
+  uint done = 0;
+  while (done == 0) {
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;\n}"
+        : "=r"(done)
+        : "r"(shared_address(barrier)), "r"(phase)
+        : "memory");
+  }
+}
+#endif
+
 // A stream of items, each one or more copies, through kStages places in threadgroup memory. All
-// threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
+// threads of the stream (a simdgroup, or a whole group) call every member, of a whole group only a
+// simdgroup that open(), copy() and close() if copies are bulk copies; `thread` counts them. An
 // item's place may be written again once all of them have read it.
 template <int kStages>
 class CopyStream {
@@ -28,10 +54,7 @@ class CopyStream {
   GPU_FN void init() const {
 #if MLXN_BULK_COPIES
     if (thread_ == 0) {
-      UNROLL for (int i = 0; i < kStages; i++) {
-        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(barriers_ + i))
-                     : "memory");
-      }
+      UNROLL for (int i = 0; i < kStages; i++) { init_barrier(barriers_ + i, 1); }
       asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
 #endif
@@ -39,7 +62,7 @@ class CopyStream {
   // Opens an item of `bytes` in all, which copy() calls follow; close() ends it.
   GPU_FN void open(uint item, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0) {
+    if (is_elected()) {
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
                        shared_address(barriers_ + item % kStages)),
                    "r"(bytes)
@@ -49,7 +72,7 @@ class CopyStream {
   }
   GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0 && bytes != 0) {
+    if (is_elected() && bytes != 0) {
       asm volatile(
           "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
           "[%3];" ::"r"(shared_address(to)),
@@ -74,10 +97,7 @@ class CopyStream {
   // An item of one copy; the threads are a simdgroup.
   GPU_FN void start(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    uint elected;
-    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(elected));
-    if (elected != 0) {
+    if (is_elected()) {
       asm volatile(
           "mbarrier.arrive.expect_tx.shared.b64 _, [%3], %2;\n"
           "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
@@ -94,16 +114,7 @@ class CopyStream {
   template <int kLater>
   GPU_FN void wait(uint item) const {
 #if MLXN_BULK_COPIES
-    const uint barrier = shared_address(barriers_ + item % kStages), phase = item / kStages & 1;
-    uint done = 0;
-    while (done == 0) {
-      asm volatile(
-          "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
-          "selp.u32 %0, 1, 0, p;\n}"
-          : "=r"(done)
-          : "r"(barrier), "r"(phase)
-          : "memory");
-    }
+    wait_barrier(barriers_ + item % kStages, item / kStages & 1);
 #else
     asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
 #endif
@@ -112,6 +123,43 @@ class CopyStream {
  private:
   ulong* barriers_;
   uint thread_, threads_;
+};
+
+// Whether all simdgroups of a group are done with the items of a stream, so that their places may
+// be written again. Without bulk copies the group synchronises instead.
+template <int kStages>
+class ReadItems {
+ public:
+  GPU_FN explicit ReadItems(ulong* barriers) : barriers_(barriers) {}
+
+  GPU_FN void init(uint thread, uint simds) const {
+#if MLXN_BULK_COPIES
+    if (thread == 0) {
+      UNROLL for (int i = 0; i < kStages; i++) init_barrier(barriers_ + i, simds);
+    }
+#endif
+  }
+  // This simdgroup has read an item.
+  GPU_FN void add(uint item) const {
+#if MLXN_BULK_COPIES
+    __syncwarp();
+    if (is_elected()) {
+      asm volatile(
+          "mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(barriers_ + item % kStages))
+          : "memory");
+    }
+#endif
+  }
+  GPU_FN void wait(uint item) const {
+#if MLXN_BULK_COPIES
+    wait_barrier(barriers_ + item % kStages, item / kStages & 1);
+#else
+    __syncthreads();
+#endif
+  }
+
+ private:
+  ulong* barriers_;
 };
 
 }  // namespace panels

@@ -90,7 +90,7 @@ int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
   return simds * kStages * spans.layout.full_span_bytes() + w.cols * 4 + divide_up(w.cols, 64) * 16;
 }
 int64_t wide_memory(const Spans& spans, const WeightView& w) {
-  return 2 * kWidePanels * (spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
+  return kWidePanels * (2 * spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
          kWideXBlocks * kWideRows / kXTileRows * kXTileBytes +
          kWidePanels * kPanelRows * kWideRows * 4;
 }

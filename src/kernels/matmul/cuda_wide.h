@@ -15,6 +15,7 @@ namespace kernels_matmul_wide {
 
 enum {
   kThreads = 256,
+  kSimds = kThreads / 32,
   kPanels = 8,     // of a group
   kOwnPanels = 2,  // of a simdgroup; four simdgroups side by side along the weight rows,
   kOwnTiles = 8,   // two along the rows of x
@@ -61,13 +62,14 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
   extern __shared__ uint4 shared[];
-  // Spans [2][kPanels], their scales, blocks of x [kXStages][2][kXTiles], sums of the slices so far
-  // [kOwnTotals][kThreads].
+  // Spans [2][kPanels], scales of one [kPanels], blocks of x [kXStages][2][kXTiles], sums of the
+  // slices so far [kOwnTotals][kThreads].
   uchar* const spans = reinterpret_cast<uchar*>(shared);
   float* const scales = reinterpret_cast<float*>(spans + 2 * kPanels * p.span_bytes);
-  XTile* const x_stages = reinterpret_cast<XTile*>(scales + 2 * kPanels * Scales::kFloats);
+  XTile* const x_stages = reinterpret_cast<XTile*>(scales + kPanels * Scales::kFloats);
   float* const results = reinterpret_cast<float*>(x_stages + kXStages * 2 * kXTiles);
-  const uint warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const uint warp = simd_broadcast(threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4,
+             t = lane % 4;
   const uint own_panel = warp % 4 * kOwnPanels;
   const uint all_blocks = p.cols / 32;
   // Tiles of x take turns between the simdgroups along the rows, so that few are shared as well.
@@ -104,22 +106,26 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
     return;
   }
 
-  __shared__ ulong barriers[2][2];
-  const CopyStream<2> weight_copies(barriers[0], threadIdx.x, kThreads);
-  const CopyStream<kXStages> x_copies(barriers[1], threadIdx.x, kThreads);
+  // Two simdgroups have the same panels, and copy one each.
+  __shared__ ulong barriers[kSimds + 2][2];
+  const CopyStream<2> weight_copies(barriers[warp], lane, 32);
+  const uint x_thread = MLXN_BULK_COPIES ? lane : threadIdx.x;
+  const CopyStream<kXStages> x_copies(barriers[kSimds], x_thread, kThreads);
+  const ReadItems<kXStages> x_read(barriers[kSimds + 1]);
   weight_copies.init();
-  x_copies.init();
+  if (warp == 0) x_copies.init();
+  x_read.init(threadIdx.x, kSimds);
   __syncthreads();
+  const auto pair_barrier = [&] {
+    asm volatile("bar.sync %0, 64;" ::"r"(1 + warp % 4) : "memory");
+  };
   const PackedWeights weights{packed, packed1, packed2};
   const auto start_weights = [&](uint span) {
     if (span >= p.spans) return;
-    const uint bytes = span_length(p, span);
-    weight_copies.open(span, kPanels * bytes);
-    UNROLL for (int i = 0; i < kPanels; i++) {
-      const uint panel = min(first_panel + i, p.panels - 1);
-      weight_copies.copy(span, spans + (span % 2 * kPanels + i) * p.span_bytes,
-                         weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes, bytes);
-    }
+    const uint copied = own_panel + warp / 4, panel = min(first_panel + copied, p.panels - 1);
+    weight_copies.start(span, spans + (span % 2 * kPanels + copied) * p.span_bytes,
+                        weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes,
+                        span_length(p, span));
     weight_copies.close();
   };
   const auto start_pair = [&](uint pair) {
@@ -136,32 +142,35 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
   };
   float total[kParts][kOwnPanels][kTilesAtOnce][4] = {};
   start_weights(0);
-  start_pair(0);
+  if (!MLXN_BULK_COPIES || warp == 0) start_pair(0);
   uint slice = 0;
   bool first = true;
   for (uint span = 0; span < p.spans; span++) {
     const uint blocks = span_blocks(p, span);
     const uchar* const span_stage = spans + span % 2 * kPanels * p.span_bytes;
-    float* const span_scales = scales + span % 2 * kPanels * Scales::kFloats;
     for (uint block = 0; block < blocks; block += 2) {
-      const uint k_block = kSpanBlocks * span + block;
-      // Everybody's copies of this pair are there, and everybody is done with the pair before.
-      if (block == 0) weight_copies.wait<0>(span);
-      x_copies.wait<0>(k_block / 2);
-      __syncthreads();
-      if (block == 0) start_weights(span + 1);
-      start_pair(k_block / 2 + 1);
-      if (Codec::kTable && block == 0) {
-        const uint row = threadIdx.x % kPanelRows, panel = threadIdx.x / kPanelRows % kPanels;
-        Scales::template put<4>(span_at(p, span, span_stage + panel * p.span_bytes),
-                                threadIdx.x / (kPanelRows * kPanels) * 4, blocks, row,
-                                span_scales + panel * Scales::kFloats);
-        __syncthreads();
+      const uint k_pair = (kSpanBlocks * span + block) / 2;
+      if (block == 0) {
+        weight_copies.wait<0>(span);
+        pair_barrier();  // both copies are there, and nobody reads the span before
+        start_weights(span + 1);
+        if constexpr (Codec::kTable) {
+          const uint row = lane % kPanelRows, panel = own_panel + lane / kPanelRows;
+          Scales::template put<4>(span_at(p, span, span_stage + panel * p.span_bytes), warp / 4 * 4,
+                                  blocks, row, scales + panel * Scales::kFloats);
+          pair_barrier();
+        }
+      }
+      x_copies.wait<0>(k_pair);
+      // One simdgroup after the other sees that all are done with the pair before.
+      if (!MLXN_BULK_COPIES || warp == k_pair % kSimds) {
+        if (!MLXN_BULK_COPIES || k_pair > 0) x_read.wait(k_pair - 1);
+        start_pair(k_pair + 1);
       }
 
-      const XTile* const x = x_stages + k_block % (2 * kXStages) * kXTiles;
+      const XTile* const x = x_stages + k_pair % kXStages * 2 * kXTiles;
       const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
-      const float* const own_scales = span_scales + own_panel * Scales::kFloats;
+      const float* const own_scales = scales + own_panel * Scales::kFloats;
       const auto multiply_block = [&](uint b, auto parts) {
         WeightBlock<Codec> w[kOwnPanels];
         UNROLL for (int i = 0; i < kOwnPanels; i++) {
@@ -179,7 +188,10 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
         }
       };
       // Without a condition between them, blocks and parts overlap.
-      if (tiles <= kXTiles / 2) {
+      if (tiles <= kXTiles / 4) {
+        multiply_block(0, Parts<kParts / 4>());
+        if (block + 1 < blocks) multiply_block(1, Parts<kParts / 4>());
+      } else if (tiles <= kXTiles / 2) {
         multiply_block(0, Parts<kParts / 2>());
         if (block + 1 < blocks) multiply_block(1, Parts<kParts / 2>());
       } else if (block + 1 < blocks) {
@@ -188,6 +200,7 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
       } else {
         multiply_block(0, Parts<kParts>());
       }
+      x_read.add(k_pair);
     }
     // Slices without a span are no addends.
     while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;
