@@ -23,26 +23,32 @@ GPU_FN bool is_elected() {
                : "=r"(elected));
   return elected != 0;
 }
+#endif
+
+// Waits until a barrier has left the phase, counted from 0, of this parity.
+GPU_FN void wait_barrier(const ulong* barrier, uint parity) {
+#if MLXN_BULK_COPIES
+#define MLXN_MBARRIER_WAIT "mbarrier.try_wait"
+#else
+#define MLXN_MBARRIER_WAIT "mbarrier.test_wait"
+#endif
+  uint done = 0;
+  while (done == 0) {
+    asm volatile("{\n.reg .pred p;\n" MLXN_MBARRIER_WAIT
+                 ".parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+  }
+#undef MLXN_MBARRIER_WAIT
+}
 GPU_FN void init_barrier(ulong* barrier, uint arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
                : "memory");
 }
-GPU_FN void wait_barrier(const ulong* barrier, uint phase) {
-  uint done = 0;
-  while (done == 0) {
-    asm volatile(
-        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
-        "selp.u32 %0, 1, 0, p;\n}"
-        : "=r"(done)
-        : "r"(shared_address(barrier)), "r"(phase)
-        : "memory");
-  }
-}
-#endif
 
 // A stream of items, each one or more copies, through kStages places in threadgroup memory. All
-// threads of the stream (a simdgroup, or a whole group) call every member, of a whole group only a
-// simdgroup that open(), copy() and close() if copies are bulk copies; `thread` counts them. An
+// threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
 // item's place may be written again once all of them have read it.
 template <int kStages>
 class CopyStream {
@@ -62,7 +68,7 @@ class CopyStream {
   // Opens an item of `bytes` in all, which copy() calls follow; close() ends it.
   GPU_FN void open(uint item, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (is_elected()) {
+    if (thread_ == 0) {
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
                        shared_address(barriers_ + item % kStages)),
                    "r"(bytes)
@@ -72,7 +78,7 @@ class CopyStream {
   }
   GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (is_elected() && bytes != 0) {
+    if (thread_ == 0 && bytes != 0) {
       asm volatile(
           "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
           "[%3];" ::"r"(shared_address(to)),
@@ -125,41 +131,72 @@ class CopyStream {
   uint thread_, threads_;
 };
 
-// Whether all simdgroups of a group are done with the items of a stream, so that their places may
-// be written again. Without bulk copies the group synchronises instead.
+// A stream that one simdgroup, all of whose threads call, fills for others to read.
+//   barriers [2][kStages]: of a place filled, of a place read
 template <int kStages>
-class ReadItems {
+class FedStream {
  public:
-  GPU_FN explicit ReadItems(ulong* barriers) : barriers_(barriers) {}
+  GPU_FN explicit FedStream(ulong* barriers) : filled_(barriers), read_(barriers + kStages) {}
 
-  GPU_FN void init(uint thread, uint simds) const {
+  // By one thread, before all synchronise.
+  GPU_FN void init(uint readers) const {
+    UNROLL for (int i = 0; i < kStages; i++) {
+      init_barrier(filled_ + i, MLXN_BULK_COPIES ? 1 : 32);
+      init_barrier(read_ + i, readers);
+    }
 #if MLXN_BULK_COPIES
-    if (thread == 0) {
-      UNROLL for (int i = 0; i < kStages; i++) init_barrier(barriers_ + i, simds);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+  }
+  // Opens an item of `bytes` in all once its place is free; copy() follows, and close().
+  GPU_FN void open(uint item, uint bytes) const {
+    if (item >= kStages) wait_barrier(read_ + item % kStages, (item / kStages - 1) & 1);
+#if MLXN_BULK_COPIES
+    if (is_elected()) {
+      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
+                       shared_address(filled_ + item % kStages)),
+                   "r"(bytes)
+                   : "memory");
     }
 #endif
   }
-  // This simdgroup has read an item.
-  GPU_FN void add(uint item) const {
+  GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    __syncwarp();
     if (is_elected()) {
       asm volatile(
-          "mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(barriers_ + item % kStages))
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
+          "[%3];" ::"r"(shared_address(to)),
+          "l"(from), "r"(bytes), "r"(shared_address(filled_ + item % kStages))
           : "memory");
+    }
+#else
+    const uchar* const source = static_cast<const uchar*>(from);
+#pragma unroll 1
+    for (uint at = threadIdx.x % 32 * 16; at < bytes; at += 32 * 16) {
+      copy_ahead(shared_address(to) + at, source + at);
     }
 #endif
   }
-  GPU_FN void wait(uint item) const {
-#if MLXN_BULK_COPIES
-    wait_barrier(barriers_ + item % kStages, item / kStages & 1);
-#else
-    __syncthreads();
+  GPU_FN void close(uint item) const {
+#if !MLXN_BULK_COPIES
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(
+                     shared_address(filled_ + item % kStages))
+                 : "memory");
 #endif
+  }
+  // Readers, by simdgroups: an item is there; it has been read.
+  GPU_FN void wait(uint item) const { wait_barrier(filled_ + item % kStages, item / kStages & 1); }
+  GPU_FN void release(uint item) const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(
+                       shared_address(read_ + item % kStages))
+                   : "memory");
+    }
   }
 
  private:
-  ulong* barriers_;
+  ulong *filled_, *read_;
 };
 
 }  // namespace panels

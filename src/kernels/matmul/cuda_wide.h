@@ -14,13 +14,13 @@ namespace panels {
 namespace kernels_matmul_wide {
 
 enum {
-  kThreads = 256,
-  kSimds = kThreads / 32,
-  kPanels = 8,     // of a group
-  kOwnPanels = 2,  // of a simdgroup; four simdgroups side by side along the weight rows,
-  kOwnTiles = 8,   // two along the rows of x
+  kSimds = 8,
+  kThreads = 32 * kSimds,  // and a simdgroup that feeds them
+  kPanels = 8,             // of a group
+  kOwnPanels = 2,          // of a simdgroup; four simdgroups side by side along the weight rows,
+  kOwnTiles = 8,           // two along the rows of x
   kXTiles = 16,
-  kXStages = 2,  // each of two blocks
+  kXStages = 4,  // of a block
   kTilesAtOnce = 2,
   kParts = kOwnTiles / kTilesAtOnce,
   kPanelTotals = kTilesAtOnce * 4,  // from one panel to the next
@@ -53,27 +53,29 @@ GPU_FN void load_tile(const XTile& x, uint lane, Terms& terms, XSums<kHalves>& s
 }
 
 template <class Codec, int kTerms>
-__global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const uchar* packed1,
-                                                    const uchar* packed2, const XTile* terms,
-                                                    const uint* order, const uint4* row_tiles,
-                                                    const uchar* residual, uchar* out, uchar* out1,
-                                                    uchar* out2, const CudaMatmul p) {
+__global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, const uchar* packed1,
+                                                         const uchar* packed2, const XTile* terms,
+                                                         const uint* order, const uint4* row_tiles,
+                                                         const uchar* residual, uchar* out,
+                                                         uchar* out1, uchar* out2,
+                                                         const CudaMatmul p) {
   await_inputs();
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
   extern __shared__ uint4 shared[];
-  // Spans [2][kPanels], scales of one [kPanels], blocks of x [kXStages][2][kXTiles], sums of the
+  // Spans [2][kPanels], scales of one [kPanels], blocks of x [kXStages][kXTiles], sums of the
   // slices so far [kOwnTotals][kThreads].
   uchar* const spans = reinterpret_cast<uchar*>(shared);
   float* const scales = reinterpret_cast<float*>(spans + 2 * kPanels * p.span_bytes);
   XTile* const x_stages = reinterpret_cast<XTile*>(scales + kPanels * Scales::kFloats);
-  float* const results = reinterpret_cast<float*>(x_stages + kXStages * 2 * kXTiles);
+  float* const results = reinterpret_cast<float*>(x_stages + kXStages * kXTiles);
   const uint warp = simd_broadcast(threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4,
              t = lane % 4;
-  const uint own_panel = warp % 4 * kOwnPanels;
+  // Neighbours have the same panels: those that share a part of the compute unit do not.
+  const uint own_panel = warp / 2 * kOwnPanels;
   const uint all_blocks = p.cols / 32;
   // Tiles of x take turns between the simdgroups along the rows, so that few are shared as well.
-  const auto own_tile = [&](uint part) { return (2 * part + warp / 4) * kTilesAtOnce; };
+  const auto own_tile = [&](uint part) { return (2 * part + warp % 2) * kTilesAtOnce; };
 
   // Groups of one tile of sorted rows run side by side, else groups of the same panels.
   const uint tile = p.sorted != 0 ? blockIdx.x / p.panel_groups : blockIdx.x % p.tiles;
@@ -106,102 +108,85 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
     return;
   }
 
-  // Two simdgroups have the same panels, and copy one each.
-  __shared__ ulong barriers[kSimds + 2][2];
-  const CopyStream<2> weight_copies(barriers[warp], lane, 32);
-  const uint x_thread = MLXN_BULK_COPIES ? lane : threadIdx.x;
-  const CopyStream<kXStages> x_copies(barriers[kSimds], x_thread, kThreads);
-  const ReadItems<kXStages> x_read(barriers[kSimds + 1]);
-  weight_copies.init();
-  if (warp == 0) x_copies.init();
-  x_read.init(threadIdx.x, kSimds);
+  __shared__ ulong barriers[2 * (2 + kXStages)];
+  const FedStream<2> weight_stream(barriers);
+  const FedStream<kXStages> x_stream(barriers + 4);
+  if (threadIdx.x == 0) {
+    weight_stream.init(kSimds);
+    x_stream.init(kSimds);
+  }
   __syncthreads();
-  const auto pair_barrier = [&] {
-    asm volatile("bar.sync %0, 64;" ::"r"(1 + warp % 4) : "memory");
-  };
   const PackedWeights weights{packed, packed1, packed2};
-  const auto start_weights = [&](uint span) {
-    if (span >= p.spans) return;
-    const uint copied = own_panel + warp / 4, panel = min(first_panel + copied, p.panels - 1);
-    weight_copies.start(span, spans + (span % 2 * kPanels + copied) * p.span_bytes,
-                        weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes,
-                        span_length(p, span));
-    weight_copies.close();
-  };
-  const auto start_pair = [&](uint pair) {
-    const uint blocks = min(all_blocks - min(2 * pair, all_blocks), 2u);
-    if (blocks == 0) return;
-    const uint bytes = tiles * sizeof(XTile);
-    x_copies.open(pair, blocks * bytes);
-    for (uint i = 0; i < blocks; i++) {
-      const uint block = 2 * pair + i;
-      x_copies.copy(pair, x_stages + block % (2 * kXStages) * kXTiles,
-                    terms + ulong(block) * p.x_tiles + first_tile, bytes);
+  if (warp == kSimds) {
+    const XTile* from = terms + first_tile;
+    for (uint block = 0; block < all_blocks; block++, from += p.x_tiles) {
+      if (block % kSpanBlocks == 0) {
+        const uint span = block / kSpanBlocks, bytes = span_length(p, span);
+        weight_stream.open(span, kPanels * bytes);
+        for (uint i = 0; i < kPanels; i++) {
+          const uint panel = min(first_panel + i, p.panels - 1);
+          weight_stream.copy(span, spans + (span % 2 * kPanels + i) * p.span_bytes,
+                             weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes,
+                             bytes);
+        }
+        weight_stream.close(span);
+      }
+      x_stream.open(block, tiles * sizeof(XTile));
+      x_stream.copy(block, x_stages + block % kXStages * kXTiles, from, tiles * sizeof(XTile));
+      x_stream.close(block);
     }
-    x_copies.close();
+    return;
+  }
+  const auto pair_barrier = [&] {
+    asm volatile("bar.sync %0, 64;" ::"r"(1 + warp / 2) : "memory");
   };
   float total[kParts][kOwnPanels][kTilesAtOnce][4] = {};
-  start_weights(0);
-  if (!MLXN_BULK_COPIES || warp == 0) start_pair(0);
   uint slice = 0;
   bool first = true;
   for (uint span = 0; span < p.spans; span++) {
     const uint blocks = span_blocks(p, span);
     const uchar* const span_stage = spans + span % 2 * kPanels * p.span_bytes;
-    for (uint block = 0; block < blocks; block += 2) {
-      const uint k_pair = (kSpanBlocks * span + block) / 2;
-      if (block == 0) {
-        weight_copies.wait<0>(span);
-        pair_barrier();  // both copies are there, and nobody reads the span before
-        start_weights(span + 1);
-        if constexpr (Codec::kTable) {
-          const uint row = lane % kPanelRows, panel = own_panel + lane / kPanelRows;
-          Scales::template put<4>(span_at(p, span, span_stage + panel * p.span_bytes), warp / 4 * 4,
-                                  blocks, row, scales + panel * Scales::kFloats);
-          pair_barrier();
-        }
-      }
-      x_copies.wait<0>(k_pair);
-      // One simdgroup after the other sees that all are done with the pair before.
-      if (!MLXN_BULK_COPIES || warp == k_pair % kSimds) {
-        if (!MLXN_BULK_COPIES || k_pair > 0) x_read.wait(k_pair - 1);
-        start_pair(k_pair + 1);
-      }
-
-      const XTile* const x = x_stages + k_pair % kXStages * 2 * kXTiles;
-      const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
-      const float* const own_scales = scales + own_panel * Scales::kFloats;
-      const auto multiply_block = [&](uint b, auto parts) {
-        WeightBlock<Codec> w[kOwnPanels];
-        UNROLL for (int i = 0; i < kOwnPanels; i++) {
-          w[i].load(span_at(p, span, own_spans + i * p.span_bytes),
-                    own_scales + i * Scales::kFloats, block + b, g, t);
-        }
-        UNROLL for (int part = 0; part < decltype(parts)::kCount; part++) {
-          Terms own[kTilesAtOnce];
-          XSums<kHalves> sums[kTilesAtOnce];
-          UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
-            load_tile<kTerms, Codec::kBias>(x[b * kXTiles + own_tile(part) + j], lane, own[j],
-                                            sums[j]);
-          }
-          multiply<Codec, kTerms>(w, own, sums, total[part]);
-        }
-      };
-      // Without a condition between them, blocks and parts overlap.
-      if (tiles <= kXTiles / 4) {
-        multiply_block(0, Parts<kParts / 4>());
-        if (block + 1 < blocks) multiply_block(1, Parts<kParts / 4>());
-      } else if (tiles <= kXTiles / 2) {
-        multiply_block(0, Parts<kParts / 2>());
-        if (block + 1 < blocks) multiply_block(1, Parts<kParts / 2>());
-      } else if (block + 1 < blocks) {
-        multiply_block(0, Parts<kParts>());
-        multiply_block(1, Parts<kParts>());
-      } else {
-        multiply_block(0, Parts<kParts>());
-      }
-      x_read.add(k_pair);
+    const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
+    const float* const own_scales = scales + own_panel * Scales::kFloats;
+    weight_stream.wait(span);
+    if constexpr (Codec::kTable) {
+      const uint row = lane % kPanelRows, panel = own_panel + lane / kPanelRows;
+      pair_barrier();
+      Scales::template put<4>(span_at(p, span, span_stage + panel * p.span_bytes), warp % 2 * 4,
+                              blocks, row, scales + panel * Scales::kFloats);
+      pair_barrier();
     }
+    const auto multiply_block = [&](uint block, const XTile* x, auto parts) {
+      WeightBlock<Codec> w[kOwnPanels];
+      UNROLL for (int i = 0; i < kOwnPanels; i++) {
+        w[i].load(span_at(p, span, own_spans + i * p.span_bytes), own_scales + i * Scales::kFloats,
+                  block, g, t);
+      }
+      // Without a condition between them, parts overlap.
+      UNROLL for (int part = 0; part < decltype(parts)::kCount; part++) {
+        Terms own[kTilesAtOnce];
+        XSums<kHalves> sums[kTilesAtOnce];
+        UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
+          load_tile<kTerms, Codec::kBias>(x[own_tile(part) + j], lane, own[j], sums[j]);
+        }
+        multiply<Codec, kTerms>(w, own, sums, total[part]);
+      }
+    };
+#pragma unroll 1
+    for (uint block = 0; block < blocks; block++) {
+      const uint k_block = kSpanBlocks * span + block;
+      const XTile* const x = x_stages + k_block % kXStages * kXTiles;
+      x_stream.wait(k_block);
+      if (tiles > kXTiles / 2) {
+        multiply_block(block, x, Parts<kParts>());
+      } else if (tiles > kXTiles / 4) {
+        multiply_block(block, x, Parts<kParts / 2>());
+      } else {
+        multiply_block(block, x, Parts<kParts / 4>());
+      }
+      x_stream.release(k_block);
+    }
+    weight_stream.release(span);
     // Slices without a span are no addends.
     while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;
     if (slice_begin(p.spans, slice + 1) != span + 1) continue;
@@ -215,18 +200,27 @@ __global__ __launch_bounds__(kThreads, 1) void wide(const uchar* packed, const u
   }
 
 #pragma unroll 1
-  for (int k = 0; k < kOwnTotals; k++) {  // k counts as total does
-    const uint c = k % 4, j = k / 4 % kTilesAtOnce, i = k / 4 / kTilesAtOnce % kOwnPanels;
-    const uint own = own_tile(k / 4 / kTilesAtOnce / kOwnPanels) + j;
-    const uint panel = first_panel + own_panel + i, row = result_row(g, c);
-    const uint out_row = out_rows[8 * own + 2 * t + c % 2];
-    if (panel >= p.panels || out_row >= p.out_rows) continue;
-    float sum = results[k * kThreads + threadIdx.x];
-    if (p.gated != kCudaNotGated) {  // the panel of gate finds that of up behind it
-      if (i != 0) continue;
-      sum = gated_product(p, sum, results[(k + kPanelTotals) * kThreads + threadIdx.x]);
+  for (int i = 0; i < kOwnPanels; i++) {
+    const uint panel = first_panel + own_panel + i;
+    // The panel of gate finds that of up behind it.
+    if (panel >= p.panels || (p.gated != kCudaNotGated && i != 0)) break;
+    const PanelPlace place = place_of(p, panel);
+#pragma unroll 1
+    for (int tile = 0; tile < kOwnTiles; tile++) {
+      const int part = tile / kTilesAtOnce, j = tile % kTilesAtOnce;
+      const uint column = 8 * (own_tile(part) + j) + 2 * t;
+      const float* const sums =
+          results + ((part * kOwnPanels + i) * kTilesAtOnce + j) * 4 * kThreads + threadIdx.x;
+      UNROLL for (int c = 0; c < 4; c++) {
+        const uint out_row = out_rows[column + c % 2];
+        if (out_row >= p.out_rows) continue;
+        float sum = sums[c * kThreads];
+        if (p.gated != kCudaNotGated) {
+          sum = gated_product(p, sum, sums[(kPanelTotals + c) * kThreads]);
+        }
+        outs.store(p, out_row, place, result_row(g, c), sum);
+      }
     }
-    outs.store(p, out_row, place_of(p, panel), row, sum);
   }
 }
 
