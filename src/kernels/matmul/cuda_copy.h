@@ -26,7 +26,7 @@ GPU_FN bool is_elected() {
 #endif
 
 // Waits until a barrier has left the phase, counted from 0, of this parity.
-GPU_FN void wait_barrier(const ulong* barrier, uint parity) {
+GPU_FN void wait_barrier(uint barrier, uint parity) {
 #if MLXN_BULK_COPIES
 #define MLXN_MBARRIER_WAIT "mbarrier.try_wait"
 #else
@@ -37,14 +37,13 @@ GPU_FN void wait_barrier(const ulong* barrier, uint parity) {
     asm volatile("{\n.reg .pred p;\n" MLXN_MBARRIER_WAIT
                  ".parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
                  : "=r"(done)
-                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "r"(barrier), "r"(parity)
                  : "memory");
   }
 #undef MLXN_MBARRIER_WAIT
 }
-GPU_FN void init_barrier(ulong* barrier, uint arrivals) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals)
-               : "memory");
+GPU_FN void init_barrier(uint barrier, uint arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 
 // A stream of items, each one or more copies, through kStages places in threadgroup memory. All
@@ -60,7 +59,7 @@ class CopyStream {
   GPU_FN void init() const {
 #if MLXN_BULK_COPIES
     if (thread_ == 0) {
-      UNROLL for (int i = 0; i < kStages; i++) { init_barrier(barriers_ + i, 1); }
+      UNROLL for (int i = 0; i < kStages; i++) { init_barrier(shared_address(barriers_ + i), 1); }
       asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
 #endif
@@ -120,7 +119,7 @@ class CopyStream {
   template <int kLater>
   GPU_FN void wait(uint item) const {
 #if MLXN_BULK_COPIES
-    wait_barrier(barriers_ + item % kStages, item / kStages & 1);
+    wait_barrier(shared_address(barriers_ + item % kStages), item / kStages & 1);
 #else
     asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
 #endif
@@ -131,18 +130,39 @@ class CopyStream {
   uint thread_, threads_;
 };
 
-// A stream that one simdgroup, all of whose threads call, fills for others to read.
+// Four simdgroups side by side give registers back, so that others have more than their share of
+// what a compute unit has.
+template <int kCount>
+GPU_FN void give_registers() {
+#if MLXN_BULK_COPIES
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+template <int kCount>
+GPU_FN void take_registers() {
+#if MLXN_BULK_COPIES
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+
+// Kept in a register, not computed again where it is used.
+GPU_FN void keep(uint& value) { asm volatile("" : "+r"(value)); }
+
+// A stream that one simdgroup, all of whose threads call, fills for others to read. Item i is item
+// number i / kStages at place i % kStages.
 //   barriers [2][kStages]: of a place filled, of a place read
 template <int kStages>
 class FedStream {
  public:
-  GPU_FN explicit FedStream(ulong* barriers) : filled_(barriers), read_(barriers + kStages) {}
+  GPU_FN explicit FedStream(const ulong* barriers) : filled_(shared_address(barriers)) {
+    keep(filled_);
+  }
 
   // By one thread, before all synchronise.
   GPU_FN void init(uint readers) const {
-    UNROLL for (int i = 0; i < kStages; i++) {
-      init_barrier(filled_ + i, MLXN_BULK_COPIES ? 1 : 32);
-      init_barrier(read_ + i, readers);
+    UNROLL for (uint i = 0; i < kStages; i++) {
+      init_barrier(filled(i), MLXN_BULK_COPIES ? 1 : 32);
+      init_barrier(read(i), readers);
     }
 #if MLXN_BULK_COPIES
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
@@ -150,13 +170,13 @@ class FedStream {
   }
   // Opens an item of `bytes` in all once its place is free; copy() follows, and close().
   GPU_FN void open(uint item, uint bytes) const {
-    if (item >= kStages) wait_barrier(read_ + item % kStages, (item / kStages - 1) & 1);
+    if (item >= kStages) wait_barrier(read(item % kStages), (item / kStages - 1) & 1);
 #if MLXN_BULK_COPIES
     if (is_elected()) {
-      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
-                       shared_address(filled_ + item % kStages)),
-                   "r"(bytes)
-                   : "memory");
+      asm volatile(
+          "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(filled(item % kStages)),
+          "r"(bytes)
+          : "memory");
     }
 #endif
   }
@@ -166,7 +186,7 @@ class FedStream {
       asm volatile(
           "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
           "[%3];" ::"r"(shared_address(to)),
-          "l"(from), "r"(bytes), "r"(shared_address(filled_ + item % kStages))
+          "l"(from), "r"(bytes), "r"(filled(item % kStages))
           : "memory");
     }
 #else
@@ -179,24 +199,26 @@ class FedStream {
   }
   GPU_FN void close(uint item) const {
 #if !MLXN_BULK_COPIES
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(
-                     shared_address(filled_ + item % kStages))
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(item % kStages))
                  : "memory");
 #endif
   }
-  // Readers, by simdgroups: an item is there; it has been read.
-  GPU_FN void wait(uint item) const { wait_barrier(filled_ + item % kStages, item / kStages & 1); }
-  GPU_FN void release(uint item) const {
+  // Readers, by simdgroups: item number `number` of a place is there; it has been read.
+  GPU_FN void wait(uint place, uint number) const { wait_barrier(filled(place), number & 1); }
+  GPU_FN void release(uint place, uint lane) const {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) {
-      asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(
-                       shared_address(read_ + item % kStages))
-                   : "memory");
+    if (lane == 0) {
+      asm volatile(
+          "{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(read(place))
+          : "memory");
     }
   }
 
  private:
-  ulong *filled_, *read_;
+  GPU_FN uint filled(uint place) const { return filled_ + 8 * place; }
+  GPU_FN uint read(uint place) const { return filled_ + 8 * (kStages + place); }
+
+  uint filled_;
 };
 
 }  // namespace panels

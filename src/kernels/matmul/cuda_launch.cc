@@ -24,7 +24,7 @@ constexpr int64_t kPanelRows = PanelLayout::kRows;
 constexpr int64_t kSpanElements = PanelLayout::kSpanElements;
 // As in the kernels.
 constexpr int64_t kStages = 2, kNarrowPanels = 2;
-constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4, kWideThreads = 288;
+constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4, kWideThreads = 384;
 constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
 constexpr int64_t kMaxTeams = 14, kMaxSimds = 32;
 constexpr uint32_t kThreads = 256, kPackThreads = 128;

@@ -15,12 +15,13 @@ namespace kernels_matmul_wide {
 
 enum {
   kSimds = 8,
-  kThreads = 32 * kSimds,  // and a simdgroup that feeds them
-  kPanels = 8,             // of a group
-  kOwnPanels = 2,          // of a simdgroup; four simdgroups side by side along the weight rows,
-  kOwnTiles = 8,           // two along the rows of x
+  kThreads = 32 * kSimds,  // and four more simdgroups, of which one feeds them
+  kAllThreads = kThreads + 128,
+  kPanels = 8,     // of a group
+  kOwnPanels = 2,  // of a simdgroup; four simdgroups side by side along the weight rows,
+  kOwnTiles = 8,   // two along the rows of x
   kXTiles = 16,
-  kXStages = 4,  // of a block
+  kXStages = kSpanBlocks / 2,  // of a block
   kTilesAtOnce = 2,
   kParts = kOwnTiles / kTilesAtOnce,
   kPanelTotals = kTilesAtOnce * 4,  // from one panel to the next
@@ -53,12 +54,12 @@ GPU_FN void load_tile(const XTile& x, uint lane, Terms& terms, XSums<kHalves>& s
 }
 
 template <class Codec, int kTerms>
-__global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, const uchar* packed1,
-                                                         const uchar* packed2, const XTile* terms,
-                                                         const uint* order, const uint4* row_tiles,
-                                                         const uchar* residual, uchar* out,
-                                                         uchar* out1, uchar* out2,
-                                                         const CudaMatmul p) {
+__global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, const uchar* packed1,
+                                                       const uchar* packed2, const XTile* terms,
+                                                       const uint* order, const uint4* row_tiles,
+                                                       const uchar* residual, uchar* out,
+                                                       uchar* out1, uchar* out2,
+                                                       const CudaMatmul p) {
   await_inputs();
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
@@ -69,8 +70,10 @@ __global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, co
   float* const scales = reinterpret_cast<float*>(spans + 2 * kPanels * p.span_bytes);
   XTile* const x_stages = reinterpret_cast<XTile*>(scales + kPanels * Scales::kFloats);
   float* const results = reinterpret_cast<float*>(x_stages + kXStages * kXTiles);
-  const uint warp = simd_broadcast(threadIdx.x / 32, 0), lane = threadIdx.x % 32, g = lane / 4,
-             t = lane % 4;
+  uint lane = threadIdx.x % 32, warp = simd_broadcast(threadIdx.x / 32, 0);
+  keep(lane);
+  keep(warp);
+  const uint g = lane / 4, t = lane % 4;
   // Neighbours have the same panels: those that share a part of the compute unit do not.
   const uint own_panel = warp / 2 * kOwnPanels;
   const uint all_blocks = p.cols / 32;
@@ -90,7 +93,7 @@ __global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, co
     if (tiles == 0) return;
   }
   __shared__ uint out_rows[8 * kXTiles];
-  for (uint i = threadIdx.x; i < 8 * kXTiles; i += kThreads) {
+  for (uint i = threadIdx.x; i < 8 * kXTiles; i += kAllThreads) {
     out_rows[i] = i >= 8 * tiles  ? uint(kNoRow)
                   : p.sorted != 0 ? order[8 * first_tile + i]
                                   : 8 * first_tile + i;
@@ -98,7 +101,7 @@ __global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, co
   const Outs outs{residual, out, out1, out2};
   if (expert >= p.experts) {
     __syncthreads();
-    for (uint i = threadIdx.x; i < 8 * kXTiles * kPanels * kPanelRows; i += kThreads) {
+    for (uint i = threadIdx.x; i < 8 * kXTiles * kPanels * kPanelRows; i += kAllThreads) {
       const uint panel = first_panel + i / kPanelRows % kPanels;
       const uint out_row = out_rows[i / kPanelRows / kPanels];
       if (panel < p.panels && out_row < p.out_rows) {
@@ -117,7 +120,9 @@ __global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, co
   }
   __syncthreads();
   const PackedWeights weights{packed, packed1, packed2};
-  if (warp == kSimds) {
+  if (warp >= kSimds) {
+    give_registers<24>();
+    if (warp > kSimds) return;
     const XTile* from = terms + first_tile;
     for (uint block = 0; block < all_blocks; block++, from += p.x_tiles) {
       if (block % kSpanBlocks == 0) {
@@ -137,6 +142,7 @@ __global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, co
     }
     return;
   }
+  take_registers<240>();
   const auto pair_barrier = [&] {
     asm volatile("bar.sync %0, 64;" ::"r"(1 + warp / 2) : "memory");
   };
@@ -144,49 +150,61 @@ __global__ __launch_bounds__(kThreads + 32, 1) void wide(const uchar* packed, co
   uint slice = 0;
   bool first = true;
   for (uint span = 0; span < p.spans; span++) {
-    const uint blocks = span_blocks(p, span);
-    const uchar* const span_stage = spans + span % 2 * kPanels * p.span_bytes;
-    const uchar* const own_spans = span_stage + own_panel * p.span_bytes;
-    const float* const own_scales = scales + own_panel * Scales::kFloats;
-    weight_stream.wait(span);
+    uint blocks = span_blocks(p, span), span_bytes = p.span_bytes;
+    uint span_begin = (span % 2 * kPanels + own_panel) * span_bytes;
+    uint head_bytes = span + 1 == p.spans ? p.last_head_bytes : p.head_bytes;
+    keep(blocks), keep(span_bytes), keep(span_begin), keep(head_bytes);
+    weight_stream.wait(span % 2, span / 2);
     if constexpr (Codec::kTable) {
-      const uint row = lane % kPanelRows, panel = own_panel + lane / kPanelRows;
+      const uint row = lane % kPanelRows, panel = lane / kPanelRows;
       pair_barrier();
-      Scales::template put<4>(span_at(p, span, span_stage + panel * p.span_bytes), warp % 2 * 4,
-                              blocks, row, scales + panel * Scales::kFloats);
+      Scales::template put<4>(span_at(p, span, spans + span_begin + panel * span_bytes),
+                              warp % 2 * 4, blocks, row,
+                              scales + (own_panel + panel) * Scales::kFloats);
       pair_barrier();
     }
-    const auto multiply_block = [&](uint block, const XTile* x, auto parts) {
+    // Block `block`, at `place` of x; a place takes items in turn.
+    const auto multiply_block = [&](uint block, uint place, uint number, auto parts) {
+      x_stream.wait(place, number);
       WeightBlock<Codec> w[kOwnPanels];
       UNROLL for (int i = 0; i < kOwnPanels; i++) {
-        w[i].load(span_at(p, span, own_spans + i * p.span_bytes), own_scales + i * Scales::kFloats,
-                  block, g, t);
+        const uchar* const at = spans + span_begin + i * span_bytes;
+        w[i].load(Span{at, at + head_bytes, 0, p.group_shift, p.scale_type},
+                  scales + (own_panel + i) * Scales::kFloats, block, g, t);
       }
       // Without a condition between them, parts overlap.
       UNROLL for (int part = 0; part < decltype(parts)::kCount; part++) {
         Terms own[kTilesAtOnce];
         XSums<kHalves> sums[kTilesAtOnce];
         UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
-          load_tile<kTerms, Codec::kBias>(x[own_tile(part) + j], lane, own[j], sums[j]);
+          load_tile<kTerms, Codec::kBias>(x_stages[place * kXTiles + own_tile(part) + j], lane,
+                                          own[j], sums[j]);
         }
         multiply<Codec, kTerms>(w, own, sums, total[part]);
       }
+      x_stream.release(place, lane);
     };
+    if (tiles > kXTiles / 2 && blocks == kSpanBlocks) {
 #pragma unroll 1
-    for (uint block = 0; block < blocks; block++) {
-      const uint k_block = kSpanBlocks * span + block;
-      const XTile* const x = x_stages + k_block % kXStages * kXTiles;
-      x_stream.wait(k_block);
-      if (tiles > kXTiles / 2) {
-        multiply_block(block, x, Parts<kParts>());
-      } else if (tiles > kXTiles / 4) {
-        multiply_block(block, x, Parts<kParts / 2>());
-      } else {
-        multiply_block(block, x, Parts<kParts / 4>());
+      for (uint number = 0; number < 2; number++) {  // and even numbers before
+        UNROLL for (uint place = 0; place < kXStages; place++) {
+          multiply_block(kXStages * number + place, place, number, Parts<kParts>());
+        }
       }
-      x_stream.release(k_block);
+    } else {
+#pragma unroll 1
+      for (uint block = 0; block < blocks; block++) {
+        const uint place = block % kXStages, number = block / kXStages;
+        if (tiles > kXTiles / 2) {
+          multiply_block(block, place, number, Parts<kParts>());
+        } else if (tiles > kXTiles / 4) {
+          multiply_block(block, place, number, Parts<kParts / 2>());
+        } else {
+          multiply_block(block, place, number, Parts<kParts / 4>());
+        }
+      }
     }
-    weight_stream.release(span);
+    weight_stream.release(span % 2, lane);
     // Slices without a span are no addends.
     while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;
     if (slice_begin(p.spans, slice + 1) != span + 1) continue;
