@@ -23,8 +23,38 @@ GPU_FN bool is_elected() {
                : "=r"(elected));
   return elected != 0;
 }
+// One lane: arrives at a barrier, which then waits for `bytes` of bulk copies.
+GPU_FN void expect_bytes(uint barrier, uint bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+GPU_FN void bulk_copy(uint barrier, void* to, const void* from, uint bytes) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+#else
+// By the lanes of a simdgroup.
+GPU_FN void copy_by_lanes(void* to, const void* from, uint bytes) {
+  const uchar* const source = static_cast<const uchar*>(from);
+#pragma unroll 1
+  for (uint at = threadIdx.x % 32 * 16; at < bytes; at += 32 * 16) {
+    copy_ahead(shared_address(to) + at, source + at);
+  }
+}
 #endif
 
+GPU_FN void init_barrier(uint barrier, uint arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// Makes initialised barriers known to bulk copies.
+GPU_FN void publish_barriers() {
+#if MLXN_BULK_COPIES
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
 // Waits until a barrier has left the phase, counted from 0, of this parity.
 GPU_FN void wait_barrier(uint barrier, uint parity) {
 #if MLXN_BULK_COPIES
@@ -42,92 +72,68 @@ GPU_FN void wait_barrier(uint barrier, uint parity) {
   }
 #undef MLXN_MBARRIER_WAIT
 }
-GPU_FN void init_barrier(uint barrier, uint arrivals) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
 
-// A stream of items, each one or more copies, through kStages places in threadgroup memory. All
-// threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
-// item's place may be written again once all of them have read it.
+// A stream of items, each one or more copies, that a simdgroup takes through kStages places in
+// threadgroup memory. All its lanes call every member. An item's place may be written again once
+// all of them have read it.
 template <int kStages>
 class CopyStream {
  public:
-  GPU_FN CopyStream(ulong* barriers, uint thread, uint threads)
-      : barriers_(barriers), thread_(thread), threads_(threads) {}
+  GPU_FN explicit CopyStream(ulong* barriers) : barriers_(barriers) {}
 
-  // Before the first item; then the threads synchronise.
-  GPU_FN void init() const {
+  // Before the first item; then the lanes synchronise.
+  GPU_FN void init(uint lane) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0) {
-      UNROLL for (int i = 0; i < kStages; i++) { init_barrier(shared_address(barriers_ + i), 1); }
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    if (lane == 0) {
+      UNROLL for (uint i = 0; i < kStages; i++) init_barrier(barrier_of(i), 1);
+      publish_barriers();
     }
 #endif
   }
   // Opens an item of `bytes` in all, which copy() calls follow; close() ends it.
   GPU_FN void open(uint item, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0) {
-      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
-                       shared_address(barriers_ + item % kStages)),
-                   "r"(bytes)
-                   : "memory");
-    }
+    if (is_elected()) expect_bytes(barrier_of(item), bytes);
 #endif
   }
   GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0 && bytes != 0) {
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(shared_address(to)),
-          "l"(from), "r"(bytes), "r"(shared_address(barriers_ + item % kStages))
-          : "memory");
-    }
+    if (is_elected()) bulk_copy(barrier_of(item), to, from, bytes);
 #else
-    const uchar* const source = static_cast<const uchar*>(from);
-#pragma unroll 1
-    for (uint at = 16 * thread_; at < bytes; at += 16 * threads_) {
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to) + at),
-                   "l"(source + at)
-                   : "memory");
-    }
+    copy_by_lanes(to, from, bytes);
 #endif
   }
   GPU_FN void close() const {
 #if !MLXN_BULK_COPIES
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    close_copies();
 #endif
   }
-  // An item of one copy; the threads are a simdgroup.
+  // Opens an item of one copy, and copies it.
   GPU_FN void start(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
     if (is_elected()) {
-      asm volatile(
-          "mbarrier.arrive.expect_tx.shared.b64 _, [%3], %2;\n"
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(shared_address(to)),
-          "l"(from), "r"(bytes), "r"(shared_address(barriers_ + item % kStages))
-          : "memory");
+      expect_bytes(barrier_of(item), bytes);
+      bulk_copy(barrier_of(item), to, from, bytes);
     }
 #else
-    copy(item, to, from, bytes);
+    copy_by_lanes(to, from, bytes);
 #endif
   }
-  // Waits for the copies of an item after which kLater have been closed, in all streams of this
-  // thread. Copies of other threads are visible after the threads have synchronised.
+  // Waits for the copies of an item after which kLater have been closed. Those of other lanes are
+  // visible after the lanes have synchronised.
   template <int kLater>
   GPU_FN void wait(uint item) const {
 #if MLXN_BULK_COPIES
-    wait_barrier(shared_address(barriers_ + item % kStages), item / kStages & 1);
+    wait_barrier(barrier_of(item), item / kStages & 1);
 #else
-    asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+    wait_copies<kLater>();
 #endif
   }
 
  private:
+  GPU_FN uint barrier_of(uint item) const { return shared_address(barriers_ + item % kStages); }
+
   ulong* barriers_;
-  uint thread_, threads_;
 };
 
 // Four simdgroups side by side give registers back, so that others have more than their share of
@@ -164,37 +170,20 @@ class FedStream {
       init_barrier(filled(i), MLXN_BULK_COPIES ? 1 : 32);
       init_barrier(read(i), readers);
     }
-#if MLXN_BULK_COPIES
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-#endif
+    publish_barriers();
   }
   // Opens an item of `bytes` in all once its place is free; copy() follows, and close().
   GPU_FN void open(uint item, uint bytes) const {
     if (item >= kStages) wait_barrier(read(item % kStages), (item / kStages - 1) & 1);
 #if MLXN_BULK_COPIES
-    if (is_elected()) {
-      asm volatile(
-          "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(filled(item % kStages)),
-          "r"(bytes)
-          : "memory");
-    }
+    if (is_elected()) expect_bytes(filled(item % kStages), bytes);
 #endif
   }
   GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (is_elected()) {
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(shared_address(to)),
-          "l"(from), "r"(bytes), "r"(filled(item % kStages))
-          : "memory");
-    }
+    if (is_elected()) bulk_copy(filled(item % kStages), to, from, bytes);
 #else
-    const uchar* const source = static_cast<const uchar*>(from);
-#pragma unroll 1
-    for (uint at = threadIdx.x % 32 * 16; at < bytes; at += 32 * 16) {
-      copy_ahead(shared_address(to) + at, source + at);
-    }
+    copy_by_lanes(to, from, bytes);
 #endif
   }
   GPU_FN void close(uint item) const {
