@@ -46,7 +46,6 @@ struct CudaMatmul {
   unsigned int x_tiles;       // XTiles of a block of K in memory
   unsigned int panel_groups;  // groups of threads of a tile
   unsigned int sorted;        // 1: rows are sorted by expert, tiles are CudaRowTiles
-  unsigned int tables;        // of scales, 1 or 2 spans of them
 };
 
 // Rows of x sorted by expert: a tile of rows for one expert.

@@ -66,15 +66,6 @@ GPU_FN uint and_or(uint v, uint mask, uint bits) {
   return result;
 }
 
-// v >> kBits by a multiplication, whose unit has less to do than that of shifts and masks.
-template <int kBits>
-GPU_FN uint shifted(uint v) {
-  uint factor, result;
-  asm("mov.b32 %0, %1;" : "=r"(factor) : "n"(1u << (32 - kBits)));
-  asm("mul.hi.u32 %0, %1, %2;" : "=r"(result) : "r"(v), "r"(factor));
-  return result;
-}
-
 // Codes below 128 in the bits `mask` of each half, less kOffset. 0x4300 is 128, whose mantissa
 // counts in ones; bf16 holds integers up to 256. Codecs with biases leave the 128 where it is.
 enum { kRaw = -128 };
@@ -103,7 +94,7 @@ GPU_FN uint unsigned_bytes(uint word) {
 template <int kOffset>
 GPU_FN void split_bytes(uint word, uint mask, uint* pairs) {
   pairs[0] = small_codes<kOffset>(word, mask);
-  pairs[1] = small_codes<kOffset>(kOffset == kRaw ? shifted<8>(word) : word >> 8, mask);
+  pairs[1] = small_codes<kOffset>(word >> 8, mask);
 }
 GPU_FN void split_signed_bytes(uint word, uint* pairs) {
   pairs[0] = signed_bytes(word);
@@ -331,10 +322,7 @@ struct AffineBits {
 struct Affine4 : AffineBits<4> {
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint v = s.word(kWords * block + t, row);
-    split_nibbles<kRaw>(v, pairs);
-    const uint second = pairs[1];
-    pairs[1] = pairs[2];
-    pairs[2] = second;
+    UNROLL for (int j = 0; j < 4; j++) pairs[j] = small_codes<kRaw>(v >> (4 * j), 15);
   }
 };
 

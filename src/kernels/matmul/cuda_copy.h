@@ -154,8 +154,8 @@ GPU_FN void take_registers() {
 // Kept in a register, not computed again where it is used.
 GPU_FN void keep(uint& value) { asm volatile("" : "+r"(value)); }
 
-// A stream of items through kStages places, which simdgroups fill and others read. Item i is number
-// i / kStages at place i % kStages. All lanes of a simdgroup call.
+// A stream that one simdgroup, all of whose threads call, fills for others to read. Item i is item
+// number i / kStages at place i % kStages.
 //   barriers [2][kStages]: of a place filled, of a place read
 template <int kStages>
 class FedStream {
@@ -164,52 +164,48 @@ class FedStream {
     keep(filled_);
   }
 
-  // By one thread, before all synchronise. Copies are filled by one simdgroup.
-  GPU_FN void init(bool of_copies, uint fillers, uint readers) const {
+  // By one thread, before all synchronise.
+  GPU_FN void init(uint readers) const {
     UNROLL for (uint i = 0; i < kStages; i++) {
-      init_barrier(filled(i), of_copies && !MLXN_BULK_COPIES ? 32 : fillers);
+      init_barrier(filled(i), MLXN_BULK_COPIES ? 1 : 32);
       init_barrier(read(i), readers);
     }
     publish_barriers();
   }
-  // Fillers: the place is free.
-  GPU_FN void wait_free(uint place, uint number) const {
-    if (number > 0) wait_barrier(read(place), (number - 1) & 1);
-  }
-  // An item of copies of `bytes` in all; copy() follows, and close().
-  GPU_FN void open(uint place, uint bytes) const {
+  // Opens an item of `bytes` in all once its place is free; copy() follows, and close().
+  GPU_FN void open(uint item, uint bytes) const {
+    if (item >= kStages) wait_barrier(read(item % kStages), (item / kStages - 1) & 1);
 #if MLXN_BULK_COPIES
-    if (is_elected()) expect_bytes(filled(place), bytes);
+    if (is_elected()) expect_bytes(filled(item % kStages), bytes);
 #endif
   }
-  GPU_FN void copy(uint place, void* to, const void* from, uint bytes) const {
+  GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (is_elected()) bulk_copy(filled(place), to, from, bytes);
+    if (is_elected()) bulk_copy(filled(item % kStages), to, from, bytes);
 #else
     copy_by_lanes(to, from, bytes);
 #endif
   }
-  GPU_FN void close(uint place) const {
+  GPU_FN void close(uint item) const {
 #if !MLXN_BULK_COPIES
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(place)) : "memory");
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(item % kStages))
+                 : "memory");
 #endif
   }
-  // An item written by this simdgroup.
-  GPU_FN void fill(uint place, uint lane) const { arrive(filled(place), lane); }
-  // Readers: the item is there; it has been read.
+  // Readers, by simdgroups: item number `number` of a place is there; it has been read.
   GPU_FN void wait(uint place, uint number) const { wait_barrier(filled(place), number & 1); }
-  GPU_FN void release(uint place, uint lane) const { arrive(read(place), lane); }
+  GPU_FN void release(uint place, uint lane) const {
+    __syncwarp();
+    if (lane == 0) {
+      asm volatile(
+          "{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(read(place))
+          : "memory");
+    }
+  }
 
  private:
   GPU_FN uint filled(uint place) const { return filled_ + 8 * place; }
   GPU_FN uint read(uint place) const { return filled_ + 8 * (kStages + place); }
-  static GPU_FN void arrive(uint barrier, uint lane) {
-    __syncwarp();
-    if (lane == 0) {
-      asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier)
-                   : "memory");
-    }
-  }
 
   uint filled_;
 };

@@ -72,9 +72,8 @@ struct Plan {
   int64_t tiles;  // of out rows
   int64_t parts;  // groups of an out row, of the kernel for one row
   int64_t groups;
-  int64_t threads;     // of a group
-  int64_t memory;      // of a group
-  int64_t tables = 1;  // of scales, of the kernel for many rows
+  int64_t threads;  // of a group
+  int64_t memory;   // of a group
 };
 
 // Up to this many rows of x the weights are read again for every 16 rows.
@@ -90,8 +89,8 @@ int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
   // Terms of x and the sums of pairs of blocks.
   return simds * kStages * spans.layout.full_span_bytes() + w.cols * 4 + divide_up(w.cols, 64) * 16;
 }
-int64_t wide_memory(const Spans& spans, const WeightView& w, int64_t tables) {
-  return kWidePanels * (2 * spans.layout.full_span_bytes() + tables * spans.scale_bytes(w)) +
+int64_t wide_memory(const Spans& spans, const WeightView& w) {
+  return kWidePanels * (2 * spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
          kWideXBlocks * kWideRows / kXTileRows * kXTileBytes +
          kWidePanels * kPanelRows * kWideRows * 4;
 }
@@ -151,17 +150,14 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
   const int64_t panels = product.panels, together = product.together();
   // Kernels have up to 5 KiB of their own, the one for one row 4 more.
   const int64_t room = static_cast<int64_t>(limits.threadgroup_memory) - (5 << 10);
-  const int64_t tables = wide_memory(spans, w, 2) <= room ? 2 : 1;
-  const int64_t wide = wide_memory(spans, w, tables);
-  if (sorting_pays(p) && wide <= room) {
+  if (sorting_pays(p) && wide_memory(spans, w) <= room) {
     return {.kernel = Kernel::kSorted,
             .rows = kWideRows,
             .tiles = sorted_row_tiles(p),
             .parts = 0,
             .groups = divide_up(panels, kWidePanels) * sorted_row_tiles(p),
             .threads = kWideThreads,
-            .memory = wide,
-            .tables = tables};
+            .memory = wide_memory(spans, w)};
   }
   if (p.ids != nullptr || p.out_rows == 1) {
     // A group per compute unit, with as many teams as have room and work.
@@ -187,7 +183,7 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
               .memory = std::max(memory, std::min(kAlone, single_room) / 16 * 16)};
     }
   }
-  if (p.out_rows > kNarrowRows && wide <= room) {
+  if (p.out_rows > kNarrowRows && wide_memory(spans, w) <= room) {
     const int64_t tiles = divide_up(p.out_rows, kWideRows);
     return {.kernel = Kernel::kWide,
             .rows = kWideRows,
@@ -195,8 +191,7 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
             .parts = 0,
             .groups = divide_up(panels, kWidePanels) * tiles,
             .threads = kWideThreads,
-            .memory = wide,
-            .tables = tables};
+            .memory = wide_memory(spans, w)};
   }
   const int64_t rows = p.out_rows <= 8 ? 8 : 16, tiles = divide_up(p.out_rows, rows);
   return {.kernel = Kernel::kNarrow,
@@ -260,8 +255,7 @@ CudaMatmul args_of(const Product& product, const Plan& plan) {
       .x_tiles = u32_of(plan.kernel == Kernel::kSorted ? sorted_x_tiles(p)
                                                        : plan.tiles * (kWideRows / kXTileRows)),
       .panel_groups = divide_up(product.panels, kWidePanels),
-      .sorted = plan.kernel == Kernel::kSorted,
-      .tables = u32_of(plan.tables)};
+      .sorted = plan.kernel == Kernel::kSorted};
   uint32_t end = 0;
   for (size_t i = 0; i < kCudaWeights; ++i) {
     if (i < product.parts.size()) {

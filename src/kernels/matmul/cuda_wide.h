@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul of many rows of x: a group of eight simdgroups multiplies 128 weight rows by up to 128
-// rows of x, which cuda_stage.cu has split into terms and, for experts, sorted. Spans of panels
-// come two at a time, and pairs of blocks of x.
+// matmul of many rows of x: a group multiplies 128 weight rows by up to 128 rows of x, which
+// cuda_stage.cu has split into terms and, for experts, sorted. Eight simdgroups multiply and wait
+// for data alone, so that those that share a part of the compute unit drift apart: one decodes
+// while the other has the matrix unit. Another simdgroup copies, two spans of panels and four
+// blocks of x ahead.
 //   packed: panels of the weights   terms: XTile [blocks][tiles of 8 rows of x]
 //   order: u32 [tiles][8]   row_tiles: CudaRowTile
 //   residual, outs [out rows, rows]
@@ -14,11 +16,10 @@ namespace panels {
 namespace kernels_matmul_wide {
 
 enum {
-  kSimds = 8,
-  kThreads = 32 * kSimds,  // and four more simdgroups: one copies, others make tables of scales
-  kTableSimds = 2,
-  kAllThreads = kThreads + 128,
-  kPanels = 8,     // of a group
+  kSimds = 8,  // that multiply
+  kThreads = 32 * kSimds,
+  kAllThreads = kThreads + 128,  // registers are given and taken by four simdgroups
+  kPanels = 8,                   // of a group
   kOwnPanels = 2,  // of a simdgroup; four simdgroups side by side along the weight rows,
   kOwnTiles = 8,   // two along the rows of x
   kXTiles = 16,
@@ -65,11 +66,11 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
   typedef ScaleTable<Codec> Scales;
   constexpr int kHalves = Codec::kHalves;
   extern __shared__ uint4 shared[];
-  // Spans [2][kPanels], scales of one or two [p.tables][kPanels], blocks of x [kXStages][kXTiles],
-  // sums of the slices so far [kOwnTotals][kThreads].
+  // Spans [2][kPanels], scales of one [kPanels], blocks of x [kXStages][kXTiles], sums of the
+  // slices so far [kOwnTotals][kThreads].
   uchar* const spans = reinterpret_cast<uchar*>(shared);
   float* const scales = reinterpret_cast<float*>(spans + 2 * kPanels * p.span_bytes);
-  XTile* const x_stages = reinterpret_cast<XTile*>(scales + p.tables * kPanels * Scales::kFloats);
+  XTile* const x_stages = reinterpret_cast<XTile*>(scales + kPanels * Scales::kFloats);
   float* const results = reinterpret_cast<float*>(x_stages + kXStages * kXTiles);
   uint lane = threadIdx.x % 32, warp = simd_broadcast(threadIdx.x / 32, 0);
   keep(lane);
@@ -112,61 +113,41 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
     return;
   }
 
-  __shared__ ulong barriers[2 * (2 + 2 + kXStages)];
-  const FedStream<2> weight_stream(barriers), table_stream(barriers + 4);
-  const FedStream<kXStages> x_stream(barriers + 8);
+  __shared__ ulong barriers[2 * (2 + kXStages)];
+  const FedStream<2> weight_stream(barriers);
+  const FedStream<kXStages> x_stream(barriers + 4);
   if (threadIdx.x == 0) {
-    weight_stream.init(true, 1, kSimds);
-    table_stream.init(false, kTableSimds, kSimds);
-    x_stream.init(true, 1, kSimds);
+    weight_stream.init(kSimds);
+    x_stream.init(kSimds);
   }
   __syncthreads();
-  if (warp == kSimds) {
+  const PackedWeights weights{packed, packed1, packed2};
+  if (warp >= kSimds) {
     give_registers<24>();
-    const PackedWeights weights{packed, packed1, packed2};
+    if (warp > kSimds) return;
     const XTile* from = terms + first_tile;
     for (uint block = 0; block < all_blocks; block++, from += p.x_tiles) {
       if (block % kSpanBlocks == 0) {
         const uint span = block / kSpanBlocks, bytes = span_length(p, span);
-        weight_stream.wait_free(span % 2, span / 2);
-        weight_stream.open(span % 2, kPanels * bytes);
+        weight_stream.open(span, kPanels * bytes);
         for (uint i = 0; i < kPanels; i++) {
           const uint panel = min(first_panel + i, p.panels - 1);
-          weight_stream.copy(span % 2, spans + (span % 2 * kPanels + i) * p.span_bytes,
+          weight_stream.copy(span, spans + (span % 2 * kPanels + i) * p.span_bytes,
                              weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes,
                              bytes);
         }
-        weight_stream.close(span % 2);
+        weight_stream.close(span);
       }
-      const uint place = block % kXStages;
-      x_stream.wait_free(place, block / kXStages);
-      x_stream.open(place, tiles * sizeof(XTile));
-      x_stream.copy(place, x_stages + place * kXTiles, from, tiles * sizeof(XTile));
-      x_stream.close(place);
-    }
-    return;
-  }
-  if (warp > kSimds) {
-    give_registers<24>();
-    if (!Codec::kTable || warp > kSimds + kTableSimds) return;
-    const uint thread = threadIdx.x - kThreads - 32;
-    for (uint span = 0; span < p.spans; span++) {
-      const uint place = span % p.tables;
-      weight_stream.wait(span % 2, span / 2);
-      table_stream.wait_free(place, span / p.tables);
-#pragma unroll 1
-      for (uint i = thread; i < kPanels * kPanelRows * kSpanBlocks; i += 32 * kTableSimds) {
-        const uint panel = i / kPanelRows % kPanels;
-        Scales::template put<1>(
-            span_at(p, span, spans + (span % 2 * kPanels + panel) * p.span_bytes),
-            i / (kPanelRows * kPanels), span_blocks(p, span), i % kPanelRows,
-            scales + (place * kPanels + panel) * Scales::kFloats);
-      }
-      table_stream.fill(place, lane);
+      x_stream.open(block, tiles * sizeof(XTile));
+      x_stream.copy(block, x_stages + block % kXStages * kXTiles, from, tiles * sizeof(XTile));
+      x_stream.close(block);
     }
     return;
   }
   take_registers<240>();
+  const auto pair_barrier = [&] {
+    asm volatile("bar.sync %0, 64;" ::"r"(1 + warp / 2) : "memory");
+  };
   float total[kParts][kOwnPanels][kTilesAtOnce][4] = {};
   uint slice = 0;
   bool first = true;
@@ -176,12 +157,13 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
     uint head_bytes = span + 1 == p.spans ? p.last_head_bytes : p.head_bytes;
     keep(blocks), keep(span_bytes), keep(span_begin), keep(head_bytes);
     weight_stream.wait(span % 2, span / 2);
-    uint table = 0;
     if constexpr (Codec::kTable) {
-      const uint place = span % p.tables;
-      table_stream.wait(place, span / p.tables);
-      table = (place * kPanels + own_panel) * Scales::kFloats;
-      keep(table);
+      const uint row = lane % kPanelRows, panel = lane / kPanelRows;
+      pair_barrier();
+      Scales::template put<4>(span_at(p, span, spans + span_begin + panel * span_bytes),
+                              warp % 2 * 4, blocks, row,
+                              scales + (own_panel + panel) * Scales::kFloats);
+      pair_barrier();
     }
     // Block `block`, at `place` of x; a place takes items in turn.
     const auto multiply_block = [&](uint block, uint place, uint number, auto parts) {
@@ -190,7 +172,7 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
       UNROLL for (int i = 0; i < kOwnPanels; i++) {
         const uchar* const at = spans + span_begin + i * span_bytes;
         w[i].load(Span{at, at + head_bytes, 0, p.group_shift, p.scale_type},
-                  scales + table + i * Scales::kFloats, block, g, t);
+                  scales + (own_panel + i) * Scales::kFloats, block, g, t);
       }
       // Without a condition between them, parts overlap.
       UNROLL for (int part = 0; part < decltype(parts)::kCount; part++) {
@@ -225,7 +207,6 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
       }
     }
     weight_stream.release(span % 2, lane);
-    if constexpr (Codec::kTable) table_stream.release(span % p.tables, lane);
     // Slices without a span are no addends.
     while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;
     if (slice_begin(p.spans, slice + 1) != span + 1) continue;
