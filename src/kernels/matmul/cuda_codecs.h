@@ -67,10 +67,17 @@ GPU_FN uint and_or(uint v, uint mask, uint bits) {
 }
 
 // Codes below 128 in the bits `mask` of each half, less kOffset. 0x4300 is 128, whose mantissa
-// counts in ones; bf16 holds integers up to 256.
+// counts in ones; bf16 holds integers up to 256. Codecs with biases leave the 128 where it is.
+enum { kRaw = -128 };
 template <int kOffset>
 GPU_FN uint small_codes(uint word, uint mask) {
-  return sub_bf16(and_or(word, both(mask), both(0x4300)), both(0x4300 + kOffset));
+  const uint raw = and_or(word, both(mask), both(0x4300));
+  return kOffset == kRaw ? raw : sub_bf16(raw, both(0x4300 + kOffset));
+}
+// The bias beside codes less kOffset.
+template <int kOffset>
+GPU_FN float bias_beside(float scale, float bias) {
+  return fmaf(float(kOffset), scale, bias);
 }
 // Bytes of two's complement in the low byte of each half; 0x4380 is 256.
 GPU_FN uint signed_bytes(uint word) {
@@ -111,14 +118,21 @@ struct ByteTable {
 };
 // IQ4: -127 -104 -83 -65  -49 -35 -22 -10  1 13 25 38  53 69 89 113.
 GPU_FN ByteTable iq4_table() { return {{0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u}}; }
-// Twice E2M1: 0 1 2 3  4 6 8 12, then the same negative.
-GPU_FN ByteTable e2m1_table() { return {{0x03020100u, 0x0c080604u, 0xfdfeff00u, 0xf4f8fafcu}}; }
 
 // Nibbles of a word of GGUF through a table.
 GPU_FN void split_looked_up(const ByteTable& table, uint word, uint* pairs) {
   const uint a = table.look_up(word & 0xffff), b = table.look_up(word >> 16);
   split_signed_bytes(__byte_perm(a, b, 0x6420), pairs);
   split_signed_bytes(__byte_perm(a, b, 0x7531), pairs + 2);
+}
+
+// E2M1 in bits kAt to kAt + 3 of each half. A bf16 has a wider exponent and mantissa: sign,
+// exponent and mantissa go to their places, and the value times 2^126.
+template <int kAt>
+GPU_FN uint e2m1_codes(uint word) {
+  const uint sign = kAt == 12 ? word : word << (12 - kAt);
+  const uint rest = kAt < 6 ? word << (6 - kAt) : word >> (kAt - 6);
+  return mul_bf16((sign & both(0x8000)) | (rest & both(0x01c0)), both(0x7e80));
 }
 
 // The four bits of `bits` from `shift` on, one in each byte at bit 4.
@@ -151,17 +165,17 @@ struct Q4_0 : Block32<4> {
   }
 };
 
-// f16 scale and minimum in the first word.
+// f16 scale and minimum in the first word, of raw codes.
 GPU_FN void word_scales(uint word, float* scale, float* bias) {
   const float2 both_of = unpack2(word, half());
   *scale = both_of.x;
-  *bias = both_of.y;
+  *bias = bias_beside<kRaw>(both_of.x, both_of.y);
 }
 
 struct Q4_1 : Block32<5> {
   static constexpr bool kBias = true;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
-    split_nibbles<0>(s.word(kWords * block + 1 + t, row), pairs);
+    split_nibbles<kRaw>(s.word(kWords * block + 1 + t, row), pairs);
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     word_scales(s.word(kWords * block, row), scale, bias);
@@ -190,8 +204,8 @@ struct Q5_0 : Block32<5> {
 struct Q5_1 : Block32<6> {
   static constexpr bool kBias = true;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
-    five_bit_codes<0>(s.word(kWords * block + 2 + t, row), s.word(kWords * block + 1, row), t,
-                      pairs);
+    five_bit_codes<kRaw>(s.word(kWords * block + 2 + t, row), s.word(kWords * block + 1, row), t,
+                         pairs);
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
     word_scales(s.word(kWords * block, row), scale, bias);
@@ -222,12 +236,16 @@ struct IQ4_NL : Block32<4> {
 struct MXFP4 : Block32<4> {
   static constexpr bool kBias = false;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
-    split_looked_up(e2m1_table(), s.word(kWords * block + t, row), pairs);
+    const uint v = s.word(kWords * block + t, row);
+    pairs[0] = e2m1_codes<0>(v);
+    pairs[1] = e2m1_codes<8>(v);
+    pairs[2] = e2m1_codes<4>(v);
+    pairs[3] = e2m1_codes<12>(v);
   }
-  // 2^(e - 128), since codes are doubled.
+  // 2^(e - 127) for every e.
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     const uint e = s.head[16 * block + row.number()];
-    scale[0] = as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+    scale[0] = as_float(e == 0 ? 0x00400000u : e << 23);
   }
 };
 
@@ -254,8 +272,8 @@ GPU_FN void with_scale_type(const Span& s, const F& f) {
 }
 
 // Codes of kBits bits in one stream; lane t has the 8 * kBits bits from 8 * kBits * t on. codes()
-// are too small by kLess, which the bias makes up for.
-template <int kBits, int kTheLess = 0>
+// are less kLess, which the bias makes up for.
+template <int kBits, int kTheLess = kRaw>
 struct AffineBits {
   typedef RunOrder Order;
   static constexpr int kHalves = 1, kWords = kBits;
@@ -264,17 +282,19 @@ struct AffineBits {
 
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint at = 8 * kBits * t;
+    const uint next = min(at / 32 + 1, uint(kBits) - 1);
     const uint low = s.word(kWords * block + at / 32, row);
-    ulong run = low;
-    if (kBits != 4) {
-      const uint next = min(at / 32 + 1, uint(kBits) - 1);
-      run = (run | ulong(s.word(kWords * block + next, row)) << 32) >> (at % 32);
-    }
-    const uint first = uint(run), second = uint(run >> (4 * kBits));
-    constexpr uint kMask = (1u << kBits) - 1;
+    const uint high = s.word(kWords * block + next, row);
+    const uint run = __funnelshift_r(low, high, at % 32);  // its first 32 bits
+    const uint second = kBits < 5 ? run >> (4 * kBits)
+                                  : uint((ulong(high) << 32 | low) >> (at % 32) >> (4 * kBits));
+    // From bits 0 and 8 on of both halves of the run.
+    const uint front = __byte_perm(run, second, 0x5410);
+    const uint back = __byte_perm(run, second, 0x6521);
     UNROLL for (int j = 0; j < 4; j++) {
-      const uint a = first >> (kBits * j), b = second >> (kBits * j);
-      pairs[j] = small_codes<0>((a & kMask) | b << 16, kMask);
+      const bool is_front = kBits * (j + 1) <= 16;
+      const uint v = is_front ? front >> (kBits * j) : back >> (kBits * j - 8);
+      pairs[j] = small_codes<kLess>(v, (1u << kBits) - 1);
     }
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
@@ -293,10 +313,8 @@ struct AffineBits {
     *scale = scale_pair(s.head, group, pair, type);
     *bias = make_float2(0.0f, 0.0f);
     if (s.biases_at != 0) *bias = scale_pair(s.head + s.biases_at, group, pair, type);
-    if (kLess != 0) {
-      bias->x = fmaf(float(kLess), scale->x, bias->x);
-      bias->y = fmaf(float(kLess), scale->y, bias->y);
-    }
+    bias->x = bias_beside<kLess>(scale->x, bias->x);
+    bias->y = bias_beside<kLess>(scale->y, bias->y);
   }
 };
 
@@ -304,7 +322,7 @@ struct AffineBits {
 struct Affine4 : AffineBits<4> {
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint v = s.word(kWords * block + t, row);
-    UNROLL for (int j = 0; j < 4; j++) pairs[j] = small_codes<0>(v >> (4 * j), 15);
+    UNROLL for (int j = 0; j < 4; j++) pairs[j] = small_codes<kRaw>(v >> (4 * j), 15);
   }
 };
 
@@ -326,14 +344,13 @@ struct MlxMxfp4 {
   static constexpr bool kBias = false, kTable = false;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint v = s.word(kWords * block + t, row);
-    const ByteTable table = e2m1_table();
-    const uint a = table.look_up(v & 0xffff), b = table.look_up(v >> 16);
-    UNROLL for (int j = 0; j < 4; j++) {  // byte j of a, byte j of b
-      pairs[j] = signed_bytes(__byte_perm(a, b, 0x0400 + 0x0101 * j));
-    }
+    pairs[0] = e2m1_codes<0>(v);
+    pairs[1] = e2m1_codes<4>(v);
+    pairs[2] = e2m1_codes<8>(v);
+    pairs[3] = e2m1_codes<12>(v);
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
-    scale[0] = 0.5f * e8m0_value(s.head[16 * block + row.number()]);
+    scale[0] = e8m0_value(s.head[16 * block + row.number()]);
   }
 };
 
@@ -342,40 +359,39 @@ struct MlxNvfp4 {
   static constexpr int kHalves = 2, kWords = 4;
   static constexpr bool kBias = false, kTable = true;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
-    const ByteTable table = e2m1_table();
     UNROLL for (int part = 0; part < 2; part++) {
-      const uint v = s.word(kWords * block + 2 * part + t / 2, row) >> (16 * (t % 2));
-      split_signed_bytes(table.look_up(v & 0xffff), pairs + 2 * part);
+      const uint v = s.word(kWords * block + 2 * part + t / 2, row);
+      const uint bytes = __byte_perm(v, 0, t % 2 == 0 ? 0x4140 : 0x4342);  // one in each half
+      pairs[2 * part] = e2m1_codes<0>(bytes);
+      pairs[2 * part + 1] = e2m1_codes<4>(bytes);
     }
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     UNROLL for (int half_block = 0; half_block < 2; half_block++) {
-      scale[half_block] = 0.5f * e4m3_value(s.head[16 * (2 * block + half_block) + row.number()]);
+      scale[half_block] = e4m3_value(s.head[16 * (2 * block + half_block) + row.number()]);
     }
   }
 };
 
 // E4M3 is a bf16 with a narrower exponent: sign, exponent and mantissa at their places, times
-// 2^120.
+// 2^120. A code of 127 is not a number, nor then is anything its row of a block gives.
 struct MlxMxfp8 {
   typedef SplitOrder Order;
   static constexpr int kHalves = 1, kWords = 8;
   static constexpr bool kBias = false, kTable = false;
-  static GPU_FN uint values(uint pair) {
-    const uint magnitude = pair & both(0x007f);
-    // 127 is not a number: then, and only then, the sum carries into bit 7.
-    const uint nan = (magnitude + both(1)) & both(0x0080);
-    const uint all =
-        nan | nan >> 1 | nan << 1 | nan << 2 | nan << 3 | nan << 4 | nan << 5 | nan << 6 | nan << 7;
-    const uint bits = (pair & both(0x0080)) << 8 | magnitude << 4;
-    return mul_bf16(bits, both(0x7b80)) | (all & both(0x7fc0));
+  // The even bytes of a word, shifted left by 4, and by 8.
+  static GPU_FN uint values(uint by_4, uint by_8) {
+    return mul_bf16((by_4 & both(0x07f0)) | (by_8 & both(0x8000)), both(0x7b80));
   }
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
+    uint carries = 0;
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(kWords * block + 4 * part + t, row);
-      pairs[2 * part] = values(v & both(0x00ff));
-      pairs[2 * part + 1] = values((v >> 8) & both(0x00ff));
+      pairs[2 * part] = values(v << 4, v << 8);
+      pairs[2 * part + 1] = values(v >> 4, v);
+      carries |= (v & 0x7f7f7f7fu) + 0x01010101u;
     }
+    if ((carries & 0x80808080u) != 0) pairs[0] = both(0x7fc0);
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     scale[0] = e8m0_value(s.head[16 * block + row.number()]);

@@ -22,7 +22,7 @@ GPU_FN float times_byte(float a, uint v, uint i) {
   return fmaf(a, as_float(__byte_perm(v, 0x4b000000u, 0x7540 | i)), a * -0x1p23f);
 }
 
-// Q4_K, Q5_K: d and dmin in word 0, eight 6-bit scales and minima in words 1 to 3.
+// Q4_K, Q5_K: d and dmin in word 0, eight 6-bit scales and minima in words 1 to 3; of raw codes.
 GPU_FN void six_bit_scales(const Span& s, uint block, Row row, float* scale, float* bias) {
   const float2 d = unpack2(s.word(0, row), half());
   const uint w1 = s.word(1, row), w2 = s.word(2, row), w3 = s.word(3, row);
@@ -31,7 +31,7 @@ GPU_FN void six_bit_scales(const Span& s, uint block, Row row, float* scale, flo
   const uint min_steps =
       first ? w2 & 0x3f3f3f3fu : (w3 >> 4 & 0x0f0f0f0fu) | (w2 >> 2 & 0x30303030u);
   scale[0] = times_byte(d.x, steps, block % 4);
-  bias[0] = times_byte(-d.y, min_steps, block % 4);
+  bias[0] = bias_beside<kRaw>(scale[0], times_byte(-d.y, min_steps, block % 4));
 }
 
 struct Q4_K : Block256<36> {
@@ -40,7 +40,7 @@ struct Q4_K : Block256<36> {
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(4 + block / 2 * 8 + 4 * part + t, row) >> (4 * (block % 2));
-      split_bytes<0>(v, 15, pairs + 2 * part);
+      split_bytes<kRaw>(v, 15, pairs + 2 * part);
     }
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
@@ -56,7 +56,7 @@ struct Q5_K : Block256<44> {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(12 + block / 2 * 8 + 4 * part + t, row) >> (4 * (block % 2));
       const uint high = flag_of<4>(s.word(4 + 4 * part + t, row), block);
-      split_bytes<0>((v & 0x0f0f0f0fu) | high, 31, pairs + 2 * part);
+      split_bytes<kRaw>((v & 0x0f0f0f0fu) | high, 31, pairs + 2 * part);
     }
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
@@ -71,7 +71,7 @@ struct Q2_K : Block256<21> {
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(4 + block / 4 * 8 + 4 * part + t, row) >> (2 * (block % 4));
-      split_bytes<0>(v, 3, pairs + 2 * part);
+      split_bytes<kRaw>(v, 3, pairs + 2 * part);
     }
   }
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float* bias) {
@@ -79,7 +79,8 @@ struct Q2_K : Block256<21> {
     const uint word = s.word(block / 2, row) >> (16 * (block % 2));
     UNROLL for (int half_block = 0; half_block < 2; half_block++) {
       scale[half_block] = d.x * float(bits_at(word, 8 * half_block, 15));
-      bias[half_block] = -(d.y * float(bits_at(word, 8 * half_block + 4, 15)));
+      const float minimum = d.y * float(bits_at(word, 8 * half_block + 4, 15));
+      bias[half_block] = bias_beside<kRaw>(scale[half_block], -minimum);
     }
   }
 };

@@ -15,103 +15,199 @@ namespace panels {
 #define MLXN_BULK_COPIES 0
 #endif
 
-// A stream of items, each one or more copies, through kStages places in threadgroup memory. All
-// threads of the stream (a simdgroup, or a whole group) call every member; `thread` counts them. An
-// item's place may be written again once all of them have read it.
+#if MLXN_BULK_COPIES
+// True in one lane of a simdgroup, all of which ask.
+GPU_FN bool is_elected() {
+  uint elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
+               : "=r"(elected));
+  return elected != 0;
+}
+// One lane: arrives at a barrier, which then waits for `bytes` of bulk copies.
+GPU_FN void expect_bytes(uint barrier, uint bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+GPU_FN void bulk_copy(uint barrier, void* to, const void* from, uint bytes) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+#else
+// By the lanes of a simdgroup.
+GPU_FN void copy_by_lanes(void* to, const void* from, uint bytes) {
+  const uchar* const source = static_cast<const uchar*>(from);
+#pragma unroll 1
+  for (uint at = threadIdx.x % 32 * 16; at < bytes; at += 32 * 16) {
+    copy_ahead(shared_address(to) + at, source + at);
+  }
+}
+#endif
+
+GPU_FN void init_barrier(uint barrier, uint arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// Makes initialised barriers known to bulk copies.
+GPU_FN void publish_barriers() {
+#if MLXN_BULK_COPIES
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+// Waits until a barrier has left the phase, counted from 0, of this parity.
+GPU_FN void wait_barrier(uint barrier, uint parity) {
+#if MLXN_BULK_COPIES
+#define MLXN_MBARRIER_WAIT "mbarrier.try_wait"
+#else
+#define MLXN_MBARRIER_WAIT "mbarrier.test_wait"
+#endif
+  uint done = 0;
+  while (done == 0) {
+    asm volatile("{\n.reg .pred p;\n" MLXN_MBARRIER_WAIT
+                 ".parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+  }
+#undef MLXN_MBARRIER_WAIT
+}
+
+// A stream of items, each one or more copies, that a simdgroup takes through kStages places in
+// threadgroup memory. All its lanes call every member. An item's place may be written again once
+// all of them have read it.
 template <int kStages>
 class CopyStream {
  public:
-  GPU_FN CopyStream(ulong* barriers, uint thread, uint threads)
-      : barriers_(barriers), thread_(thread), threads_(threads) {}
+  GPU_FN explicit CopyStream(ulong* barriers) : barriers_(barriers) {}
 
-  // Before the first item; then the threads synchronise.
-  GPU_FN void init() const {
+  // Before the first item; then the lanes synchronise.
+  GPU_FN void init(uint lane) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0) {
-      UNROLL for (int i = 0; i < kStages; i++) {
-        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(barriers_ + i))
-                     : "memory");
-      }
-      asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    if (lane == 0) {
+      UNROLL for (uint i = 0; i < kStages; i++) init_barrier(barrier_of(i), 1);
+      publish_barriers();
     }
 #endif
   }
   // Opens an item of `bytes` in all, which copy() calls follow; close() ends it.
   GPU_FN void open(uint item, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0) {
-      asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(
-                       shared_address(barriers_ + item % kStages)),
-                   "r"(bytes)
-                   : "memory");
-    }
+    if (is_elected()) expect_bytes(barrier_of(item), bytes);
 #endif
   }
   GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (thread_ == 0 && bytes != 0) {
-      asm volatile(
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(shared_address(to)),
-          "l"(from), "r"(bytes), "r"(shared_address(barriers_ + item % kStages))
-          : "memory");
-    }
+    if (is_elected()) bulk_copy(barrier_of(item), to, from, bytes);
 #else
-    const uchar* const source = static_cast<const uchar*>(from);
-#pragma unroll 1
-    for (uint at = 16 * thread_; at < bytes; at += 16 * threads_) {
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to) + at),
-                   "l"(source + at)
-                   : "memory");
-    }
+    copy_by_lanes(to, from, bytes);
 #endif
   }
   GPU_FN void close() const {
 #if !MLXN_BULK_COPIES
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    close_copies();
 #endif
   }
-  // An item of one copy; the threads are a simdgroup.
+  // Opens an item of one copy, and copies it.
   GPU_FN void start(uint item, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    uint elected;
-    asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(elected));
-    if (elected != 0) {
-      asm volatile(
-          "mbarrier.arrive.expect_tx.shared.b64 _, [%3], %2;\n"
-          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, "
-          "[%3];" ::"r"(shared_address(to)),
-          "l"(from), "r"(bytes), "r"(shared_address(barriers_ + item % kStages))
-          : "memory");
+    if (is_elected()) {
+      expect_bytes(barrier_of(item), bytes);
+      bulk_copy(barrier_of(item), to, from, bytes);
     }
 #else
-    copy(item, to, from, bytes);
+    copy_by_lanes(to, from, bytes);
 #endif
   }
-  // Waits for the copies of an item after which kLater have been closed, in all streams of this
-  // thread. Copies of other threads are visible after the threads have synchronised.
+  // Waits for the copies of an item after which kLater have been closed. Those of other lanes are
+  // visible after the lanes have synchronised.
   template <int kLater>
   GPU_FN void wait(uint item) const {
 #if MLXN_BULK_COPIES
-    const uint barrier = shared_address(barriers_ + item % kStages), phase = item / kStages & 1;
-    uint done = 0;
-    while (done == 0) {
-      asm volatile(
-          "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared.b64 p, [%1], %2;\n"
-          "selp.u32 %0, 1, 0, p;\n}"
-          : "=r"(done)
-          : "r"(barrier), "r"(phase)
-          : "memory");
-    }
+    wait_barrier(barrier_of(item), item / kStages & 1);
 #else
-    asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+    wait_copies<kLater>();
 #endif
   }
 
  private:
+  GPU_FN uint barrier_of(uint item) const { return shared_address(barriers_ + item % kStages); }
+
   ulong* barriers_;
-  uint thread_, threads_;
+};
+
+// Four simdgroups side by side give registers back, so that others have more than their share of
+// what a compute unit has.
+template <int kCount>
+GPU_FN void give_registers() {
+#if MLXN_BULK_COPIES
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+template <int kCount>
+GPU_FN void take_registers() {
+#if MLXN_BULK_COPIES
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+
+// Kept in a register, not computed again where it is used.
+GPU_FN void keep(uint& value) { asm volatile("" : "+r"(value)); }
+
+// A stream that one simdgroup, all of whose threads call, fills for others to read. Item i is item
+// number i / kStages at place i % kStages.
+//   barriers [2][kStages]: of a place filled, of a place read
+template <int kStages>
+class FedStream {
+ public:
+  GPU_FN explicit FedStream(const ulong* barriers) : filled_(shared_address(barriers)) {
+    keep(filled_);
+  }
+
+  // By one thread, before all synchronise.
+  GPU_FN void init(uint readers) const {
+    UNROLL for (uint i = 0; i < kStages; i++) {
+      init_barrier(filled(i), MLXN_BULK_COPIES ? 1 : 32);
+      init_barrier(read(i), readers);
+    }
+    publish_barriers();
+  }
+  // Opens an item of `bytes` in all once its place is free; copy() follows, and close().
+  GPU_FN void open(uint item, uint bytes) const {
+    if (item >= kStages) wait_barrier(read(item % kStages), (item / kStages - 1) & 1);
+#if MLXN_BULK_COPIES
+    if (is_elected()) expect_bytes(filled(item % kStages), bytes);
+#endif
+  }
+  GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
+#if MLXN_BULK_COPIES
+    if (is_elected()) bulk_copy(filled(item % kStages), to, from, bytes);
+#else
+    copy_by_lanes(to, from, bytes);
+#endif
+  }
+  GPU_FN void close(uint item) const {
+#if !MLXN_BULK_COPIES
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(item % kStages))
+                 : "memory");
+#endif
+  }
+  // Readers, by simdgroups: item number `number` of a place is there; it has been read.
+  GPU_FN void wait(uint place, uint number) const { wait_barrier(filled(place), number & 1); }
+  GPU_FN void release(uint place, uint lane) const {
+    __syncwarp();
+    if (lane == 0) {
+      asm volatile(
+          "{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(read(place))
+          : "memory");
+    }
+  }
+
+ private:
+  GPU_FN uint filled(uint place) const { return filled_ + 8 * place; }
+  GPU_FN uint read(uint place) const { return filled_ + 8 * (kStages + place); }
+
+  uint filled_;
 };
 
 }  // namespace panels

@@ -24,7 +24,7 @@ constexpr int64_t kPanelRows = PanelLayout::kRows;
 constexpr int64_t kSpanElements = PanelLayout::kSpanElements;
 // As in the kernels.
 constexpr int64_t kStages = 2, kNarrowPanels = 2;
-constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4;
+constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4, kWideThreads = 384;
 constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
 constexpr int64_t kMaxTeams = 14, kMaxSimds = 32;
 constexpr uint32_t kThreads = 256, kPackThreads = 128;
@@ -90,7 +90,7 @@ int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
   return simds * kStages * spans.layout.full_span_bytes() + w.cols * 4 + divide_up(w.cols, 64) * 16;
 }
 int64_t wide_memory(const Spans& spans, const WeightView& w) {
-  return 2 * kWidePanels * (spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
+  return kWidePanels * (2 * spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
          kWideXBlocks * kWideRows / kXTileRows * kXTileBytes +
          kWidePanels * kPanelRows * kWideRows * 4;
 }
@@ -156,7 +156,7 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
             .tiles = sorted_row_tiles(p),
             .parts = 0,
             .groups = divide_up(panels, kWidePanels) * sorted_row_tiles(p),
-            .threads = kThreads,
+            .threads = kWideThreads,
             .memory = wide_memory(spans, w)};
   }
   if (p.ids != nullptr || p.out_rows == 1) {
@@ -190,7 +190,7 @@ Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
             .tiles = tiles,
             .parts = 0,
             .groups = divide_up(panels, kWidePanels) * tiles,
-            .threads = kThreads,
+            .threads = kWideThreads,
             .memory = wide_memory(spans, w)};
   }
   const int64_t rows = p.out_rows <= 8 ? 8 : 16, tiles = divide_up(p.out_rows, rows);

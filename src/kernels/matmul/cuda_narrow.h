@@ -40,8 +40,8 @@ __global__ __launch_bounds__(kThreads) void narrow(const uchar* packed, const uc
   float* const scales = all_scales + warp * kPanels * Scales::kFloats;
 
   __shared__ ulong barriers[kCudaSlices][kStages];
-  const CopyStream<kStages> copies(barriers[warp], lane, 32);
-  copies.init();
+  const CopyStream<kStages> copies(barriers[warp]);
+  copies.init(lane);
   __syncwarp();
   const PackedWeights weights{packed, packed1, packed2};
   const uchar* panel_from[kPanels];

@@ -187,8 +187,8 @@ __global__ __launch_bounds__(32 * kMaxSimds,
                               all_sums + 2 * begin_block};
 
   // The stream of spans: what is started next, and what a span of the last column has.
-  const CopyStream<kStages> copies(barriers[warp], lane, 32);
-  copies.init();
+  const CopyStream<kStages> copies(barriers[warp]);
+  copies.init(lane);
   __syncwarp();
   const uint tail_bytes = span_length(p, end - 1);
   uint expert = 0, next_panel = first, next_span = begin;

@@ -29,11 +29,19 @@ __global__ void matmul_split(const uchar* x, const uint* order, XTile* terms, co
     const uint out_row = order[8 * tile + g];
     row = out_row == kNoRow ? 0 : out_row / p.rows_per_x;
   }
+  const ulong first = row * p.cols + 32 * block;
+  const float* const floats = reinterpret_cast<const float*>(x) + first;
+  const bool whole = p.x_type == kGpuMatmulF32 && reinterpret_cast<ulong>(floats) % 16 == 0;
   float v[8];
-  UNROLL for (int k = 0; k < 8; k++) {
-    const uint part = k / 4;
+  UNROLL for (uint part = 0; part < 2; part++) {
     const uint from = p.run_order != 0 ? RunOrder::start(t, part) : SplitOrder::start(t, part);
-    v[k] = load_element(x, row * p.cols + 32 * block + from + k % 4, p.x_type);
+    if (whole) {
+      load_vec<4>(floats + from, v + 4 * part);
+    } else {
+      UNROLL for (uint k = 0; k < 4; k++) {
+        v[4 * part + k] = load_element(x, first + from + k, p.x_type);
+      }
+    }
   }
   const Terms own = p.run_order != 0 ? split<RunOrder>(v) : split<SplitOrder>(v);
   XTile& to = terms[i];

@@ -143,7 +143,7 @@ TEST_P(MatmulTest, LongRowsAndResidual) {
 TEST_P(MatmulTest, SameBitsForEveryRowCountAndThreadCount) {
   Random random(3);
   for (const WeightKind& kind : kinds()) {
-    const int64_t n = 83, k = is_dense(kind) && !takes_blocks() ? 1031 : 1280, rows = 70;
+    const int64_t n = 83, k = is_dense(kind) && !takes_blocks() ? 1031 : 1280, rows = 192;
     const auto w_values = random.normals(n * k), x_values = random.normals(rows * k);
     std::vector<std::byte> expected;
     for (int threads : {1, 2, 3, 8}) {
@@ -157,7 +157,7 @@ TEST_P(MatmulTest, SameBitsForEveryRowCountAndThreadCount) {
       if (expected.empty()) expected = bytes_of(out);
       EXPECT_EQ(bytes_of(out), expected) << kind.name() << " " << threads << " threads";
       if (threads != 2) continue;
-      for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 33, 64, 65}) {
+      for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 33, 64, 65, 150}) {
         const int64_t first = rows - m;
         const Buffer part = device.alloc(f32, {m, n});
         ops::matmul(stream, {.x = x.rows(first, m), .weight = w, .out = part});
