@@ -31,11 +31,11 @@ __global__ void matmul_split(const uchar* x, const uint* order, XTile* terms, co
   }
   const ulong first = row * p.cols + 32 * block;
   const float* const floats = reinterpret_cast<const float*>(x) + first;
-  const bool whole = p.x_type == kGpuMatmulF32 && reinterpret_cast<ulong>(floats) % 16 == 0;
+  const bool fours = p.x_type == kGpuMatmulF32 && reinterpret_cast<ulong>(floats) % 16 == 0;
   float v[8];
   UNROLL for (uint part = 0; part < 2; part++) {
     const uint from = p.run_order != 0 ? RunOrder::start(t, part) : SplitOrder::start(t, part);
-    if (whole) {
+    if (fours) {
       load_vec<4>(floats + from, v + 4 * part);
     } else {
       UNROLL for (uint k = 0; k < 4; k++) {
