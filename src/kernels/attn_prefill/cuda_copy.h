@@ -8,9 +8,10 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_prefill_mma {
 
-// kShares simdgroups have the same rows and a share of the elements of V each. With two stages the
-// next tile is copied while one is multiplied; with one, K of it while weights meet V, and V while
-// queries meet K.
+// kShares simdgroups have the same rows: each scores its share of the keys of a tile, gives the
+// weights to the others and adds up its share of the elements of V. With two stages the next tile
+// is copied while one is multiplied; with one, K of it while weights meet V, and V while queries
+// meet K.
 template <int kHeadDim, int kTermCount, int kWarpCount, int kRowTileCount, int kShareCount,
           int kKeyCount, int kStageCount, int kGroupCount>
 struct Shape {
@@ -24,6 +25,9 @@ struct Shape {
   static constexpr int kPieces = kDim / 8;          // of 16 bytes, of a row
   static constexpr int kTileBytes = kKeys * kPitch;
   static constexpr int kQueryBytes = kTerms * kRows * kPitch;
+  static constexpr int kOwnKeys = kKeys / kShares;
+  static constexpr int kWeightPitch = 2 * kKeys + 16;
+  static constexpr int kWeightBytes = kShares > 1 ? kTerms* kRows* kWeightPitch : 0;
   static_assert(kRows <= kThreads);
 };
 

@@ -50,24 +50,52 @@ struct TileRules {
   }
 };
 
+// What the simdgroups of the same rows tell each other.
+template <class S>
+struct Board {
+  float values[S::kShares][S::kWarpRows];
+};
+
+// True if `flag` is in any thread of the simdgroups of the same rows, number `group`; a barrier.
+template <class S>
+GPU_FN bool any_of_group(uint group, bool flag) {
+  uint any;
+  asm volatile(
+      "{.reg .pred p, q; setp.ne.u32 p, %1, 0; barrier.cta.red.or.pred.aligned q, %2, %3, p; "
+      "selp.u32 %0, 1, 0, q;}"
+      : "=r"(any)
+      : "r"(uint(flag)), "r"(group + 1), "n"(32 * S::kShares)
+      : "memory");
+  return any != 0;
+}
+
 template <typename T, class S, bool kPlain>
 class Rows {
  public:
-  static constexpr int kKeyTiles = S::kKeys / 8, kOutTiles = S::kShareDim / 8;
-  static constexpr int kParts = S::kKeys / 16;
+  static constexpr bool kShared = S::kShares > 1;
+  static constexpr int kKeyTiles = S::kOwnKeys / 8, kOutTiles = S::kShareDim / 8;
+  static constexpr int kParts = S::kOwnKeys / 16;
   static constexpr int kCount = 2 * S::kRowTiles;  // rows of a lane: g + 8 m
   typedef TileRules<kCount> Rules;
 
-  // queries, undo, seen: of the simdgroup's rows.
-  GPU_FN Rows(uint queries, const float* undo, const SeenKeys* seen, const GpuAttnPrefill& p)
-      : queries_(queries), seen_(seen) {
+  // What the rows of a simdgroup have in threadgroup memory; weights, board: if they are shared.
+  struct Places {
+    uint queries;
+    const float* undo;
+    const SeenKeys* seen;
+    uchar* weights;
+    Board<S>* board;
+    uint group, share;
+  };
+
+  GPU_FN Rows(const Places& places, const GpuAttnPrefill& p) : at_(places) {
     UNROLL for (int m = 0; m < kCount; m++) {
       shift_[m] = kRoom - kLeastReference;
       total_[m] = 0.0f;
     }
     UNROLL for (int m = 0; m < kScales; m++) {
       scale_[m] = p.softmax_scale * kLog2E;
-      if constexpr (S::kTerms > 1) scale_[m] *= undo[LANE / 4 + 8 * m];
+      if constexpr (S::kTerms > 1) scale_[m] *= at_.undo[LANE / 4 + 8 * m];
     }
     UNROLL for (int i = 0; i < kOutTiles; i++) {
       UNROLL for (int j = 0; j < 2 * kCount; j++) out_[i][j] = 0.0f;
@@ -81,13 +109,19 @@ class Rows {
     return make_float2(out_[tile][2 * m], out_[tile][2 * m + 1]);
   }
 
-  // q k for the keys of a tile.
+  // q k for this simdgroup's keys of the tile at `k`.
   GPU_FN void score(uint k) {
+    // Sums of few products at a time would wait for each other: odd steps have their own.
+    constexpr int kChains = kKeyTiles * S::kRowTiles < 4 ? 2 : 1;
+    float odd[kChains == 2 ? kKeyTiles : 1][2 * kCount];
     UNROLL for (int i = 0; i < kKeyTiles; i++) {
-      UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] = 0.0f;
+      UNROLL for (int j = 0; j < 2 * kCount; j++) {
+        z_[i][j] = 0.0f;
+        if (kChains == 2) odd[i][j] = 0.0f;
+      }
     }
-    const uint q_at = queries_ + LANE % 16 * S::kPitch + LANE / 16 * 16;
-    const uint k_at = k + (LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
+    const uint q_at = at_.queries + LANE % 16 * S::kPitch + LANE / 16 * 16;
+    const uint k_at = k + (own_key() + LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
     constexpr int kSteps = S::kDim / 16;
 #pragma unroll(kSteps <= 16 ? kSteps : 8)
     for (int step = 0; step < kSteps; step++) {
@@ -100,16 +134,23 @@ class Rows {
       UNROLL for (int i = 0; i < kKeyTiles; i += 2) {
         uint b[4];
         load_matrices(k_at + 8 * i * S::kPitch + 32 * step, b);
+        float* const c = kChains == 2 && step % 2 == 1 ? odd[i] : z_[i];
         UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
           UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-            multiply(T(), z_[i] + 4 * r, a[r][term], b[0], b[1]);
-            multiply(T(), z_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
+            multiply(T(), c + 4 * r, a[r][term], b[0], b[1]);
+            multiply(T(), c + 2 * kCount + 4 * r, a[r][term], b[2], b[3]);
           }
         }
       }
     }
+    if constexpr (kChains == 2) {
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += odd[i][j];
+      }
+    }
   }
-  // What lies between scores and weights, of keys first .. first + kKeys. all_seen: by every row.
+  // What lies between scores and weights, of the tile of keys first .. first + kKeys. all_seen: by
+  // every row.
   GPU_FN void settle(uint first, bool all_seen, const Rules& rules) {
     if constexpr (!kPlain) shape(first, rules);
     if (!all_seen) hide(first, rules);
@@ -117,49 +158,71 @@ class Rows {
   }
   // Weights times V.
   GPU_FN void add(uint v, const Rules& rules) {
-    const uint v_at = v + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch + LANE / 16 * 16;
-    Part part[2];
-    weigh(0, part[0], rules);
-    check(0, part[0], rules);
-    UNROLL for (int k = 0; k < kParts; k++) {
-      if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
-      UNROLL for (int i = 0; i < kOutTiles; i += 2) {
-        uint b[4];
-        load_transposed(v_at + 16 * k * S::kPitch + 16 * i, b);
-        UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
-          UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-            multiply(T(), out_[i] + 4 * r, part[k % 2].a[r][term], b[0], b[1]);
-            multiply(T(), out_[i + 1] + 4 * r, part[k % 2].a[r][term], b[2], b[3]);
+    const uint v_at = v + at_.share * 2 * S::kShareDim + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch +
+                      LANE / 16 * 16;
+    if constexpr (kShared) {
+      exchange(rules);
+      const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
+      UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
+        uint a[S::kRowTiles][S::kTerms][4];
+        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+          UNROLL for (int term = 0; term < S::kTerms; term++) {
+            load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
           }
         }
+        add_part(v_at + 16 * k * S::kPitch, a);
       }
-      if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+    } else {
+      Part part[2];
+      weigh(0, part[0], rules);
+      check(0, part[0], rules);
+      UNROLL for (int k = 0; k < kParts; k++) {
+        if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
+        add_part(v_at + 16 * k * S::kPitch, part[k % 2].a);
+        if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+      }
     }
   }
   GPU_FN void finish() {
     UNROLL for (int m = 0; m < kCount; m++) {
       UNROLL for (int o = 1; o < 4; o *= 2) total_[m] += __shfl_xor_sync(~0u, total_[m], o);
+      if constexpr (kShared) post(m, total_[m]);
+    }
+    if constexpr (kShared) {
+      any_of_group<S>(at_.group, false);
+      UNROLL for (int m = 0; m < kCount; m++) {
+        total_[m] = 0.0f;
+        UNROLL for (int s = 0; s < S::kShares; s++) total_[m] += posted(s, m);
+      }
     }
   }
 
  private:
   static constexpr int kScales = S::kTerms > 1 ? kCount : 1;
+  typedef uint Operand[S::kRowTiles][S::kTerms][4];
 
   // The weights of 16 keys as operands, and this lane's sums of them.
   struct Part {
-    uint a[S::kRowTiles][S::kTerms][4];
+    Operand a;
     float sum[kCount];
   };
 
+  // The first key of this simdgroup in a tile.
+  GPU_FN uint own_key() const { return kShared ? at_.share * S::kOwnKeys : 0; }
   GPU_FN float scale(int m) const { return scale_[S::kTerms > 1 ? m : 0]; }
   // What a settled score is to be multiplied by to be a logit.
   GPU_FN float unit(int m, const Rules& rules) const {
     return !kPlain && rules.shaped ? 1.0f : scale(m);
   }
+  GPU_FN void post(int m, float value) const {
+    if (LANE % 4 == 0) at_.board->values[at_.share][LANE / 4 + 8 * m] = value;
+  }
+  GPU_FN float posted(int share, int m) const { return at_.board->values[share][LANE / 4 + 8 * m]; }
+
   GPU_FN void shape(uint first, const Rules& rules) {
     UNROLL for (int i = 0; i < kKeyTiles; i++) {
       UNROLL for (int j = 0; j < 2 * kCount; j++) {
-        const uint at = 8 * i + LANE % 4 * 2 + j % 2;
+        const uint at = own_key() + 8 * i + LANE % 4 * 2 + j % 2;
         if (rules.shaped) z_[i][j] = rules.shape(z_[i][j] * scale(j / 2), first + at, j / 2);
         if ((rules.there[at / 32] >> (at % 32) & 1) == 0) z_[i][j] = -INFINITY;
       }
@@ -167,8 +230,8 @@ class Rows {
   }
   GPU_FN void hide(uint first, const Rules& rules) {
     UNROLL for (int m = 0; m < kCount; m++) {
-      const SeenKeys seen = seen_[LANE / 4 + 8 * m];
-      const uint key = first + LANE % 4 * 2;
+      const SeenKeys seen = at_.seen[LANE / 4 + 8 * m];
+      const uint key = first + own_key() + LANE % 4 * 2;
       const int lo = int(seen.lo - key), hi = int(seen.hi - key);
       float per_unit = 0.0f;
       if constexpr (!kPlain) per_unit = 1.0f / unit(m, rules);
@@ -193,21 +256,30 @@ class Rows {
         largest[m] = fmaxf(largest[m], fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
       }
     }
-    fresh_ = false;
+    largest_logits(largest, rules);
+    constexpr float kFresh = kRoom - kLeastReference;
+    bool fresh = false;
     UNROLL for (int m = 0; m < kCount; m++) {
-      constexpr float kFresh = kRoom - kLeastReference;
-      const float shift = shift_of(largest[m], m, rules);
-      if (shift_[m] == kFresh) shift_[m] = fminf(kFresh, shift);
-      fresh_ = fresh_ || shift_[m] == kFresh;
+      if (shift_[m] == kFresh) shift_[m] = fminf(kFresh, kRoom - largest[m]);
+      fresh = fresh || shift_[m] == kFresh;
     }
-    fresh_ = __any_sync(~0u, fresh_);
+    fresh_ = __any_sync(~0u, fresh);
   }
-  // The shift whose reference is the largest logit of a row's lanes.
-  GPU_FN float shift_of(float largest, int m, const Rules& rules) const {
-    UNROLL for (int o = 1; o < 4; o *= 2) {
-      largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, o));
+  // Scores of lanes become the largest logits of rows.
+  GPU_FN void largest_logits(float (&largest)[kCount], const Rules& rules) const {
+    UNROLL for (int m = 0; m < kCount; m++) {
+      UNROLL for (int o = 1; o < 4; o *= 2) {
+        largest[m] = fmaxf(largest[m], __shfl_xor_sync(~0u, largest[m], o));
+      }
+      largest[m] *= unit(m, rules);
+      if constexpr (kShared) post(m, largest[m]);
     }
-    return kRoom - largest * unit(m, rules);
+    if constexpr (kShared) {
+      any_of_group<S>(at_.group, false);
+      UNROLL for (int m = 0; m < kCount; m++) {
+        UNROLL for (int s = 0; s < S::kShares; s++) largest[m] = fmaxf(largest[m], posted(s, m));
+      }
+    }
   }
   GPU_FN void weigh(int k, Part& part, const Rules& rules) const {
     UNROLL for (int r = 0; r < S::kRowTiles; r++) {
@@ -228,22 +300,38 @@ class Rows {
       }
     }
   }
+  GPU_FN static bool full(const Part& part) {
+    bool any = false;
+    UNROLL for (int m = 0; m < kCount; m++) any = any || !(part.sum[m] <= kFull);
+    return any;
+  }
   GPU_FN void check(int k, Part& part, const Rules& rules) {
-    bool full = false;
-    UNROLL for (int m = 0; m < kCount; m++) full = full || !(part.sum[m] <= kFull);
-    if (__any_sync(~0u, full)) {
-      lift(k, part, rules);
+    if (__any_sync(~0u, full(part))) {
+      lift<1>(k, &part, rules);
       weigh(k, part, rules);
     }
     UNROLL for (int m = 0; m < kCount; m++) total_[m] += part.sum[m];
   }
-  GPU_FN void lift(int k, const Part& part, const Rules& rules) {
+  // Lifts the references of the rows with a full sum among parts k, k + 1, ... to their largest
+  // logit there.
+  template <int kLifted>
+  GPU_FN void lift(int k, const Part* parts, const Rules& rules) {
+    float largest[kCount];
     UNROLL for (int m = 0; m < kCount; m++) {
-      const bool full = (__ballot_sync(~0u, !(part.sum[m] <= kFull)) >> (LANE & 28) & 15) != 0;
-      const float* const z = z_[2 * k] + 2 * m;
-      const float* const z8 = z_[2 * k + 1] + 2 * m;
-      const float shift = shift_of(fmaxf(fmaxf(z[0], z[1]), fmaxf(z8[0], z8[1])), m, rules);
-      const float next = full ? fminf(shift_[m], shift) : shift_[m];
+      bool any = false;
+      float most = -INFINITY;
+      UNROLL for (int n = 0; n < kLifted; n++) {
+        any = any || !(parts[n].sum[m] <= kFull);
+        UNROLL for (int i = 2 * (k + n); i < 2 * (k + n) + 2; i++) {
+          most = fmaxf(most, fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
+        }
+      }
+      any = (__ballot_sync(~0u, any) >> (LANE & 28) & 15) != 0;
+      largest[m] = any ? most : -INFINITY;
+    }
+    largest_logits(largest, rules);
+    UNROLL for (int m = 0; m < kCount; m++) {
+      const float next = fminf(shift_[m], kRoom - largest[m]);
       const float keep = fast_exp2(next - shift_[m]);
       shift_[m] = next;
       total_[m] *= keep;
@@ -253,9 +341,54 @@ class Rows {
       }
     }
   }
+  // Gives the weights of this simdgroup's keys to those with the same rows.
+  GPU_FN void exchange(const Rules& rules) {
+    Part parts[kParts];
+    bool any = false;
+    UNROLL for (int k = 0; k < kParts; k++) {
+      weigh(k, parts[k], rules);
+      any = any || full(parts[k]);
+      put_weights(k, parts[k].a);
+    }
+    if (any_of_group<S>(at_.group, any)) {
+      lift<kParts>(0, parts, rules);
+      UNROLL for (int k = 0; k < kParts; k++) {
+        weigh(k, parts[k], rules);
+        put_weights(k, parts[k].a);
+      }
+      any_of_group<S>(at_.group, false);
+    }
+    UNROLL for (int k = 0; k < kParts; k++) {
+      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
+    }
+  }
+  GPU_FN void put_weights(int k, const Operand& a) const {
+    uchar* const to =
+        at_.weights + LANE / 4 * S::kWeightPitch + 2 * (own_key() + 16 * k) + LANE % 4 * 4;
+    UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+      UNROLL for (int term = 0; term < S::kTerms; term++) {
+        UNROLL for (int j = 0; j < 4; j++) {
+          const int row = term * S::kRows + 16 * r + j % 2 * 8;
+          *reinterpret_cast<uint*>(to + row * S::kWeightPitch + j / 2 * 16) = a[r][term][j];
+        }
+      }
+    }
+  }
+  // Weights of 16 keys times their rows at v_at.
+  GPU_FN void add_part(uint v_at, const Operand& a) {
+    UNROLL for (int i = 0; i < kOutTiles; i += 2) {
+      uint b[4];
+      load_transposed(v_at + 16 * i, b);
+      UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
+        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+          multiply(T(), out_[i] + 4 * r, a[r][term], b[0], b[1]);
+          multiply(T(), out_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
+        }
+      }
+    }
+  }
 
-  uint queries_;
-  const SeenKeys* seen_;
+  Places at_;
   bool fresh_ = true;
   float scale_[kScales];
   float shift_[kCount];  // kRoom less the reference

@@ -78,6 +78,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   __shared__ SeenKeys seen[S::kRows];
   uchar* const memory = reinterpret_cast<uchar*>(shared);
   const uint queries = shared_address(memory), tiles = queries + S::kQueryBytes;
+  constexpr uint kStageBytes = 2 * S::kTileBytes;
   const uint warp = __shfl_sync(~0u, threadIdx.x / 32, 0), share = warp % S::kShares;
   const uint warp_row = warp / S::kShares * S::kWarpRows;
   const RowTile tile = find_rows<S, kPlain>(q_starts, p);
@@ -113,7 +114,6 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       k + 2 * (sequence * p.k.batch + ulong(head / p.group) * p.k.head + ulong(k_begin) * p.k.row);
   const uchar* const v_rows =
       v + 2 * (sequence * p.v.batch + ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row);
-  constexpr uint kStageBytes = 2 * S::kTileBytes;
   const auto copy_k = [&](uint key, uint to) {
     if (key < end) copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
   };
@@ -157,7 +157,16 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       rules.cells[m] = (plane * p.mask.rows + at) * p.mask.columns;
     }
   }
-  Rows<T, S, kPlain> rows(queries + warp_row * S::kPitch, undo + warp_row, seen + warp_row, p);
+  typedef Rows<T, S, kPlain> MyRows;
+  typename MyRows::Places own = {queries + warp_row * S::kPitch, undo + warp_row, seen + warp_row};
+  if constexpr (S::kShares > 1) {
+    __shared__ Board<S> boards[S::kWarps / S::kShares];
+    own.group = warp / S::kShares;
+    own.share = share;
+    own.board = boards + own.group;
+    own.weights = memory + S::kQueryBytes + S::kStages * kStageBytes + warp_row * S::kWeightPitch;
+  }
+  MyRows rows(own, p);
   uint stage = 0;
   for (; first < end; first += S::kKeys) {
     wait_copies<0>();
@@ -197,7 +206,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       copy_k(first + S::kKeys, at);
       close_copies();
     }
-    if (sees) rows.add(at + S::kTileBytes + share * 2 * S::kShareDim, rules);
+    if (sees) rows.add(at + S::kTileBytes, rules);
   }
   rows.finish();
 
