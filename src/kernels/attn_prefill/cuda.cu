@@ -16,17 +16,17 @@ namespace kernels_attn_prefill_mma {
 
 // Terms, simdgroups, 16s of their rows, their shares, keys of a tile, stages, threadgroups of a
 // core
-// (`groups` ones of several terms).
-#define PREFILL_MMA_NARROW(dim, groups)                  \
-  PREFILL_MMA(f16, half, dim, 1, 4, 2, 1, 64, 2, 2)      \
-  PREFILL_MMA(f16, half, dim, 2, 8, 1, 1, 64, 2, groups) \
-  PREFILL_MMA(bf16, bfloat, dim, 1, 4, 2, 1, 64, 2, 2)   \
-  PREFILL_MMA(bf16, bfloat, dim, 3, 4, 1, 1, 64, 2, groups)
+// (`one` of one term, `more` of several).
+#define PREFILL_MMA_NARROW(dim, one, more)               \
+  PREFILL_MMA(f16, half, dim, 1, 4, 2, 1, 64, 2, one)    \
+  PREFILL_MMA(f16, half, dim, 2, 8, 1, 1, 64, 2, more)   \
+  PREFILL_MMA(bf16, bfloat, dim, 1, 4, 2, 1, 64, 2, one) \
+  PREFILL_MMA(bf16, bfloat, dim, 3, 4, 1, 1, 64, 2, more)
 
-PREFILL_MMA_NARROW(64, 2)
-PREFILL_MMA_NARROW(80, 2)
-PREFILL_MMA_NARROW(96, 2)
-PREFILL_MMA_NARROW(128, 1)
+PREFILL_MMA_NARROW(64, 3, 2)
+PREFILL_MMA_NARROW(80, 2, 2)
+PREFILL_MMA_NARROW(96, 2, 2)
+PREFILL_MMA_NARROW(128, 2, 1)
 PREFILL_MMA(f16, half, 256, 1, 8, 1, 1, 64, 2, 1)
 PREFILL_MMA(f16, half, 256, 2, 8, 1, 1, 32, 2, 1)
 PREFILL_MMA(bf16, bfloat, 256, 1, 8, 1, 1, 64, 2, 1)

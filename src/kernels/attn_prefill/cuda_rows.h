@@ -37,7 +37,7 @@ struct TileRules {
   const uchar* mask;  // null: none, or the whole tile is free
   uint mask_type;
   ulong cells[kCount];  // of key 0
-  uint there[2];        // bit i: key i of the tile
+  ulong there;          // bit i: key i of the tile
 
   GPU_FN float shape(float logit, uint key, int m) const {
     if (cap > 0.0f) logit = cap * tanhf(logit / cap);
@@ -220,11 +220,13 @@ class Rows {
   GPU_FN float posted(int share, int m) const { return at_.board->values[share][LANE / 4 + 8 * m]; }
 
   GPU_FN void shape(uint first, const Rules& rules) {
+    const uint own = own_key() + LANE % 4 * 2;
+    const ulong there = rules.there >> own;
     UNROLL for (int i = 0; i < kKeyTiles; i++) {
       UNROLL for (int j = 0; j < 2 * kCount; j++) {
-        const uint at = own_key() + 8 * i + LANE % 4 * 2 + j % 2;
-        if (rules.shaped) z_[i][j] = rules.shape(z_[i][j] * scale(j / 2), first + at, j / 2);
-        if ((rules.there[at / 32] >> (at % 32) & 1) == 0) z_[i][j] = -INFINITY;
+        const uint at = 8 * i + j % 2;
+        if (rules.shaped) z_[i][j] = rules.shape(z_[i][j] * scale(j / 2), first + own + at, j / 2);
+        if ((there >> at & 1) == 0) z_[i][j] = -INFINITY;
       }
     }
   }

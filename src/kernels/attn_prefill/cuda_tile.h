@@ -187,12 +187,14 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
                              first / kMaskKeyTile];
       }
       rules.mask = p.mask.type != kGpuMaskNone && mask_class == 1 ? mask : nullptr;
+      uint there[2];
       UNROLL for (int i = 0; i < 2; i++) {
         uint block, slot;
         const uint key = first + 32 * i + LANE;
-        rules.there[i] =
+        there[i] =
             __ballot_sync(~0u, places.find(key, first, places.slot_of(first), &block, &slot));
       }
+      rules.there = ulong(there[1]) << 32 | there[0];
     }
     const bool sees = first < hi && first + S::kKeys > lo && mask_class != 0;
     if (sees) {
