@@ -156,31 +156,48 @@ class Rows {
     if (!all_seen) hide(first, rules);
     if (fresh_) begin(rules);
   }
-  // Weights times V.
+  // Weights of the settled scores times V.
   GPU_FN void add(uint v, const Rules& rules) {
-    const uint v_at = v + at_.share * 2 * S::kShareDim + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch +
-                      LANE / 16 * 16;
-    if constexpr (kShared) {
-      exchange(rules);
-      const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
-      UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
-        uint a[S::kRowTiles][S::kTerms][4];
-        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-          UNROLL for (int term = 0; term < S::kTerms; term++) {
-            load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
-          }
+    Part part[2];
+    weigh(0, part[0], rules);
+    check(0, part[0], rules);
+    UNROLL for (int k = 0; k < kParts; k++) {
+      if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
+      add_part(v_at(v) + 16 * k * S::kPitch, part[k % 2].a);
+      if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+    }
+  }
+  // Of shared rows: the weights that were given times V, and if there are any, those of the settled
+  // scores take their place.
+  GPU_FN void add_given(uint v) {
+    const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
+    UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
+      Operand a;
+      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+        UNROLL for (int term = 0; term < S::kTerms; term++) {
+          load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
         }
-        add_part(v_at + 16 * k * S::kPitch, a);
       }
+      add_part(v_at(v) + 16 * k * S::kPitch, a);
+    }
+  }
+  GPU_FN void give(uint v, bool given, const Rules& rules) {
+    Part parts[kParts];
+    if (given) {
+      weigh_all(parts, rules);
+      add_given(v);
     } else {
-      Part part[2];
-      weigh(0, part[0], rules);
-      check(0, part[0], rules);
-      UNROLL for (int k = 0; k < kParts; k++) {
-        if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
-        add_part(v_at + 16 * k * S::kPitch, part[k % 2].a);
-        if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
-      }
+      weigh_all(parts, rules);
+    }
+    bool any = false;
+    UNROLL for (int k = 0; k < kParts; k++) any = any || full(parts[k]);
+    if (any_of_group<S>(at_.group, any)) {  // and nobody reads the weights of the tile before
+      lift<kParts>(0, parts, rules);
+      weigh_all(parts, rules);
+    }
+    UNROLL for (int k = 0; k < kParts; k++) {
+      put_weights(k, parts[k].a);
+      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
     }
   }
   GPU_FN void finish() {
@@ -343,26 +360,8 @@ class Rows {
       }
     }
   }
-  // Gives the weights of this simdgroup's keys to those with the same rows.
-  GPU_FN void exchange(const Rules& rules) {
-    Part parts[kParts];
-    bool any = false;
-    UNROLL for (int k = 0; k < kParts; k++) {
-      weigh(k, parts[k], rules);
-      any = any || full(parts[k]);
-      put_weights(k, parts[k].a);
-    }
-    if (any_of_group<S>(at_.group, any)) {
-      lift<kParts>(0, parts, rules);
-      UNROLL for (int k = 0; k < kParts; k++) {
-        weigh(k, parts[k], rules);
-        put_weights(k, parts[k].a);
-      }
-      any_of_group<S>(at_.group, false);
-    }
-    UNROLL for (int k = 0; k < kParts; k++) {
-      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
-    }
+  GPU_FN void weigh_all(Part (&parts)[kParts], const Rules& rules) const {
+    UNROLL for (int k = 0; k < kParts; k++) weigh(k, parts[k], rules);
   }
   GPU_FN void put_weights(int k, const Operand& a) const {
     uchar* const to =
@@ -376,7 +375,11 @@ class Rows {
       }
     }
   }
-  // Weights of 16 keys times their rows at v_at.
+  GPU_FN uint v_at(uint v) const {
+    return v + (kShared ? at_.share * 2 * S::kShareDim : 0) +
+           (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch + LANE / 16 * 16;
+  }
+  // Weights of 16 keys times their rows.
   GPU_FN void add_part(uint v_at, const Operand& a) {
     UNROLL for (int i = 0; i < kOutTiles; i += 2) {
       uint b[4];

@@ -78,7 +78,6 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   __shared__ SeenKeys seen[S::kRows];
   uchar* const memory = reinterpret_cast<uchar*>(shared);
   const uint queries = shared_address(memory), tiles = queries + S::kQueryBytes;
-  constexpr uint kStageBytes = 2 * S::kTileBytes;
   const uint warp = __shfl_sync(~0u, threadIdx.x / 32, 0), share = warp % S::kShares;
   const uint warp_row = warp / S::kShares * S::kWarpRows;
   const RowTile tile = find_rows<S, kPlain>(q_starts, p);
@@ -118,13 +117,13 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
     if (key < end) copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
   };
   const auto copy_v = [&](uint key, uint to) {
-    if (key < end) copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
+    if (key < end) copy_tile<S>(to, v_rows, p.v.row, p.v.batch, key, places);
   };
   const ulong first_row =
       ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + tile.first) * p.q.row;
   if constexpr (S::kTerms == 1) copy_queries<S>(queries, q, first_row, p.q.row, rows_there);
   copy_k(first, tiles);
-  if (S::kStages == 2) copy_v(first, tiles);
+  if (S::kShares == 1) copy_v(first, tiles + S::kTileBytes);
   close_copies();
   if (threadIdx.x < S::kRows) {
     seen[threadIdx.x] = seen_keys(offset + tile.first + threadIdx.x, prefix, held, p);
@@ -164,20 +163,23 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
     own.group = warp / S::kShares;
     own.share = share;
     own.board = boards + own.group;
-    own.weights = memory + S::kQueryBytes + S::kStages * kStageBytes + warp_row * S::kWeightPitch;
+    own.weights =
+        memory + S::kQueryBytes + S::kStages * S::kStageBytes + warp_row * S::kWeightPitch;
   }
   MyRows rows(own, p);
-  uint stage = 0;
+  uint stage = 0;      // of K and V, the latter kTileBytes behind
+  bool given = false;  // shared rows have weights of the tile before
+  const uint begin = first;
   for (; first < end; first += S::kKeys) {
     wait_copies<0>();
     __syncthreads();  // the tile, or K of it, is there, and nobody reads the one before
-    const uint at = tiles + stage * kStageBytes;
-    if constexpr (S::kStages == 2) {
+    const uint at = tiles + stage * S::kStageBytes;
+    if constexpr (S::kShares == 1) {
       stage ^= 1;
-      copy_k(first + S::kKeys, tiles + stage * kStageBytes);
-      copy_v(first + S::kKeys, tiles + stage * kStageBytes);
-    } else {
-      copy_v(first, at);
+      copy_k(first + S::kKeys, tiles + stage * S::kStageBytes);
+      copy_v(first + S::kKeys, tiles + stage * S::kStageBytes + S::kTileBytes);
+    } else if (first > begin) {
+      copy_v(first - S::kKeys, at + S::kTileBytes);
     }
     close_copies();
     uint mask_class = 1;
@@ -202,13 +204,29 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi && rules.mask == nullptr,
                   rules);
     }
-    if constexpr (S::kStages == 1) {
+    if constexpr (S::kShares == 1) {
+      if (sees) rows.add(at + S::kTileBytes, rules);
+    } else {
       wait_copies<0>();
-      __syncthreads();  // V is there, and nobody reads K
-      copy_k(first + S::kKeys, at);
+      __syncthreads();  // V of the tile before is there, and nobody reads K
+      if (first + S::kKeys < end) {
+        copy_k(first + S::kKeys, at);
+      } else {
+        copy_v(first, at);
+      }
       close_copies();
+      if (sees) {
+        rows.give(at + S::kTileBytes, given, rules);
+      } else if (given) {
+        rows.add_given(at + S::kTileBytes);
+      }
+      given = sees;
     }
-    if (sees) rows.add(at + S::kTileBytes, rules);
+  }
+  if constexpr (S::kShares > 1) {
+    wait_copies<0>();
+    __syncthreads();
+    if (given) rows.add_given(tiles);
   }
   rows.finish();
 
