@@ -9,9 +9,9 @@ namespace gpu {
 namespace kernels_attn_prefill_mma {
 
 // kShares simdgroups have the same rows. One alone multiplies queries, keys and values of a tile in
-// turn, while the next tile is copied. Of several, each scores its share of the keys, gives the
-// weights to the others and adds up its share of the elements of V, a tile behind: K of the next
-// tile is copied while weights meet V, and V while queries meet K.
+// turn while the next tile is copied. Of several, each scores its share of the keys, gives the
+// weights to the others and adds up its share of the elements of V; K of the next tile is copied
+// while weights meet V, and V while queries meet K.
 template <int kHeadDim, int kTermCount, int kWarpCount, int kRowTileCount, int kShareCount,
           int kKeyCount, int kGroupCount>
 struct Shape {
