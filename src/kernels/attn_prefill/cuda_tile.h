@@ -78,8 +78,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   const uint rows_there = min(tile.count - tile.first, uint(S::kRows));
 
   // Both ends of what rows see grow from row to row.
-  const SeenKeys last_seen = seen_keys(offset + tile.first + rows_there - 1, prefix, held, p);
-  const uint end = last_seen.hi;
+  const uint end = seen_keys(offset + tile.first + rows_there - 1, prefix, held, p).hi;
   uint first = min(seen_keys(offset + tile.first, prefix, held, p).lo, end) / S::kKeys * S::kKeys;
   const ulong sequence = !kPlain && p.pages.size > 0 ? 0 : b;
   const uchar* const k_rows =
@@ -98,10 +97,10 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   copy_k(first, tiles);
   if (S::kShares == 1) copy_v(first, tiles);
   close_copies();
-  if (threadIdx.x < rows_there) {
-    seen[threadIdx.x] = seen_keys(offset + tile.first + threadIdx.x, prefix, held, p);
-  } else if (threadIdx.x < S::kRows) {
-    seen[threadIdx.x] = {0, 0};
+  if (threadIdx.x < S::kRows) {
+    const SeenKeys none = {0, 0};
+    const long position = offset + tile.first + threadIdx.x;
+    seen[threadIdx.x] = threadIdx.x < rows_there ? seen_keys(position, prefix, held, p) : none;
   }
   if constexpr (S::kTerms > 1) {
     put_queries<T, S>(q, first_row + ulong(warp_row) * p.q.row, p.q.row,
@@ -165,9 +164,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       uint there[2];
       UNROLL for (int i = 0; i < 2; i++) {
         uint block, slot;
-        const uint key = first + 32 * i + LANE;
-        there[i] =
-            __ballot_sync(~0u, places.find(key, first, places.slot_of(first), &block, &slot));
+        there[i] = __ballot_sync(~0u, places.find(first, 32 * i + LANE, &block, &slot));
       }
       rules.there = ulong(there[1]) << 32 | there[0];
     }
@@ -185,6 +182,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
     }
     if (sees) rows.add(at + S::kTileBytes, rules);
   }
+  wait_copies<0>();  // if no key is seen, those of the queries
   rows.finish();
 
   constexpr float kLn2 = 0.693147180559945f;
