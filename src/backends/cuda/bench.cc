@@ -3,6 +3,7 @@
 // operations.
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "backends/cuda/bench_kit.h"
 #include "kernels/matmul/test_cases.h"
@@ -19,10 +20,16 @@
 namespace mlxn {
 namespace {
 
+Buffer positions(const Device& device, int64_t tokens) {
+  std::vector<int32_t> values(static_cast<size_t>(tokens));
+  std::iota(values.begin(), values.end(), 1000);
+  return device.upload(values.data(), i32, {tokens});
+}
+
 Case rms_norm(DType dtype, int64_t rows, int64_t dim) {
   return {2.0 * static_cast<double>(rows * dim) * size(dtype),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::RmsNormArgs args{.x = device.alloc(dtype, {rows, dim}),
+            const ops::RmsNormArgs args{.x = normals(device, dtype, {rows, dim}),
                                         .weight = device.alloc(f32, {dim}),
                                         .out = device.alloc(dtype, {rows, dim}),
                                         .eps = 1e-6f};
@@ -35,7 +42,7 @@ Case add_rms_norm(DType dtype, int64_t rows, int64_t dim) {
           [=](const Device& device, Stream& stream) -> std::function<void()> {
             const Buffer residual = device.alloc(dtype, {rows, dim});
             const ops::AddRmsNormArgs args{.residual = residual,
-                                           .x = device.alloc(dtype, {rows, dim}),
+                                           .x = normals(device, dtype, {rows, dim}),
                                            .weight = device.alloc(f32, {dim}),
                                            .sum = residual,
                                            .out = device.alloc(dtype, {rows, dim}),
@@ -49,9 +56,9 @@ Case head_norm_rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim
           [=](const Device& device, Stream& stream) -> std::function<void()> {
             const auto inv_freq = ops::rope_frequencies(10000.0, head_dim, head_dim);
             const ops::HeadNormRopeArgs args{
-                .x = device.alloc(dtype, {tokens, heads, head_dim}),
+                .x = normals(device, dtype, {tokens, heads, head_dim}),
                 .weight = device.alloc(f32, {head_dim}),
-                .positions = device.alloc(i32, {tokens}),
+                .positions = positions(device, tokens),
                 .inv_freq = device.upload(inv_freq.data(), f32, {head_dim / 2}),
                 .out = device.alloc(dtype, {tokens, heads, head_dim}),
                 .eps = 1e-6f};
@@ -59,28 +66,50 @@ Case head_norm_rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim
           }};
 }
 
-Case rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim) {
+Case rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim,
+          ops::RopePairing pairing = ops::RopePairing::kSplitHead) {
   return {2.0 * static_cast<double>(tokens * heads * head_dim) * size(dtype),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const auto inv_freq = ops::rope_frequencies(10000.0, head_dim, head_dim);
+            const auto inv_freq = ops::rope_frequencies(10000.0, rotary_dim, head_dim);
             const ops::RopeArgs args{
-                .x = device.alloc(dtype, {tokens, heads, head_dim}),
-                .positions = device.alloc(i32, {tokens}),
-                .inv_freq = device.upload(inv_freq.data(), f32, {head_dim / 2}),
-                .out = device.alloc(dtype, {tokens, heads, head_dim})};
+                .x = normals(device, dtype, {tokens, heads, head_dim}),
+                .positions = positions(device, tokens),
+                .inv_freq = device.upload(inv_freq.data(), f32, {rotary_dim / 2}),
+                .out = device.alloc(dtype, {tokens, heads, head_dim}),
+                .pairing = pairing};
             return [&stream, args] { ops::rope(stream, args); };
           }};
 }
 
-Case kv_append(DType cache, int64_t tokens, int64_t heads, int64_t dim) {
-  return {2.0 * static_cast<double>(tokens * heads * dim) * (4.0 + size(cache)),
+enum class Slots { kHeads, kTokens, kRing, kPages };  // where a row of a cache lies
+
+Case kv_append(DType from, DType cache, int64_t tokens, int64_t heads, int64_t dim,
+               Slots kind = Slots::kHeads) {
+  return {2.0 * static_cast<double>(tokens * heads * dim) * (size(from) + size(cache)),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const Shape chunk = {1, tokens, heads, dim}, slots = {1, heads, tokens + 64, dim};
-            const ops::KvAppendArgs args{.k = device.alloc(f32, chunk),
-                                         .k_cache = device.alloc(cache, slots),
-                                         .v = device.alloc(f32, chunk),
-                                         .v_cache = device.alloc(cache, slots),
-                                         .pos = 8};
+            constexpr int64_t kPage = 64;
+            const Shape chunk = {1, tokens, heads, dim};
+            const int64_t pages = tokens / kPage + 2;
+            const Shape slots = kind == Slots::kPages    ? Shape{pages, heads, kPage, dim}
+                                : kind == Slots::kTokens ? Shape{1, tokens + 64, heads * dim}
+                                                         : Shape{1, heads, tokens + 64, dim};
+            const auto layout = kind == Slots::kTokens ? ops::CacheLayout::kTokenMajor
+                                                       : ops::CacheLayout::kHeadMajor;
+            std::vector<int32_t> table(static_cast<size_t>(pages));
+            for (size_t i = 0; i < table.size(); ++i) {
+              table[i] = static_cast<int32_t>(table.size() - 1 - i);
+            }
+            const bool pos_wraps = kind == Slots::kRing;
+            const ops::KvAppendArgs args{
+                .k = normals(device, from, chunk),
+                .k_cache = device.alloc(cache, slots),
+                .v = normals(device, from, chunk),
+                .v_cache = device.alloc(cache, slots),
+                .pos = pos_wraps ? tokens : 8,
+                .ring = pos_wraps,
+                .layout = layout,
+                .block_table = kind == Slots::kPages ? device.upload(table.data(), i32, {1, pages})
+                                                     : Buffer()};
             return [&stream, args] { ops::kv_append(stream, args); };
           }};
 }
@@ -88,7 +117,7 @@ Case kv_append(DType cache, int64_t tokens, int64_t heads, int64_t dim) {
 Case softmax(DType dtype, int64_t rows, int64_t cols) {
   return {2.0 * static_cast<double>(rows * cols) * size(dtype),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::SoftmaxArgs args{.x = device.alloc(dtype, {rows, cols}),
+            const ops::SoftmaxArgs args{.x = normals(device, dtype, {rows, cols}),
                                         .out = device.alloc(dtype, {rows, cols})};
             return [&stream, args] { ops::softmax(stream, args); };
           }};
@@ -97,20 +126,40 @@ Case softmax(DType dtype, int64_t rows, int64_t cols) {
 Case add(DType dtype, int64_t rows, int64_t dim) {
   return {3.0 * static_cast<double>(rows * dim) * size(dtype),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::BinaryArgs args{.a = device.alloc(dtype, {rows, dim}),
-                                       .b = device.alloc(dtype, {rows, dim}),
+            const ops::BinaryArgs args{.a = normals(device, dtype, {rows, dim}),
+                                       .b = normals(device, dtype, {rows, dim}),
                                        .out = device.alloc(dtype, {rows, dim})};
             return [&stream, args] { ops::add(stream, args); };
           }};
 }
 
-Case glu(DType dtype, int64_t rows, int64_t dim) {
+Case softcap(DType dtype, int64_t rows, int64_t dim) {
+  return {2.0 * static_cast<double>(rows * dim) * size(dtype),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::SoftcapArgs args{.x = normals(device, dtype, {rows, dim}),
+                                        .out = device.alloc(dtype, {rows, dim}),
+                                        .cap = 30.0f};
+            return [&stream, args] { ops::softcap(stream, args); };
+          }};
+}
+
+Case cast(DType from, DType to, int64_t rows, int64_t dim) {
+  return {static_cast<double>(rows * dim) * (size(from) + size(to)),
+          [=](const Device& device, Stream& stream) -> std::function<void()> {
+            const ops::CastArgs args{.x = normals(device, from, {rows, dim}),
+                                     .out = device.alloc(to, {rows, dim})};
+            return [&stream, args] { ops::cast(stream, args); };
+          }};
+}
+
+Case glu(DType dtype, int64_t rows, int64_t dim,
+         ops::Activation activation = ops::Activation::kGeluTanh) {
   return {3.0 * static_cast<double>(rows * dim) * size(dtype),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::GluArgs args{.gate = device.alloc(dtype, {rows, dim}),
-                                    .up = device.alloc(dtype, {rows, dim}),
+            const ops::GluArgs args{.gate = normals(device, dtype, {rows, dim}),
+                                    .up = normals(device, dtype, {rows, dim}),
                                     .out = device.alloc(dtype, {rows, dim}),
-                                    .activation = ops::Activation::kGeluTanh};
+                                    .activation = activation};
             return [&stream, args] { ops::glu(stream, args); };
           }};
 }
@@ -229,21 +278,42 @@ Case expert_matmul(const testing::WeightKind& kind, int64_t experts, int64_t top
 
 const bool registered = [] {
   add_case("copy", copy_case());
+  for (const int64_t mb : {1, 4, 8, 23, 33}) {
+    add_case("copy/" + std::to_string(mb) + "MB", copy_case(mb << 20));
+  }
   for (const DType dtype : {f32, f16, bf16}) {
     const std::string type = "/" + std::string(name(dtype));
     for (const int64_t rows : {4096, 1}) {
       const std::string of = type + "/" + std::to_string(rows) + "x";
+      add_case("rms_norm" + of + "1024", rms_norm(dtype, rows, 1024));
       add_case("rms_norm" + of + "2816", rms_norm(dtype, rows, 2816));
       add_case("rms_norm" + of + "4096", rms_norm(dtype, rows, 4096));
       add_case("rms_norm" + of + "8192", rms_norm(dtype, rows, 8192));
       add_case("add_rms_norm" + of + "2816", add_rms_norm(dtype, rows, 2816));
-      add_case("rope" + of + "16x256", rope(dtype, rows, 16, 256));
-      add_case("rope" + of + "32x128", rope(dtype, rows, 32, 128));
+      add_case("rope" + of + "16x256", rope(dtype, rows, 16, 256, 256));
+      add_case("rope" + of + "32x128", rope(dtype, rows, 32, 128, 128));
+      add_case("rope_partial" + of + "8x512", rope(dtype, rows, 8, 512, 128));
+      add_case("rope_interleaved" + of + "32x128",
+               rope(dtype, rows, 32, 128, 128, ops::RopePairing::kInterleaved));
       add_case("head_norm_rope" + of + "16x256", head_norm_rope(dtype, rows, 16, 256));
-      add_case("kv_append" + of + "8x256", kv_append(dtype, rows, 8, 256));
+      add_case("head_norm_rope" + of + "32x128", head_norm_rope(dtype, rows, 32, 128));
+      for (const DType from : {f32, f16, bf16}) {
+        add_case("kv_append/" + std::string(name(from)) + of + "8x256",
+                 kv_append(from, dtype, rows, 8, 256));
+        add_case("cast/" + std::string(name(from)) + of + "4096", cast(from, dtype, rows, 4096));
+      }
+      add_case("kv_append/tokens" + of + "8x256",
+               kv_append(dtype, dtype, rows, 8, 256, Slots::kTokens));
+      add_case("kv_append/ring" + of + "8x256",
+               kv_append(dtype, dtype, rows, 8, 256, Slots::kRing));
+      add_case("kv_append/pages" + of + "8x256",
+               kv_append(dtype, dtype, rows, 8, 256, Slots::kPages));
       add_case("softmax" + of + "4096", softmax(dtype, rows, 4096));
       add_case("add" + of + "4096", add(dtype, rows, 4096));
       add_case("glu" + of + "4096", glu(dtype, rows, 4096));
+      add_case("glu_erf" + of + "4096", glu(dtype, rows, 4096, ops::Activation::kGeluErf));
+      add_case("glu_silu" + of + "4096", glu(dtype, rows, 4096, ops::Activation::kSilu));
+      add_case("softcap" + of + "4096", softcap(dtype, rows, 4096));
       add_case("embed" + of + "2816", embed(dtype, rows, 2816));
     }
   }

@@ -23,7 +23,8 @@
 // A launch may leave a buffer out (null); the kernel then may not touch it and learns so from
 // PARAMS.
 //
-// In the body, which begins with await_inputs(): device memory is not touched before.
+// In the body, which begins with await_inputs(): before, device memory may be the operand of
+// prefetch(p) and no more.
 //   GROUP_ID.x .y .z, GROUP_SIZE, THREAD_ID   this threadgroup; its threads; this thread in it
 //   LANE, SIMD_ID, NUM_SIMDS, SIMD_WIDTH      lane, simdgroup (a warp), simdgroups, always 32
 //   SHARED(T, n, N)                           T n[N] in threadgroup memory, at the top of the body
@@ -33,7 +34,8 @@
 //                                             reference of a helper's parameters
 // and Metal's names: threadgroup_barrier(mem_flags::mem_threadgroup), simd_sum, simd_max, simd_min,
 // simd_shuffle, simd_shuffle_xor, simd_shuffle_down, simd_broadcast, simd_prefix_exclusive_sum;
-// min, max, fma, exp, log, sqrt, ... ; half, bfloat, uint, ulong, float2, float4.
+// min, max, fma, exp, log, sqrt, ... ; half, bfloat, uint, ulong, float2, float4. quick_divide(a,
+// b) is for 1 <= |b|, and 0 where the quotient of a number is below 2^-100.
 //
 // Rules that keep the text portable.
 //   1. Threadgroups are one-dimensional, a multiple of 32 threads, at most 1024.

@@ -7,11 +7,13 @@
 GPU_LIBRARY_BEGIN
 
 // x / (1 + e^-z), 0 for x = -infinity.
-GPU_FN float gated(float x, float z) { return isinf(x) && x < 0.0f ? 0.0f : x / (1.0f + exp(-z)); }
+GPU_FN float gated(float x, float z) {
+  return x == -INFINITY ? 0.0f : quick_divide(x, 1.0f + exp(-z));
+}
 
 // erfc(z) for z >= 0 to 4e-7 of itself: e^(-z^2) t P(t), t = 1 / (1 + z / 2).
 GPU_FN float erfc_positive(float z) {
-  const float t = 1.0f / (1.0f + 0.5f * z);
+  const float t = quick_divide(1.0f, 1.0f + 0.5f * z);
   float sum = -0.0591208413f;
   sum = fma(sum, t, 0.284829676f);
   sum = fma(sum, t, -0.487730652f);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kv_append: a thread moves V elements of one row of K and of V into their slot, rounded to the
-// cache's type; rows of the same type are copied bit for bit. V is 16 bytes of the narrower type,
-// so that neighbouring threads touch neighbouring bytes.
+// cache's type; rows of the same type are copied bit for bit. V is 16 bytes of the cache, so that
+// neighbouring threads write neighbouring bytes.
 //   k, v [batch, n_src, heads, dim]   caches [batch, heads, capacity, dim], [batch, capacity,
 //   heads, dim] or [pages, heads, size, dim]   pos [batch]   block_table [batch, pages]
 #include "kernels/common/gpu_attn.h"
@@ -34,7 +34,7 @@ template <typename Move, typename From, typename To>
 KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), IN(int, pos),
        IN(int, block_table), PARAMS(GpuKvAppend, p)) {
   await_inputs();
-  constexpr int V = sizeof(From) == 4 && sizeof(To) == 4 ? 4 : 8;
+  constexpr int V = 16 / sizeof(To);
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;
   const uint at = piece % p.row_pieces * V, row = piece / p.row_pieces;
