@@ -31,6 +31,7 @@
 #define UNROLL _Pragma("unroll")
 
 #define GPU_ENTRY __global__
+#define BOUNDS(threads, groups) __launch_bounds__(threads, groups)
 // Nothing is restrict: loads of what is const and restrict go through a cache that await_inputs()
 // does not renew, and the compiler moves them in front of it.
 #define GPU_P_IN(T, n) const T* n
@@ -116,7 +117,7 @@ GPU_FN float quick_divide(float a, float b) { return __fdividef(a, b); }
 GPU_FN float as_float(uint bits) { return __uint_as_float(bits); }
 GPU_FN uint as_uint(float value) { return __float_as_uint(value); }
 GPU_FN int as_int(float value) { return __float_as_int(value); }
-GPU_FN float rsqrt(float x) { return rsqrtf(x); }
+
 
 GPU_FN float2 operator+(float2 a, float2 b) { return make_float2(a.x + b.x, a.y + b.y); }
 GPU_FN float2 operator*(float2 a, float2 b) { return make_float2(a.x * b.x, a.y * b.y); }

@@ -21,6 +21,7 @@ using namespace metal;
 #endif
 
 #define GPU_ENTRY kernel
+#define BOUNDS(threads, groups)
 #define GPU_P_IN(T, n) device const T* n
 #define GPU_P_SHADOW(T, n) device const T* n
 #define GPU_P_OUT(T, n) device T* n

@@ -4,14 +4,18 @@
 //   x, out [tokens, heads, head_dim]   weight [head_dim]   positions [tokens]   inv_freq [pairs]
 #include "kernels/rope/gpu_heads.h"
 
-SPEC_BOOL(0, rope_halves)  // all is aligned, and pairs are half a head apart
+SPEC_BOOL(0, rope_halves)      // all is aligned, and pairs are half a head apart
+SPEC_BOOL(1, rope_neighbours)  // all is aligned, and pairs are neighbours
 
 KERNELS_BEGIN(rope)
 
 template <bool kNorm, typename T, typename W SPEC_TPARAM>
+BOUNDS(128, SPEC(rope_halves) || SPEC(rope_neighbours) ? 8 : 1)
 KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
        PARAMS(GpuRope, p)) {
+  prefetch_row(weight, p.weight != 0, p.head_dim, THREAD_ID, GROUP_SIZE);
   await_inputs();
+  constexpr int P = 16 / sizeof(T);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.simds) return;
   const uint token = index / p.chunks;
@@ -19,27 +23,25 @@ KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq
   const ulong row = (ulong(token) * p.heads + first) * p.head_dim;
   const int position = p.pairs > 0 ? positions[token] : 0;
   // Position 0 rotates by nothing: elements stay exactly as they are.
-  const HeadWalk w = head_walk(SPEC(rope_halves), p.head_dim, p.units, p.half_dim, p.lanes);
-  rope_heads<sizeof(T) == 4 ? 1
-             : kNorm        ? 4
-                            : 2,
-             kNorm>(x + row, weight, p.weight != 0, kNorm, inv_freq, float(position),
-                    position != 0 ? p.pairs : 0, out + row, p.head_dim,
-                    min(p.heads_per_simd, p.heads - first), w, LANE, p);
+  const HeadWalk w = head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.head_dim, p.units,
+                                  p.half_dim, p.lanes);
+  rope_heads<P, kNorm>(x + row, weight, p.weight != 0, kNorm, inv_freq, float(position),
+                       position != 0 ? p.pairs : 0, out + row, p.head_dim,
+                       min(p.heads_per_simd, p.heads - first), w, LANE, p);
 }
 
-INSTANTIATE_SPEC(rope_f32, rope, 1, false, float, float)
-INSTANTIATE_SPEC(rope_f16, rope, 1, false, half, float)
-INSTANTIATE_SPEC(rope_bf16, rope, 1, false, bfloat, float)
-INSTANTIATE_SPEC(head_norm_rope_f32_f32, rope, 1, true, float, float)
-INSTANTIATE_SPEC(head_norm_rope_f32_f16, rope, 1, true, float, half)
-INSTANTIATE_SPEC(head_norm_rope_f32_bf16, rope, 1, true, float, bfloat)
-INSTANTIATE_SPEC(head_norm_rope_f16_f32, rope, 1, true, half, float)
-INSTANTIATE_SPEC(head_norm_rope_f16_f16, rope, 1, true, half, half)
-INSTANTIATE_SPEC(head_norm_rope_f16_bf16, rope, 1, true, half, bfloat)
-INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 1, true, bfloat, float)
-INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 1, true, bfloat, half)
-INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 1, true, bfloat, bfloat)
+INSTANTIATE_SPEC(rope_f32, rope, 2, false, float, float)
+INSTANTIATE_SPEC(rope_f16, rope, 2, false, half, float)
+INSTANTIATE_SPEC(rope_bf16, rope, 2, false, bfloat, float)
+INSTANTIATE_SPEC(head_norm_rope_f32_f32, rope, 2, true, float, float)
+INSTANTIATE_SPEC(head_norm_rope_f32_f16, rope, 2, true, float, half)
+INSTANTIATE_SPEC(head_norm_rope_f32_bf16, rope, 2, true, float, bfloat)
+INSTANTIATE_SPEC(head_norm_rope_f16_f32, rope, 2, true, half, float)
+INSTANTIATE_SPEC(head_norm_rope_f16_f16, rope, 2, true, half, half)
+INSTANTIATE_SPEC(head_norm_rope_f16_bf16, rope, 2, true, half, bfloat)
+INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 2, true, bfloat, float)
+INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 2, true, bfloat, half)
+INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 2, true, bfloat, bfloat)
 
 // Heads of q, of k and of v, those of k and v to their slot. A simdgroup takes heads of one of
 // them.
@@ -49,8 +51,10 @@ template <typename To SPEC_TPARAM>
 KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
        OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache), PARAMS(GpuQkvRope, p)) {
+  prefetch_row(q_weight, p.q_weight != 0, p.rope.head_dim, THREAD_ID, GROUP_SIZE);
+  prefetch_row(k_weight, p.k_weight != 0, p.rope.head_dim, THREAD_ID, GROUP_SIZE);
   await_inputs();
-  constexpr int kHeads = 1;
+  constexpr int P = 4;
   const bool halves = SPEC(rope_halves);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.rope.simds) return;
@@ -61,10 +65,10 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   if (chunk < p.q_chunks) {
     const uint first = chunk * per_simd;
     const ulong row = (ulong(token) * p.num_heads + first) * dim;
-    const HeadWalk w = head_walk(halves, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
-    rope_heads<kHeads, true>(q + row, q_weight, p.q_weight != 0, true, inv_freq, float(position),
-                             pairs, q_out + row, dim, min(per_simd, p.num_heads - first), w, LANE,
-                             p.rope);
+    const HeadWalk w =
+        head_walk<P>(halves, false, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
+    rope_heads<P, true>(q + row, q_weight, p.q_weight != 0, true, inv_freq, float(position), pairs,
+                        q_out + row, dim, min(per_simd, p.num_heads - first), w, LANE, p.rope);
     return;
   }
   // A place that came from a device buffer has not been checked.
@@ -76,12 +80,12 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   const uint first = (chunk - p.q_chunks - (is_k ? 0 : p.kv_chunks)) * per_simd;
   const ulong row = (ulong(token) * p.num_kv_heads + first) * dim;
   const ulong to = ((ulong(b) * p.num_kv_heads + first) * p.capacity + slot) * dim;
-  const HeadWalk w = head_walk(halves, dim, is_k ? p.rope.units : 0, p.rope.half_dim,
-                               is_k ? p.rope.lanes : p.v_lanes);
-  rope_heads<kHeads, true>((is_k ? k : v) + row, k_weight, is_k && p.k_weight != 0,
-                           is_k || p.norm_v != 0, inv_freq, float(position), is_k ? pairs : 0,
-                           (is_k ? k_cache : v_cache) + to, ulong(p.capacity) * dim,
-                           min(per_simd, p.num_kv_heads - first), w, LANE, p.rope);
+  const HeadWalk w = head_walk<P>(halves, false, dim, is_k ? p.rope.units : 0, p.rope.half_dim,
+                                  is_k ? p.rope.lanes : p.v_lanes);
+  rope_heads<P, true>((is_k ? k : v) + row, k_weight, is_k && p.k_weight != 0,
+                      is_k || p.norm_v != 0, inv_freq, float(position), is_k ? pairs : 0,
+                      (is_k ? k_cache : v_cache) + to, ulong(p.capacity) * dim,
+                      min(per_simd, p.num_kv_heads - first), w, LANE, p.rope);
 }
 
 INSTANTIATE_SPEC(qkv_rope_f32, qkv_rope, 1, float)

@@ -32,9 +32,10 @@ int64_t heads_per_simd(const RopeParams& p) {
   return std::clamp<int64_t>(p.tokens * p.heads / kBusy, 1, std::min<int64_t>(p.heads, 16));
 }
 
-// Lanes that share a head: one for four pairs, those that rotate apart from the others.
-uint32_t lanes_of(int64_t head_dim, int64_t units) {
-  const uint32_t groups = divide_up(units, 4) + divide_up((head_dim + 1) / 2 - units, 4);
+// Lanes that share a head: one for 16 bytes of pairs, those that rotate apart from the others.
+uint32_t lanes_of(DType dtype, int64_t head_dim, int64_t units) {
+  const uint32_t pairs = vector_elements(dtype);
+  const uint32_t groups = divide_up(units, pairs) + divide_up((head_dim + 1) / 2 - units, pairs);
   return std::clamp(std::bit_ceil(groups), 4U, 32U);
 }
 
@@ -48,7 +49,7 @@ GpuRope gpu_rope(const RopeParams& p) {
           .pairs = static_cast<uint32_t>(p.pairs),
           .units = static_cast<uint32_t>(units),
           .half_dim = static_cast<uint32_t>(half),
-          .lanes = lanes_of(p.head_dim, units),
+          .lanes = lanes_of(p.dtype, p.head_dim, units),
           .heads_per_simd = static_cast<uint32_t>(per_simd),
           .chunks = chunks,
           .simds = static_cast<uint32_t>(p.tokens) * chunks,
@@ -58,10 +59,17 @@ GpuRope gpu_rope(const RopeParams& p) {
           .weight_offset = p.weight_offset};
 }
 
-// Whether pairs are half a head apart, in whole groups of four that are aligned in every operand.
-bool has_halves(const RopeParams& p) {
-  return p.head_dim % 8 == 0 && (p.pairs == 0 || half_dim(p) == p.head_dim / 2) &&
+// Whether heads are whole lanes of pairs and aligned in every operand.
+bool has_vectors(const RopeParams& p) {
+  const bool fits = p.dtype == DType::kF32 || p.head_dim <= 512;
+  return fits && p.head_dim % (2 * vector_elements(p.dtype)) == 0 &&
          aligned({p.x, p.out, p.norm ? p.weight : nullptr});
+}
+bool has_halves(const RopeParams& p) {
+  return has_vectors(p) && (p.pairs == 0 || half_dim(p) == p.head_dim / 2);
+}
+bool has_neighbours(const RopeParams& p) {
+  return has_vectors(p) && p.pairs > 0 && half_dim(p) == 0;
 }
 
 bool is_f32(const RopeParams& p) {
@@ -96,7 +104,7 @@ void rope_gpu(StreamImpl& stream, const RopeParams& p, backends::Access access) 
                        : kernel_name("rope", {p.dtype}),
       .groups = {divide_up(args.simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup,
-      .spec = has_halves(p)};
+      .spec = uint32_t{has_halves(p)} | uint32_t{has_neighbours(p)} << 1};
   launch.buffer(p.x).buffer(has_weight ? p.weight : nullptr);
   launch.buffer(p.pairs > 0 ? p.positions : nullptr).buffer(p.pairs > 0 ? p.inv_freq : nullptr);
   launch.buffer(p.out).constants(args);
@@ -151,7 +159,7 @@ void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access a
                               .num_kv_heads = static_cast<uint32_t>(p.k.heads),
                               .q_chunks = q_chunks,
                               .kv_chunks = kv_chunks,
-                              .v_lanes = lanes_of(p.k.head_dim, 0),
+                              .v_lanes = lanes_of(DType::kF32, p.k.head_dim, 0),
                               .n = static_cast<uint32_t>(a.n),
                               .capacity = static_cast<uint32_t>(a.capacity),
                               .ring = a.ring,
