@@ -23,8 +23,7 @@
 // A launch may leave a buffer out (null); the kernel then may not touch it and learns so from
 // PARAMS.
 //
-// In the body, which begins with await_inputs(): before, device memory may be the operand of
-// prefetch(p) and no more.
+// In the body, which begins with await_inputs(): device memory is not touched before.
 //   GROUP_ID.x .y .z, GROUP_SIZE, THREAD_ID   this threadgroup; its threads; this thread in it
 //   LANE, SIMD_ID, NUM_SIMDS, SIMD_WIDTH      lane, simdgroup (a warp), simdgroups, always 32
 //   SHARED(T, n, N)                           T n[N] in threadgroup memory, at the top of the body

@@ -106,11 +106,6 @@ GPU_FN void await_inputs() {
 #endif
 }
 
-// Asks for the cache line at p. Nothing is read, so that it may stand before await_inputs().
-template <typename T>
-GPU_FN void prefetch(const T* p) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
-}
 // a / b to 2 units in the last place for 1 <= |b|, without a branch; 0 from |b| = 2^126 on.
 GPU_FN float quick_divide(float a, float b) { return __fdividef(a, b); }
 

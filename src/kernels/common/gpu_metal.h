@@ -85,8 +85,6 @@ inline float4 make_float4(float x, float y, float z, float w) {
 }
 inline float2 make_float2(float x, float y) { return GPU_VECTOR(float2, x, y); }
 inline void await_inputs() {}
-template <typename T>
-inline void prefetch(device const T*) {}
 inline float quick_divide(float a, float b) { return a / b; }
 inline float as_float(uint bits) { return as_type<float>(bits); }
 inline uint as_uint(float value) { return as_type<uint>(value); }

@@ -53,14 +53,6 @@ GPU_FN bool in_row(uint at, int j, uint length, bool vectors) {
   return vectors ? at < length : at + j < length;
 }
 
-// Asks for a row of which the threadgroup will read all, if it is there.
-template <typename T>
-GPU_FN void prefetch_row(DEVICE const T* row, bool there, uint length, uint place, uint threads) {
-  if (!there) return;
-  constexpr uint kLine = 128 / sizeof(T);
-  for (uint at = place * kLine; at < length; at += threads * kLine) prefetch(row + at);
-}
-
 // IN_GROUP is the calling thread's place, for the functions below.
 #define IN_GROUP LANE, SIMD_ID, NUM_SIMDS
 

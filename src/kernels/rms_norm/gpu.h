@@ -53,7 +53,6 @@ GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const T* factor,
 template <typename T, typename W SPEC_TPARAM>
 KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHADOW(T, factor),
        IN(W, weight), OUT(T, sum), OUT(T, out), PARAMS(GpuRmsNorm, p)) {
-  prefetch_row(weight, p.weight != 0, p.dim, THREAD_ID, GROUP_SIZE);
   await_inputs();
   constexpr int V = 16 / sizeof(T);
   constexpr int kKept = 2;
@@ -167,12 +166,6 @@ KERNEL(residual_norms, SHADOW(float, residual), IN(float, x), IN(float, experts)
        IN(float, expert_weights), IN(float, x_weight), IN(float, experts_weight), IN(float, weight),
        IN(float, weight0), IN(float, weight1), IN(float, weight2), OUT(float, sum),
        OUT(float, out0), OUT(float, out1), OUT(float, out2), PARAMS(GpuResidualNorms, p)) {
-  prefetch_row(x_weight, (p.weights & 1) != 0, p.dim, THREAD_ID, GROUP_SIZE);
-  prefetch_row(experts_weight, (p.weights & 2) != 0, p.dim, THREAD_ID, GROUP_SIZE);
-  prefetch_row(weight, (p.weights & 4) != 0, p.dim, THREAD_ID, GROUP_SIZE);
-  prefetch_row(weight0, (p.weights & 8) != 0, p.dim, THREAD_ID, GROUP_SIZE);
-  prefetch_row(weight1, (p.weights & 16) != 0, p.dim, THREAD_ID, GROUP_SIZE);
-  prefetch_row(weight2, (p.weights & 32) != 0, p.dim, THREAD_ID, GROUP_SIZE);
   await_inputs();
   SHARED(float, x_sums, 32);
   SHARED(float, mixed_sums, 32);

@@ -10,10 +10,9 @@ SPEC_BOOL(1, rope_neighbours)  // all is aligned, and pairs are neighbours
 KERNELS_BEGIN(rope)
 
 template <bool kNorm, typename T, typename W SPEC_TPARAM>
-BOUNDS(128, SPEC(rope_halves) || SPEC(rope_neighbours) ? 8 : 1)
+BOUNDS(128, SPEC(rope_halves) || SPEC(rope_neighbours) ? 1 : 1)
 KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
        PARAMS(GpuRope, p)) {
-  prefetch_row(weight, p.weight != 0, p.head_dim, THREAD_ID, GROUP_SIZE);
   await_inputs();
   constexpr int P = 16 / sizeof(T);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
@@ -22,12 +21,10 @@ KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq
   const uint first = index % p.chunks * p.heads_per_simd;
   const ulong row = (ulong(token) * p.heads + first) * p.head_dim;
   const int position = p.pairs > 0 ? positions[token] : 0;
-  // Position 0 rotates by nothing: elements stay exactly as they are.
-  const HeadWalk w = head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.head_dim, p.units,
-                                  p.half_dim, p.lanes);
-  rope_heads<P, kNorm>(x + row, weight, p.weight != 0, kNorm, inv_freq, float(position),
-                       position != 0 ? p.pairs : 0, out + row, p.head_dim,
-                       min(p.heads_per_simd, p.heads - first), w, LANE, p);
+  const HeadWalk w = head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.pairs > 0, p.head_dim,
+                                  p.units, p.half_dim, p.lanes);
+  rope_heads<P, kNorm>(x + row, weight, p.weight != 0, kNorm, inv_freq, position, out + row,
+                       p.head_dim, min(p.heads_per_simd, p.heads - first), w, LANE, p);
 }
 
 INSTANTIATE_SPEC(rope_f32, rope, 2, false, float, float)
@@ -51,8 +48,6 @@ template <typename To SPEC_TPARAM>
 KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
        OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache), PARAMS(GpuQkvRope, p)) {
-  prefetch_row(q_weight, p.q_weight != 0, p.rope.head_dim, THREAD_ID, GROUP_SIZE);
-  prefetch_row(k_weight, p.k_weight != 0, p.rope.head_dim, THREAD_ID, GROUP_SIZE);
   await_inputs();
   constexpr int P = 4;
   const bool halves = SPEC(rope_halves);
@@ -60,15 +55,15 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   if (index >= p.rope.simds) return;
   const uint token = index / p.rope.chunks, chunk = index % p.rope.chunks, dim = p.rope.head_dim;
   const int position = p.rope.pairs > 0 ? positions[token] : 0;
-  // Position 0 rotates by nothing: elements stay exactly as they are.
-  const uint pairs = position != 0 ? p.rope.pairs : 0, per_simd = p.rope.heads_per_simd;
+  const uint per_simd = p.rope.heads_per_simd;
+  const bool rotates = p.rope.pairs > 0;
   if (chunk < p.q_chunks) {
     const uint first = chunk * per_simd;
     const ulong row = (ulong(token) * p.num_heads + first) * dim;
     const HeadWalk w =
-        head_walk<P>(halves, false, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
-    rope_heads<P, true>(q + row, q_weight, p.q_weight != 0, true, inv_freq, float(position), pairs,
-                        q_out + row, dim, min(per_simd, p.num_heads - first), w, LANE, p.rope);
+        head_walk<P>(halves, false, rotates, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
+    rope_heads<P, true>(q + row, q_weight, p.q_weight != 0, true, inv_freq, position, q_out + row,
+                        dim, min(per_simd, p.num_heads - first), w, LANE, p.rope);
     return;
   }
   // A place that came from a device buffer has not been checked.
@@ -80,12 +75,12 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   const uint first = (chunk - p.q_chunks - (is_k ? 0 : p.kv_chunks)) * per_simd;
   const ulong row = (ulong(token) * p.num_kv_heads + first) * dim;
   const ulong to = ((ulong(b) * p.num_kv_heads + first) * p.capacity + slot) * dim;
-  const HeadWalk w = head_walk<P>(halves, false, dim, is_k ? p.rope.units : 0, p.rope.half_dim,
-                                  is_k ? p.rope.lanes : p.v_lanes);
+  const HeadWalk w = head_walk<P>(halves, false, is_k && rotates, dim, p.rope.units,
+                                  p.rope.half_dim, is_k ? p.rope.lanes : p.v_lanes);
   rope_heads<P, true>((is_k ? k : v) + row, k_weight, is_k && p.k_weight != 0,
-                      is_k || p.norm_v != 0, inv_freq, float(position), is_k ? pairs : 0,
-                      (is_k ? k_cache : v_cache) + to, ulong(p.capacity) * dim,
-                      min(per_simd, p.num_kv_heads - first), w, LANE, p.rope);
+                      is_k || p.norm_v != 0, inv_freq, position, (is_k ? k_cache : v_cache) + to,
+                      ulong(p.capacity) * dim, min(per_simd, p.num_kv_heads - first), w, LANE,
+                      p.rope);
 }
 
 INSTANTIATE_SPEC(qkv_rope_f32, qkv_rope, 1, float)

@@ -16,6 +16,7 @@ struct HeadWalk {
   bool halves;      // all are half a head apart and aligned, and every group is whole
   bool neighbours;  // the same of pairs of neighbours
   bool in_lanes;    // there is a lane for every group
+  bool rotates;     // by p.pairs pairs
   uint half_dim;    // from the first to the second element of a pair; 0: neighbours
   uint units;       // pairs that may be rotated
   uint unit_groups;
@@ -26,14 +27,15 @@ struct HeadWalk {
 };
 
 template <int P>
-GPU_FN HeadWalk head_walk(bool halves, bool neighbours, uint head_dim, uint units, uint half_dim,
-                          uint lanes) {
+GPU_FN HeadWalk head_walk(bool halves, bool neighbours, bool rotates, uint head_dim, uint units,
+                          uint half_dim, uint lanes) {
   HeadWalk w;
   w.halves = halves;
   w.neighbours = neighbours;
   w.in_lanes = P == 8 && (halves || neighbours);
+  w.rotates = rotates;
   w.half_dim = halves ? head_dim / 2 : half_dim;
-  w.units = halves || neighbours ? head_dim / 2 : units;
+  w.units = halves || neighbours ? head_dim / 2 : rotates ? units : 0;
   w.unit_groups = (w.units + P - 1) / P;
   w.tail = head_dim - 2 * w.units;
   w.tail_half = (w.tail + 1) / 2;
@@ -103,24 +105,33 @@ template <int P>
 struct PairFactors {
   float c[P], s[P];    // cosine and sine
   float wa[P], wb[P];  // weights, the offset added
-  uint rotated;        // pairs, the first of the group
+  uint rotated;        // pairs, the first of the group; in a walk of vectors all or none
 };
 
+// What is read of them: frequencies in place of cosines. Neither waits for the other nor for the
+// position.
 template <int P, bool kNorm, typename W>
 GPU_FN void load_factors(DEVICE const W* weight, bool has_weight, DEVICE const float* inv_freq,
-                         float position, uint pairs, uint group, THREAD const HeadWalk& w,
-                         CONSTANT GpuRope& p, THREAD PairFactors<P>& f) {
-  if (kNorm && has_weight) {
-    load_group<P>(weight, group, w, f.wa, f.wb);
-    UNROLL for (int j = 0; j < P; j++) {
-      f.wa[j] = p.weight_offset + f.wa[j];
-      f.wb[j] = p.weight_offset + f.wb[j];
-    }
+                         uint group, THREAD const HeadWalk& w, CONSTANT GpuRope& p,
+                         THREAD PairFactors<P>& f) {
+  UNROLL for (int j = 0; j < P; j++) f.c[j] = 0.0f;
+  if (w.rotates && (w.halves || w.neighbours)) {
+    load_vec<P>(inv_freq + min(P * group, p.pairs - P), f.c);
+  } else if (w.rotates) {
+    UNROLL for (int j = 0; j < P; j++) f.c[j] = inv_freq[min(P * group + j, p.pairs - 1)];
   }
-  f.rotated = group < w.unit_groups && P * group < pairs ? pairs - P * group : 0;
+  if (kNorm && has_weight) load_group<P>(weight, group, w, f.wa, f.wb);
+}
+template <int P>
+GPU_FN void finish_factors(int position, uint group, THREAD const HeadWalk& w, CONSTANT GpuRope& p,
+                           THREAD PairFactors<P>& f) {
+  // Position 0 rotates by nothing: elements stay exactly as they are.
+  const uint first = P * group, pairs = w.rotates && position != 0 ? p.pairs : 0;
+  f.rotated = first < pairs ? min(pairs - first, uint(P)) : 0;
   UNROLL for (int j = 0; j < P; j++) {
-    const float angle = uint(j) < f.rotated ? position * inv_freq[P * group + j] : 0.0f;
-    sin_cos(angle, f.s + j, f.c + j);
+    sin_cos(float(position) * f.c[j], f.s + j, f.c + j);
+    f.wa[j] = p.weight_offset + f.wa[j];
+    f.wb[j] = p.weight_offset + f.wb[j];
   }
 }
 
@@ -129,6 +140,7 @@ template <int P, bool kNorm, typename To>
 GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, bool has_weight,
                          float inverse_rms, THREAD const PairFactors<P>& f, THREAD float* a,
                          THREAD float* b) {
+  const bool vectors = w.halves || w.neighbours;
   UNROLL for (int j = 0; j < P; j++) {
     if (kNorm) {
       a[j] = a[j] * inverse_rms;
@@ -137,7 +149,7 @@ GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, b
       if (has_weight) b[j] = b[j] * f.wb[j];
     }
     const float first = a[j], second = b[j];
-    const bool rotates = uint(j) < f.rotated;
+    const bool rotates = vectors ? f.rotated != 0 : uint(j) < f.rotated;
     a[j] = rotates ? fma(first, f.c[j], -(second * f.s[j])) : first;
     b[j] = rotates ? fma(first, f.s[j], second * f.c[j]) : second;
   }
@@ -160,39 +172,43 @@ GPU_FN float inverse_rms_of(float sum, uint lanes, CONSTANT GpuRope& p) {
 }
 
 // Heads 0 .. heads - 1 at x to out, where they are out_stride apart. Without `norms` the root mean
-// square is taken for 1.
+// square is taken for 1. Lanes without a group or a head compute what another one stores.
 template <int P, bool kNorm, typename T, typename W, typename To>
 GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weight, bool norms,
-                       DEVICE const float* inv_freq, float position, uint pairs, DEVICE To* out,
-                       ulong out_stride, uint heads, THREAD const HeadWalk& w, uint lane,
-                       CONSTANT GpuRope& p) {
-  const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, group = lane % w.lanes;
+                       DEVICE const float* inv_freq, int position, DEVICE To* out, ulong out_stride,
+                       uint heads, THREAD const HeadWalk& w, uint lane, CONSTANT GpuRope& p) {
+  const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, place = lane % w.lanes;
+  const uint group = min(place, w.groups - 1);
+  const bool more = !w.in_lanes && w.groups > w.lanes;
   PairFactors<P> factors;
+  float a[P], b[P];
+  load_factors<P, kNorm>(weight, has_weight, inv_freq, group, w, p, factors);
+  load_group<P>(x + ulong(min(slot, heads - 1)) * p.head_dim, group, w, a, b);
+  finish_factors<P>(position, group, w, p, factors);
   for (uint h = slot; h < heads + slot; h += slots) {
-    const bool mine = group < w.groups && h < heads;
-    DEVICE const T* head = x + ulong(h) * p.head_dim;
-    float a[P], b[P];
-    if (mine) load_group<P>(head, group, w, a, b);
-    if (h == slot || (!w.in_lanes && w.groups > w.lanes)) {
-      load_factors<P, kNorm>(weight, has_weight && group < w.groups, inv_freq, position, pairs,
-                             group, w, p, factors);
-    }
-    float inverse = kNorm && mine ? sum_squares<P>(a, b, 0.0f) : 0.0f;
-    const bool more = norms && mine && !w.in_lanes;
-    for (uint at = group + w.lanes; more && at < w.groups; at += w.lanes) {
-      float c[P], d[P];
-      load_group<P>(head, at, w, c, d);
-      inverse = sum_squares<P>(c, d, inverse);
-    }
-    if (kNorm) inverse = inverse_rms_of(inverse, w.lanes, p);
-    for (uint at = group; mine && at < w.groups; at += w.lanes) {
-      if (at != group) {
-        load_factors<P, kNorm>(weight, has_weight, inv_freq, position, pairs, at, w, p, factors);
-        load_group<P>(head, at, w, a, b);
+    const uint head = min(h, heads - 1);
+    DEVICE const T* row = x + ulong(head) * p.head_dim;
+    if (h != slot) load_group<P>(row, group, w, a, b);
+    float inverse = 1.0f;
+    if (kNorm) {
+      float sum = place < w.groups ? sum_squares<P>(a, b, 0.0f) : 0.0f;
+      for (uint at = group + w.lanes; more && norms && at < w.groups; at += w.lanes) {
+        float c[P], d[P];
+        load_group<P>(row, at, w, c, d);
+        sum = sum_squares<P>(c, d, sum);
       }
-      finish_group<P, kNorm>(out + h * out_stride, at, w, has_weight, norms ? inverse : 1.0f,
-                             factors, a, b);
-      if (w.in_lanes) break;
+      sum = inverse_rms_of(sum, w.lanes, p);
+      if (norms) inverse = sum;
+    }
+    DEVICE To* to = out + head * out_stride;
+    const bool stores = h < heads && place < w.groups;
+    if (stores) finish_group<P, kNorm>(to, group, w, has_weight, inverse, factors, a, b);
+    for (uint at = group + w.lanes; more && stores && at < w.groups; at += w.lanes) {
+      PairFactors<P> f;
+      load_factors<P, kNorm>(weight, has_weight, inv_freq, at, w, p, f);
+      load_group<P>(row, at, w, a, b);
+      finish_factors<P>(position, at, w, p, f);
+      finish_group<P, kNorm>(to, at, w, has_weight, inverse, f, a, b);
     }
   }
 }

@@ -59,11 +59,12 @@ GpuRope gpu_rope(const RopeParams& p) {
           .weight_offset = p.weight_offset};
 }
 
-// Whether heads are whole lanes of pairs and aligned in every operand.
+// Whether heads and their rotated part are whole lanes of pairs and every operand is aligned.
 bool has_vectors(const RopeParams& p) {
-  const bool fits = p.dtype == DType::kF32 || p.head_dim <= 512;
-  return fits && p.head_dim % (2 * vector_elements(p.dtype)) == 0 &&
-         aligned({p.x, p.out, p.norm ? p.weight : nullptr});
+  const uint32_t pairs = vector_elements(p.dtype);
+  const bool fits = p.dtype == DType::kF32 || p.head_dim <= 512;  // a lane for all pairs
+  return fits && p.head_dim % (2 * pairs) == 0 && p.pairs % pairs == 0 &&
+         aligned({p.x, p.out, p.norm ? p.weight : nullptr, p.pairs > 0 ? p.inv_freq : nullptr});
 }
 bool has_halves(const RopeParams& p) {
   return has_vectors(p) && (p.pairs == 0 || half_dim(p) == p.head_dim / 2);
