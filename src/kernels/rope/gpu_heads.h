@@ -172,7 +172,7 @@ GPU_FN float inverse_rms_of(float sum, uint lanes, CONSTANT GpuRope& p) {
 }
 
 // Heads 0 .. heads - 1 at x to out, where they are out_stride apart. Without `norms` the root mean
-// square is taken for 1. Lanes without a group or a head compute what another one stores.
+// square is taken for 1.
 template <int P, bool kNorm, typename T, typename W, typename To>
 GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weight, bool norms,
                        DEVICE const float* inv_freq, int position, DEVICE To* out, ulong out_stride,
@@ -181,18 +181,17 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
   const uint group = min(place, w.groups - 1);
   const bool more = !w.in_lanes && w.groups > w.lanes;
   PairFactors<P> factors;
-  float a[P], b[P];
   load_factors<P, kNorm>(weight, has_weight, inv_freq, group, w, p, factors);
-  load_group<P>(x + ulong(min(slot, heads - 1)) * p.head_dim, group, w, a, b);
-  finish_factors<P>(position, group, w, p, factors);
   for (uint h = slot; h < heads + slot; h += slots) {
-    const uint head = min(h, heads - 1);
-    DEVICE const T* row = x + ulong(head) * p.head_dim;
-    if (h != slot) load_group<P>(row, group, w, a, b);
+    const bool mine = h < heads && place < w.groups;
+    DEVICE const T* row = x + ulong(h) * p.head_dim;
+    float a[P], b[P];
+    if (mine) load_group<P>(row, group, w, a, b);
+    if (h == slot) finish_factors<P>(position, group, w, p, factors);
     float inverse = 1.0f;
     if (kNorm) {
-      float sum = place < w.groups ? sum_squares<P>(a, b, 0.0f) : 0.0f;
-      for (uint at = group + w.lanes; more && norms && at < w.groups; at += w.lanes) {
+      float sum = mine ? sum_squares<P>(a, b, 0.0f) : 0.0f;
+      for (uint at = group + w.lanes; more && norms && mine && at < w.groups; at += w.lanes) {
         float c[P], d[P];
         load_group<P>(row, at, w, c, d);
         sum = sum_squares<P>(c, d, sum);
@@ -200,10 +199,9 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
       sum = inverse_rms_of(sum, w.lanes, p);
       if (norms) inverse = sum;
     }
-    DEVICE To* to = out + head * out_stride;
-    const bool stores = h < heads && place < w.groups;
-    if (stores) finish_group<P, kNorm>(to, group, w, has_weight, inverse, factors, a, b);
-    for (uint at = group + w.lanes; more && stores && at < w.groups; at += w.lanes) {
+    DEVICE To* to = out + h * out_stride;
+    if (mine) finish_group<P, kNorm>(to, group, w, has_weight, inverse, factors, a, b);
+    for (uint at = group + w.lanes; more && mine && at < w.groups; at += w.lanes) {
       PairFactors<P> f;
       load_factors<P, kNorm>(weight, has_weight, inv_freq, at, w, p, f);
       load_group<P>(row, at, w, a, b);
