@@ -20,14 +20,6 @@
 namespace mlxn {
 namespace {
 
-// A call of `op` with what `make` allocates.
-template <typename Args, typename Make>
-Case case_of(double bytes, void (*op)(Stream&, const Args&), Make make) {
-  return {bytes, [=](const Device& device, Stream& stream) -> std::function<void()> {
-            return [&stream, op, args = Args(make(device))] { op(stream, args); };
-          }};
-}
-
 double bytes_of(const Shape& shape, double element) {
   for (const int64_t extent : shape) element *= static_cast<double>(extent);
   return element;

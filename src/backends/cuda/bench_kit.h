@@ -30,6 +30,14 @@ struct Case {
   int calls = kMinCalls;  // of a graph at least
 };
 
+// A call of `op` with what `make` allocates.
+template <typename Args, typename Make>
+Case case_of(double bytes, void (*op)(Stream&, const Args&), Make make) {
+  return {bytes, [=](const Device& device, Stream& stream) -> std::function<void()> {
+            return [&stream, op, args = Args(make(device))] { op(stream, args); };
+          }};
+}
+
 // Milliseconds of one call, the median over the repetitions.
 inline double time_ms(const Device& device, const Case& c) {
   Stream stream(device);

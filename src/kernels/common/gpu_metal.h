@@ -94,6 +94,15 @@ inline float dot4(float4 a, float4 b, float c) {
   return fma(a.x, b.x, fma(a.y, b.y, fma(a.z, b.z, fma(a.w, b.w, c))));
 }
 
+// Two 16-bit elements in one word.
+inline float2 unpack2(uint u, half) {
+  return make_float2(float(as_type<half>(ushort(u & 65535))),
+                     float(as_type<half>(ushort(u >> 16))));
+}
+inline float2 unpack2(uint u, bfloat) {
+  return make_float2(as_float(u << 16), as_float(u & 0xffff0000u));
+}
+
 // Four consecutive elements as floats; p is aligned to all four.
 template <typename T>
 inline float4 load4(device const T* p) {

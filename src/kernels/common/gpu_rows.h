@@ -53,6 +53,17 @@ GPU_FN bool in_row(uint at, int j, uint length, bool vectors) {
   return vectors ? at < length : at + j < length;
 }
 
+// Sixteen bytes of elements T, as floats.
+template <typename T>
+GPU_FN void unpack16(uint4 u, T, THREAD float* v) {
+  const float2 a = unpack2(u.x, T()), b = unpack2(u.y, T()), c = unpack2(u.z, T()),
+               d = unpack2(u.w, T());
+  v[0] = a.x, v[1] = a.y, v[2] = b.x, v[3] = b.y, v[4] = c.x, v[5] = c.y, v[6] = d.x, v[7] = d.y;
+}
+GPU_FN void unpack16(uint4 u, float, THREAD float* v) {
+  v[0] = as_float(u.x), v[1] = as_float(u.y), v[2] = as_float(u.z), v[3] = as_float(u.w);
+}
+
 // IN_GROUP is the calling thread's place, for the functions below.
 #define IN_GROUP LANE, SIMD_ID, NUM_SIMDS
 
