@@ -55,10 +55,13 @@ GPU_FN bool in_row(uint at, int j, uint length, bool vectors) {
 
 // Sixteen bytes of elements T, as floats.
 template <typename T>
-GPU_FN void unpack16(uint4 u, T, THREAD float* v) {
-  const float2 a = unpack2(u.x, T()), b = unpack2(u.y, T()), c = unpack2(u.z, T()),
-               d = unpack2(u.w, T());
-  v[0] = a.x, v[1] = a.y, v[2] = b.x, v[3] = b.y, v[4] = c.x, v[5] = c.y, v[6] = d.x, v[7] = d.y;
+GPU_FN void unpack16(uint4 u, T type, THREAD float* v) {
+  const uint words[4] = {u.x, u.y, u.z, u.w};
+  UNROLL for (int i = 0; i < 4; i++) {
+    const float2 x = unpack2(words[i], type);
+    v[2 * i] = x.x;
+    v[2 * i + 1] = x.y;
+  }
 }
 GPU_FN void unpack16(uint4 u, float, THREAD float* v) {
   v[0] = as_float(u.x), v[1] = as_float(u.y), v[2] = as_float(u.z), v[3] = as_float(u.w);

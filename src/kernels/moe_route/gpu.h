@@ -32,6 +32,12 @@ GPU_FN float route_mass(float logit, float largest) {
   return isnan(logit) ? 0.0f : exp(logit - largest);
 }
 
+GPU_FN float route_weight(float mass, float sum, float largest) {
+  // Nothing has a probability, or one has all of it.
+  if (isinf(largest)) return largest > 0.0f ? NAN : 0.0f;
+  return sum == 0.0f ? 0.0f : mass / sum;
+}
+
 template <int kPerLane>
 KERNEL(moe_route, IN(float, logits), IN(float, expert_scale), OUT(uint, ids), OUT(float, weights),
        PARAMS(GpuMoeRoute, p)) {
@@ -81,36 +87,28 @@ KERNEL(moe_route, IN(float, logits), IN(float, expert_scale), OUT(uint, ids), OU
 
   const bool has_first = LANE < p.top_k, has_second = LANE + 32 < p.top_k;
   const float largest = best <= 1 ? -INFINITY : rank_value(best - 1);
-  float first_weight = has_first ? route_mass(rank_value(first - 1), largest) : 0.0f;
-  float second_weight = has_second ? route_mass(rank_value(second - 1), largest) : 0.0f;
-  const float selected = simd_sum(first_weight + second_weight);
+  float first_mass = has_first ? route_mass(rank_value(first - 1), largest) : 0.0f;
+  float second_mass = has_second ? route_mass(rank_value(second - 1), largest) : 0.0f;
+  float part = first_mass + second_mass;
   if (p.expert_scale != 0) {
-    if (has_first) first_weight = first_weight * expert_scale[first_expert];
-    if (has_second) second_weight = second_weight * expert_scale[second_expert];
+    if (has_first) first_mass = first_mass * expert_scale[first_expert];
+    if (has_second) second_mass = second_mass * expert_scale[second_expert];
   }
-  float all = 0.0f;
+  if (p.sum == kGpuRouteScaled) part = first_mass + second_mass;
   if (p.sum == kGpuRouteAll) {
+    part = 0.0f;
     UNROLL for (int i = 0; i < kPerLane; i++) {
-      if (LANE + 32 * i < p.experts) all = all + route_mass(values[i], largest);
+      if (LANE + 32 * i < p.experts) part = part + route_mass(values[i], largest);
     }
   }
-  const float sum = simd_sum(p.sum == kGpuRouteAll      ? all
-                             : p.sum == kGpuRouteScaled ? first_weight + second_weight
-                                                        : 0.0f);
-  const float divisor = p.sum == kGpuRouteSelected ? selected : sum;
-  if (isinf(largest)) {  // nothing has a probability, or one has all of it
-    first_weight = second_weight = largest > 0.0f ? NAN : 0.0f;
-  } else {
-    first_weight = divisor == 0.0f ? 0.0f : first_weight / divisor;
-    second_weight = divisor == 0.0f ? 0.0f : second_weight / divisor;
-  }
+  const float sum = simd_sum(part);
   if (has_first) {
     ids[out + LANE] = first_expert;
-    weights[out + LANE] = first_weight;
+    weights[out + LANE] = route_weight(first_mass, sum, largest);
   }
   if (has_second) {
     ids[out + LANE + 32] = second_expert;
-    weights[out + LANE + 32] = second_weight;
+    weights[out + LANE + 32] = route_weight(second_mass, sum, largest);
   }
 }
 

@@ -21,8 +21,8 @@ KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq
   const uint first = index % p.chunks * p.heads_per_simd;
   const ulong row = (ulong(token) * p.heads + first) * p.head_dim;
   const int position = p.pairs > 0 ? positions[token] : 0;
-  const HeadWalk w = head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.pairs > 0, p.head_dim,
-                                  p.units, p.half_dim, p.lanes);
+  const HeadWalk w =
+      head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.pairs > 0, p.lanes, p);
   rope_heads<P, kNorm>(x + row, weight, p.weight != 0, kNorm, inv_freq, position, out + row,
                        p.head_dim, min(p.heads_per_simd, p.heads - first), w, LANE, p);
 }
@@ -60,8 +60,7 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   if (chunk < p.q_chunks) {
     const uint first = chunk * per_simd;
     const ulong row = (ulong(token) * p.num_heads + first) * dim;
-    const HeadWalk w =
-        head_walk<P>(halves, false, rotates, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
+    const HeadWalk w = head_walk<P>(halves, false, rotates, p.rope.lanes, p.rope);
     rope_heads<P, true>(q + row, q_weight, p.q_weight != 0, true, inv_freq, position, q_out + row,
                         dim, min(per_simd, p.num_heads - first), w, LANE, p.rope);
     return;
@@ -75,8 +74,8 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   const uint first = (chunk - p.q_chunks - (is_k ? 0 : p.kv_chunks)) * per_simd;
   const ulong row = (ulong(token) * p.num_kv_heads + first) * dim;
   const ulong to = ((ulong(b) * p.num_kv_heads + first) * p.capacity + slot) * dim;
-  const HeadWalk w = head_walk<P>(halves, false, is_k && rotates, dim, p.rope.units,
-                                  p.rope.half_dim, is_k ? p.rope.lanes : p.v_lanes);
+  const HeadWalk w =
+      head_walk<P>(halves, false, is_k && rotates, is_k ? p.rope.lanes : p.v_lanes, p.rope);
   rope_heads<P, true>((is_k ? k : v) + row, k_weight, is_k && p.k_weight != 0,
                       is_k || p.norm_v != 0, inv_freq, position, (is_k ? k_cache : v_cache) + to,
                       ulong(p.capacity) * dim, min(per_simd, p.num_kv_heads - first), w, LANE,

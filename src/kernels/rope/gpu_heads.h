@@ -15,10 +15,10 @@ enum : uint { kNoElement = 0xffffffffu };
 struct HeadWalk {
   bool halves;      // all are half a head apart and aligned, and every group is whole
   bool neighbours;  // the same of pairs of neighbours
-  bool in_lanes;    // there is a lane for every group
-  bool rotates;     // by p.pairs pairs
-  uint half_dim;    // from the first to the second element of a pair; 0: neighbours
-  uint units;       // pairs that may be rotated
+  bool vectors;     // one of both
+  bool rotates;
+  uint half_dim;  // from the first to the second element of a pair; 0: neighbours
+  uint units;     // pairs that may be rotated
   uint unit_groups;
   uint tail;  // elements behind them
   uint tail_half;
@@ -27,17 +27,17 @@ struct HeadWalk {
 };
 
 template <int P>
-GPU_FN HeadWalk head_walk(bool halves, bool neighbours, bool rotates, uint head_dim, uint units,
-                          uint half_dim, uint lanes) {
+GPU_FN HeadWalk head_walk(bool halves, bool neighbours, bool rotates, uint lanes,
+                          CONSTANT GpuRope& p) {
   HeadWalk w;
   w.halves = halves;
   w.neighbours = neighbours;
-  w.in_lanes = P == 8 && (halves || neighbours);
+  w.vectors = halves || neighbours;
   w.rotates = rotates;
-  w.half_dim = halves ? head_dim / 2 : half_dim;
-  w.units = halves || neighbours ? head_dim / 2 : rotates ? units : 0;
+  w.half_dim = halves ? p.head_dim / 2 : p.half_dim;
+  w.units = w.vectors ? p.head_dim / 2 : rotates ? p.units : 0;
   w.unit_groups = (w.units + P - 1) / P;
-  w.tail = head_dim - 2 * w.units;
+  w.tail = p.head_dim - 2 * w.units;
   w.tail_half = (w.tail + 1) / 2;
   w.groups = w.unit_groups + (w.tail_half + P - 1) / P;
   w.lanes = lanes;
@@ -139,7 +139,7 @@ GPU_FN void load_factors(DEVICE const W* weight, bool has_weight, DEVICE const f
                          uint group, THREAD const HeadWalk& w, CONSTANT GpuRope& p,
                          THREAD PairFactors<P>& f) {
   UNROLL for (int j = 0; j < P; j++) f.c[j] = 0.0f;
-  if (w.rotates && (w.halves || w.neighbours)) {
+  if (w.rotates && w.vectors) {
     load_vec<P>(inv_freq + min(P * group, p.pairs - P), f.c);
   } else if (w.rotates) {
     UNROLL for (int j = 0; j < P; j++) f.c[j] = inv_freq[min(P * group + j, p.pairs - 1)];
@@ -164,7 +164,6 @@ template <int P, bool kNorm, typename To>
 GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, bool has_weight,
                          float inverse_rms, THREAD const PairFactors<P>& f, THREAD float* a,
                          THREAD float* b) {
-  const bool vectors = w.halves || w.neighbours;
   UNROLL for (int j = 0; j < P; j++) {
     if (kNorm) {
       a[j] = a[j] * inverse_rms;
@@ -173,7 +172,7 @@ GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, b
       if (has_weight) b[j] = b[j] * f.wb[j];
     }
     const float first = a[j], second = b[j];
-    const bool rotates = vectors ? f.rotated != 0 : uint(j) < f.rotated;
+    const bool rotates = w.vectors ? f.rotated != 0 : uint(j) < f.rotated;
     a[j] = rotates ? fma(first, f.c[j], -(second * f.s[j])) : first;
     b[j] = rotates ? fma(first, f.s[j], second * f.c[j]) : second;
   }
@@ -203,12 +202,12 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
                        uint heads, THREAD const HeadWalk& w, uint lane, CONSTANT GpuRope& p) {
   const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, place = lane % w.lanes;
   const uint group = min(place, w.groups - 1);
-  const bool more = !w.in_lanes && w.groups > w.lanes;
+  // 16-bit heads of vectors have a lane for every group.
+  const bool more = !(P == 8 && w.vectors) && w.groups > w.lanes;
   PairFactors<P> factors;
   load_factors<P, kNorm>(weight, has_weight, inv_freq, group, w, p, factors);
-  const bool vectors = w.halves || w.neighbours;
   RawGroup next = {};  // of the head to come, which is on its way
-  if (vectors && slot < heads && place < w.groups) {
+  if (w.vectors && slot < heads && place < w.groups) {
     next = load_raw<P>(x + ulong(slot) * p.head_dim, group, w);
   }
   finish_factors<P>(position, group, w, p, factors);
@@ -216,7 +215,7 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
     const bool mine = h < heads && place < w.groups;
     DEVICE const T* row = x + ulong(h) * p.head_dim;
     float a[P], b[P];
-    if (vectors) {
+    if (w.vectors) {
       unpack_group<P>(next, T(), w, a, b);
       if (mine && h + slots < heads) {
         next = load_raw<P>(row + ulong(slots) * p.head_dim, group, w);
