@@ -31,7 +31,6 @@
 #define UNROLL _Pragma("unroll")
 
 #define GPU_ENTRY __global__
-#define BOUNDS(threads, groups) __launch_bounds__(threads, groups)
 // Nothing is restrict: loads of what is const and restrict go through a cache that await_inputs()
 // does not renew, and the compiler moves them in front of it.
 #define GPU_P_IN(T, n) const T* n

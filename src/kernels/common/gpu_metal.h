@@ -21,7 +21,6 @@ using namespace metal;
 #endif
 
 #define GPU_ENTRY kernel
-#define BOUNDS(threads, groups)
 #define GPU_P_IN(T, n) device const T* n
 #define GPU_P_SHADOW(T, n) device const T* n
 #define GPU_P_OUT(T, n) device T* n
@@ -92,15 +91,6 @@ inline int as_int(float value) { return as_type<int>(value); }
 inline float4 fma4(float4 a, float4 b, float4 c) { return fma(a, b, c); }
 inline float dot4(float4 a, float4 b, float c) {
   return fma(a.x, b.x, fma(a.y, b.y, fma(a.z, b.z, fma(a.w, b.w, c))));
-}
-
-// Two 16-bit elements in one word.
-inline float2 unpack2(uint u, half) {
-  return make_float2(float(as_type<half>(ushort(u & 65535))),
-                     float(as_type<half>(ushort(u >> 16))));
-}
-inline float2 unpack2(uint u, bfloat) {
-  return make_float2(as_float(u << 16), as_float(u & 0xffff0000u));
 }
 
 // Four consecutive elements as floats; p is aligned to all four.

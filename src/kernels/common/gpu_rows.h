@@ -53,20 +53,6 @@ GPU_FN bool in_row(uint at, int j, uint length, bool vectors) {
   return vectors ? at < length : at + j < length;
 }
 
-// Sixteen bytes of elements T, as floats.
-template <typename T>
-GPU_FN void unpack16(uint4 u, T type, THREAD float* v) {
-  const uint words[4] = {u.x, u.y, u.z, u.w};
-  UNROLL for (int i = 0; i < 4; i++) {
-    const float2 x = unpack2(words[i], type);
-    v[2 * i] = x.x;
-    v[2 * i + 1] = x.y;
-  }
-}
-GPU_FN void unpack16(uint4 u, float, THREAD float* v) {
-  v[0] = as_float(u.x), v[1] = as_float(u.y), v[2] = as_float(u.z), v[3] = as_float(u.w);
-}
-
 // IN_GROUP is the calling thread's place, for the functions below.
 #define IN_GROUP LANE, SIMD_ID, NUM_SIMDS
 

@@ -10,7 +10,6 @@ SPEC_BOOL(1, rope_neighbours)  // all is aligned, and pairs are neighbours
 KERNELS_BEGIN(rope)
 
 template <bool kNorm, typename T, typename W SPEC_TPARAM>
-BOUNDS(128, SPEC(rope_halves) || SPEC(rope_neighbours) ? 6 : 1)
 KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
        PARAMS(GpuRope, p)) {
   await_inputs();

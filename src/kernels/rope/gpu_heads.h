@@ -100,30 +100,6 @@ GPU_FN void store_group(DEVICE T* row, uint group, THREAD const HeadWalk& w, THR
   }
 }
 
-// A group as it lies in memory, in a walk of vectors.
-struct RawGroup {
-  uint4 low, high;
-};
-template <int P, typename T>
-GPU_FN RawGroup load_raw(DEVICE const T* row, uint group, THREAD const HeadWalk& w) {
-  DEVICE const T* at = row + (w.halves ? P : 2 * P) * group;
-  RawGroup raw;
-  raw.low = *(DEVICE const uint4*)at;
-  raw.high = *(DEVICE const uint4*)(at + (w.halves ? w.half_dim : P));
-  return raw;
-}
-template <int P, typename T>
-GPU_FN void unpack_group(RawGroup raw, T type, THREAD const HeadWalk& w, THREAD float* a,
-                         THREAD float* b) {
-  float v[2 * P];
-  unpack16(raw.low, type, v);
-  unpack16(raw.high, type, v + P);
-  UNROLL for (int j = 0; j < P; j++) {
-    a[j] = w.halves ? v[j] : v[2 * j];
-    b[j] = w.halves ? v[P + j] : v[2 * j + 1];
-  }
-}
-
 // What the pairs of a group are multiplied by; it is the same for all heads.
 template <int P>
 struct PairFactors {
@@ -206,23 +182,12 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
   const bool more = !(P == 8 && w.vectors) && w.groups > w.lanes;
   PairFactors<P> factors;
   load_factors<P, kNorm>(weight, has_weight, inv_freq, group, w, p, factors);
-  RawGroup next = {};  // of the head to come, which is on its way
-  if (w.vectors && slot < heads && place < w.groups) {
-    next = load_raw<P>(x + ulong(slot) * p.head_dim, group, w);
-  }
-  finish_factors<P>(position, group, w, p, factors);
   for (uint h = slot; h < heads + slot; h += slots) {
     const bool mine = h < heads && place < w.groups;
     DEVICE const T* row = x + ulong(h) * p.head_dim;
     float a[P], b[P];
-    if (w.vectors) {
-      unpack_group<P>(next, T(), w, a, b);
-      if (mine && h + slots < heads) {
-        next = load_raw<P>(row + ulong(slots) * p.head_dim, group, w);
-      }
-    } else if (mine) {
-      load_group<P>(row, group, w, a, b);
-    }
+    if (mine) load_group<P>(row, group, w, a, b);
+    if (h == slot) finish_factors<P>(position, group, w, p, factors);
     float inverse = 1.0f;
     if (kNorm) {
       float sum = mine ? sum_squares<P>(a, b, 0.0f) : 0.0f;

@@ -26,10 +26,12 @@ int64_t half_dim(const RopeParams& p) {
   return 0;
 }
 
-// Few tokens: every head its own simdgroup. Many: the angles are shared among up to 16 heads.
+// Few tokens: every head its own simdgroup. Many: the angles are shared among up to 16 heads, in
+// about four rounds of the 24 simdgroups that each of 132 cores holds.
 int64_t heads_per_simd(const RopeParams& p) {
-  constexpr int64_t kBusy = 8192;  // simdgroups that fill a large GPU
-  return std::clamp<int64_t>(p.tokens * p.heads / kBusy, 1, std::min<int64_t>(p.heads, 16));
+  constexpr int64_t kSimds = 12288;
+  const int64_t parts = std::clamp<int64_t>(kSimds / std::max<int64_t>(p.tokens, 1), 1, p.heads);
+  return std::min<int64_t>(divide_up(p.heads, parts), 16);
 }
 
 // Lanes that share a head: one for 16 bytes of pairs, those that rotate apart from the others.
