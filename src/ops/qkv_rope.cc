@@ -6,6 +6,48 @@
 #include "ops/check.h"
 
 namespace mlxn::ops {
+namespace {
+
+// K's call and V's.
+std::vector<Call<kernels::TqEncodeParams>> encode_calls(Stream& stream, const KvEncodeArgs& args) {
+  TqEncodeArgs call{.src = args.k, .to = args.k_to, .pos = args.pos, .ring = args.ring};
+  call.block_table = args.block_table;
+  auto k = tq_encode_call(stream, call);
+  call.src = args.v;
+  call.to = args.v_to;
+  auto v = tq_encode_call(stream, call);
+  std::vector<Call<kernels::TqEncodeParams>> calls;
+  for (auto* some : {&k, &v}) {
+    if (*some) calls.push_back(std::move(**some));
+  }
+  return calls;
+}
+
+// The rows of both, without a cache.
+kernels::KvAppendParams rows_of(const kernels::TqEncodeParams& k,
+                                const kernels::TqEncodeParams& v) {
+  return {.k = k.src,
+          .v = v.src,
+          .k_cache = nullptr,
+          .v_cache = nullptr,
+          .pos = k.pos,
+          .batch = k.batch,
+          .n_src = k.n_src,
+          .src_offset = k.src_offset,
+          .n = k.n,
+          .pos_skip = k.pos_skip,
+          .num_kv_heads = k.num_kv_heads,
+          .capacity = k.capacity,
+          .dim = k.to.dim,
+          .src_dtype = k.src_dtype,
+          .cache_dtype = u8,
+          .ring = k.ring,
+          .token_major = false,
+          .v_dim = v.to.dim,
+          .pages = k.pages};
+}
+
+}  // namespace
 
 void qkv_rope(Stream& stream, const QkvRopeArgs& args) try {
   constexpr const char* kOp = "qkv_rope";
@@ -14,24 +56,40 @@ void qkv_rope(Stream& stream, const QkvRopeArgs& args) try {
   if (args.v.x) ropes.push_back(rope_call(kOp, device, args.v));
   ropes.push_back(rope_call(kOp, device, args.k));
   if (args.q.x) ropes.push_back(rope_call(kOp, device, args.q));
-  const auto append = kv_append_call(stream, args.append);
-  if (append) {
-    kernels::QkvRopeParams params{.v = std::nullopt,
-                                  .k = ropes[args.v.x ? 1 : 0].params,
-                                  .q = std::nullopt,
-                                  .append = append->params};
+  std::optional<Call<kernels::KvAppendParams>> append;
+  std::vector<Call<kernels::TqEncodeParams>> encode;
+  if (args.encode.k) {
+    encode = encode_calls(stream, args.encode);
+  } else {
+    append = kv_append_call(stream, args.append);
+  }
+  if (append || encode.size() == 2) {
+    kernels::QkvRopeParams params{
+        .v = std::nullopt,
+        .k = ropes[args.v.x ? 1 : 0].params,
+        .q = std::nullopt,
+        .append = append ? append->params : rows_of(encode[0].params, encode[1].params),
+        .codes = {}};
     if (args.v.x) params.v = ropes.front().params;
     if (args.q.x) params.q = ropes.back().params;
-    backends::Access access = append->access;
-    for (const Call<kernels::RopeParams>& rope : ropes) access.add(rope.access);
+    backends::Access access;
+    if (append) access.add(append->access);
+    for (const auto& call : encode) {
+      params.codes.push_back(call.params);
+      access.add(call.access);
+    }
+    for (const auto& rope : ropes) access.add(rope.access);
     if (const auto* entry = kernels::find(kernels::qkv_rope_entries(), device, params)) {
       return entry->launch(stream.impl(), params, std::move(access));
     }
   }
-  for (const Call<kernels::RopeParams>& rope : ropes) {
+  for (const auto& rope : ropes) {
     kernels::record("head_norm_rope", kernels::rope_entries(), stream.impl(), rope);
   }
   if (append) kernels::record("kv_append", kernels::kv_append_entries(), stream.impl(), *append);
+  for (const auto& call : encode) {
+    kernels::record("tq_encode", kernels::tq_encode_entries(), stream.impl(), call);
+  }
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/no_memory.h"
+#include "ops/calls.h"
 #include "ops/turboquant_args.h"
 
 namespace mlxn::ops {
@@ -76,16 +77,17 @@ void fwht(Stream& stream, const FwhtArgs& args) try {
   base::throw_no_memory();
 }
 
-void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
+std::optional<Call<kernels::TqEncodeParams>> tq_encode_call(Stream& stream,
+                                                            const TqEncodeArgs& args) {
   const char* op = "tq_encode";
-  if (args.n == 0 || is_empty(args.src)) return;
+  if (args.n == 0 || is_empty(args.src)) return std::nullopt;
   const Device& device = stream.device();
   check_buffer(op, "src", args.src, device, {f32, f16, bf16});
   if (args.src.rank() != 4) {
     fail(op, "src", "shape " + to_string(args.src.shape()), "4 extents");
   }
   const int64_t n = token_count(args), batch = args.src.dim(0), heads = args.src.dim(2);
-  if (n == 0) return;
+  if (n == 0) return std::nullopt;
   const int64_t dim = args.src.dim(3);
   const int64_t slots =
       check_tq_rows(op, "to", device, args.to, args.block_table ? 0 : batch, heads, dim);
@@ -122,8 +124,12 @@ void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
   for (const Buffer* input : {&args.src, &pos, &args.block_table}) access.read(*input);
   access.write(args.to.codes);
   access.write(args.to.norms);
-  const auto& entry = kernels::choose(op, kernels::tq_encode_entries(), device, params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return Call<kernels::TqEncodeParams>{params, std::move(access)};
+}
+
+void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
+  const auto call = tq_encode_call(stream, args);
+  if (call) kernels::record("tq_encode", kernels::tq_encode_entries(), stream.impl(), *call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -45,8 +45,8 @@ GPU_FN void fwht_elements(THREAD float* v, uint dim, uint lane) {
   }
 }
 
-template <int kLanes>
-GPU_FN void apply_signs(THREAD float* v, CONSTANT GpuTqTable& t, uint lane) {
+template <int kLanes, typename Table>
+GPU_FN void apply_signs(THREAD float* v, CONSTANT Table& t, uint lane) {
   UNROLL for (int run = 0; run < 2; run++) {
     const uint e = 8 * (run * kLanes + lane);
     const uint bits = t.signs[e / 32] >> (e % 32);
@@ -57,8 +57,8 @@ GPU_FN void apply_signs(THREAD float* v, CONSTANT GpuTqTable& t, uint lane) {
 }
 
 // v = R v and v = R^-1 v.
-template <int kLanes>
-GPU_FN void rotate_elements(THREAD float* v, CONSTANT GpuTqTable& t, uint lane) {
+template <int kLanes, typename Table>
+GPU_FN void rotate_elements(THREAD float* v, CONSTANT Table& t, uint lane) {
   apply_signs<kLanes>(v, t, lane);
   fwht_elements<kLanes>(v, t.dim, lane);
 }

@@ -23,4 +23,19 @@ inline GpuTqTable gpu_tq_table(const TqCache& cache) {
   return t;
 }
 
+inline GpuTqCoder gpu_tq_coder(const TqCache& cache) {
+  GpuTqCoder c{.dim = static_cast<uint32_t>(cache.dim),
+               .code_bits = static_cast<uint32_t>(cache.table.code_bits),
+               .row_bytes = static_cast<uint32_t>(cache.row_bytes),
+               .norm_count = static_cast<uint32_t>(cache.norm_count),
+               .scale_factor = cache.table.scale_factor,
+               .signs = {},
+               .bits = static_cast<uint32_t>(cache.table.bits),
+               .sign_magnitude = cache.table.sign_magnitude,
+               .bounds = {}};
+  std::copy(cache.table.signs.begin(), cache.table.signs.end(), c.signs);
+  std::copy(cache.table.bounds.begin(), cache.table.bounds.end(), c.bounds);
+  return c;
+}
+
 }  // namespace mlxn::kernels

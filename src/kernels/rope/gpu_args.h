@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the GPU kernels of rope get besides their buffers. Read by C++, CUDA and Metal.
 #pragma once
+#include "kernels/common/gpu_attn_args.h"
+#include "kernels/common/gpu_tq_args.h"
 
 struct GpuRope {
   unsigned int heads;
@@ -34,3 +36,10 @@ struct GpuQkvRope {
   GpuRope rope;
 };
 static_assert(sizeof(GpuQkvRope) == 96, "4-byte scalars only");
+
+struct GpuQkvEncode {
+  GpuQkvRope all;
+  GpuPages pages;
+  GpuTqCoder coders[2];  // of k and of v
+};
+static_assert(sizeof(GpuQkvEncode) == 2344, "4-byte scalars only");

@@ -64,18 +64,19 @@ GPU_FN void load_group(DEVICE const T* row, uint group, THREAD const HeadWalk& w
     b[j] = second != kNoElement ? float(row[second]) : 0.0f;
   }
 }
-template <typename T>
-GPU_FN void store_group(DEVICE T* row, uint group, THREAD const HeadWalk& w, THREAD const float* a,
+// Out is a pointer to elements To in device or threadgroup memory.
+template <typename To, typename Out>
+GPU_FN void store_group(Out row, uint group, THREAD const HeadWalk& w, THREAD const float* a,
                         THREAD const float* b) {
   if (w.halves) {
-    store_vec<kPairs>(row + kPairs * group, a);
-    store_vec<kPairs>(row + kPairs * group + w.half_dim, b);
+    store4(row + kPairs * group, make_float4(a[0], a[1], a[2], a[3]));
+    store4(row + kPairs * group + w.half_dim, make_float4(b[0], b[1], b[2], b[3]));
     return;
   }
   UNROLL for (int j = 0; j < kPairs; j++) {
     const uint first = place_of(w, group, j, false), second = place_of(w, group, j, true);
-    if (first != kNoElement) row[first] = T(a[j]);
-    if (second != kNoElement) row[second] = T(b[j]);
+    if (first != kNoElement) row[first] = To(a[j]);
+    if (second != kNoElement) row[second] = To(b[j]);
   }
 }
 
@@ -105,8 +106,8 @@ GPU_FN void load_factors(DEVICE const W* weight, bool has_weight, DEVICE const f
 }
 
 // a and b of a group, normed and rotated, to their places.
-template <bool kNorm, typename To>
-GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, bool has_weight,
+template <bool kNorm, typename To, typename Out>
+GPU_FN void finish_group(Out row, uint group, THREAD const HeadWalk& w, bool has_weight,
                          float inverse_rms, THREAD const PairFactors& f, THREAD float* a,
                          THREAD float* b) {
   UNROLL for (int j = 0; j < kPairs; j++) {
@@ -121,7 +122,7 @@ GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, b
     a[j] = rotates ? fma(first, f.c[j], -(second * f.s[j])) : first;
     b[j] = rotates ? fma(first, f.s[j], second * f.c[j]) : second;
   }
-  store_group(row, group, w, a, b);
+  store_group<To>(row, group, w, a, b);
 }
 
 GPU_FN float sum_squares(THREAD const float* a, THREAD const float* b, float sum) {
@@ -160,9 +161,9 @@ GPU_FN void inverse_rms_of(THREAD float* sums, uint lanes, uint lane, CONSTANT G
 
 // Heads 0 .. heads - 1 at x to out, where they are out_stride apart. Without `norms` the root mean
 // square is taken for 1.
-template <int kHeads, bool kNorm, typename T, typename W, typename To>
+template <int kHeads, bool kNorm, typename To, typename T, typename W, typename Out>
 GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weight, bool norms,
-                       DEVICE const float* inv_freq, float position, uint pairs, DEVICE To* out,
+                       DEVICE const float* inv_freq, float position, uint pairs, Out out,
                        ulong out_stride, uint heads, THREAD const HeadWalk& w, uint lane,
                        CONSTANT GpuRope& p) {
   const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, group = lane % w.lanes;
@@ -202,8 +203,8 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
         const uint head = h + i * slots;
         if (head >= heads) break;
         if (at != group) load_group(x + ulong(head) * p.head_dim, at, w, a[i], b[i]);
-        finish_group<kNorm>(out + head * out_stride, at, w, has_weight, norms ? inverse[i] : 1.0f,
-                            factors, a[i], b[i]);
+        finish_group<kNorm, To>(out + head * out_stride, at, w, has_weight,
+                                norms ? inverse[i] : 1.0f, factors, a[i], b[i]);
       }
     }
   }

@@ -25,8 +25,21 @@ struct Case {
   bool ring = false;
   DType cache_dtype = f16;
   RopePairing pairing = RopePairing::kSplitHead;
+  int k_bits = 0, v_bits = 0;  // coded caches
+  int64_t page_size = 0;       // of those
 };
 constexpr int64_t kKvHeads = 2;
+
+// Of two sequences of two pages, of which page 4 is none, or of all slots.
+ops::TqRows coded_rows(const Device& device, const Case& c, int bits) {
+  const bool paged = c.page_size > 0;
+  const auto of_width = [&](int64_t width) {
+    return Shape{paged ? 4 : c.batch, kKvHeads, paged ? c.page_size : c.capacity, width};
+  };
+  return {.codes = device.alloc(u8, of_width(ops::tq_row_bytes({.bits = bits}, c.dim))),
+          .norms = device.alloc(f32, of_width(ops::tq_norm_count(c.dim))),
+          .format = {.bits = bits}};
+}
 
 ops::QkvRopeArgs make_args(const Device& device, const Case& c) {
   testing::Random random(7);
@@ -55,6 +68,19 @@ ops::QkvRopeArgs make_args(const Device& device, const Case& c) {
   Buffer v = random_buffer(device, f32, {tokens, kKvHeads, c.dim}, random);
   if (c.norm_v) args.v = {.x = c.k_is_v ? args.k.x : v, .out = v, .eps = 1e-6f};
   const Shape source = {c.batch, c.n, kKvHeads, c.dim};
+  if (c.k_bits > 0) {
+    args.encode = {.k = args.k.out.reshape(source),
+                   .v = v.reshape(source),
+                   .k_to = coded_rows(device, c, c.k_bits),
+                   .v_to = coded_rows(device, c, c.v_bits),
+                   .pos = c.pos,
+                   .ring = c.ring};
+    if (c.page_size > 0) {
+      args.encode.block_table =
+          testing::make_i32(device, {3, 1, 0, 4}).reshape({2, c.capacity / c.page_size});
+    }
+    return args;
+  }
   const Shape cache = {c.batch, kKvHeads, c.capacity, c.dim};
   args.append = {.k = args.k.out.reshape(source),
                  .k_cache = device.alloc(c.cache_dtype, cache),
@@ -72,13 +98,25 @@ std::vector<std::vector<std::byte>> run(const Device& device, const ops::QkvRope
     for (const auto* call : {&args.v, &args.k, &args.q}) {
       if (call->x) ops::head_norm_rope(stream, *call);
     }
-    ops::kv_append(stream, args.append);
+    if (args.append.k) ops::kv_append(stream, args.append);
+    for (const bool is_k : {true, false}) {
+      const ops::KvEncodeArgs& e = args.encode;
+      ops::TqEncodeArgs call{.src = is_k ? e.k : e.v, .to = is_k ? e.k_to : e.v_to, .pos = e.pos};
+      call.ring = e.ring;
+      call.block_table = e.block_table;
+      if (call.src) ops::tq_encode(stream, call);
+    }
   } else {
     ops::qkv_rope(stream, args);
   }
   stream.commit().wait();
-  return {bytes_of(args.append.k_cache), bytes_of(args.append.v_cache),
-          args.q.x ? bytes_of(args.q.out) : std::vector<std::byte>()};
+  std::vector<std::vector<std::byte>> results;
+  for (const Buffer* out :
+       {&args.append.k_cache, &args.append.v_cache, &args.encode.k_to.codes,
+        &args.encode.k_to.norms, &args.encode.v_to.codes, &args.encode.v_to.norms, &args.q.out}) {
+    results.push_back(*out ? bytes_of(*out) : std::vector<std::byte>());
+  }
+  return results;
 }
 
 TEST(QkvRopeTest, GivesTheBitsOfTheSeparateOps) {
@@ -102,25 +140,58 @@ TEST(QkvRopeTest, GivesTheBitsOfTheSeparateOps) {
   cases.push_back({.n = 11, .pos = 17, .ring = true});
   cases.push_back({.heads = 40, .dim = 512, .rotary_dim = 128, .pos = 7});
   cases.push_back({.n = 400, .heads = 19, .capacity = 400, .k_is_v = true});
+  // Coded caches.
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    const int other = bits == 8 ? 2 : 8;
+    cases.push_back({.dim = 256, .pos = 5, .k_bits = bits, .v_bits = bits});
+    cases.push_back({.batch = 2, .n = 3, .dim = 96, .pos = 2, .k_bits = bits, .v_bits = other});
+  }
+  for (int64_t dim : {8, 64, 72, 128, 512}) {
+    Case c{.batch = 2, .n = 2, .dim = dim, .rotary_dim = dim / 4 * 2, .k_bits = 4, .v_bits = 4};
+    c.k_is_v = dim > 64;
+    c.pos = 5;
+    cases.push_back(c);
+    c.norm_v = c.k_is_v = false;
+    c.ring = true;
+    c.pos = 23;
+    c.heads = 0;
+    cases.push_back(c);
+    c.page_size = 16;
+    c.capacity = 32;
+    cases.push_back(c);
+  }
+  cases.push_back({.n = 11, .pos = 17, .ring = true, .k_bits = 4, .v_bits = 3});
+  cases.push_back(
+      {.n = 400, .heads = 40, .rotary_dim = 0, .capacity = 400, .k_bits = 4, .v_bits = 4});
+  cases.push_back({.dim = 24, .pairing = RopePairing::kInterleaved, .k_bits = 5, .v_bits = 5});
   for (const Case& c : cases) {
     EXPECT_EQ(run(device, make_args(device, c), false), run(device, make_args(device, c), true))
         << "batch " << c.batch << " n " << c.n << " dim " << c.dim << " rotary " << c.rotary_dim
-        << " heads " << c.heads << " " << name(c.cache_dtype);
+        << " heads " << c.heads << " " << name(c.cache_dtype) << " bits " << c.k_bits;
   }
 }
 
 TEST(QkvRopeTest, IsOneKernelOnGpus) {
   const Device device = test_device();
-  Stream stream(device);
-  ops::qkv_rope(stream, make_args(device, {.n = 2, .k_is_v = true}));
-  EXPECT_EQ(stream.counters().dispatches, device.kind() == DeviceKind::kCpu ? 4u : 1u);
+  const bool is_cpu = device.kind() == DeviceKind::kCpu;
+  for (const int64_t page_size : {-1, 0, 16}) {
+    Case c{.batch = 2, .n = 2, .capacity = 32, .k_is_v = true, .v_bits = 8, .page_size = page_size};
+    if (page_size >= 0) c.k_bits = 4;
+    Stream stream(device);
+    ops::qkv_rope(stream, make_args(device, c));
+    EXPECT_EQ(stream.counters().dispatches, !is_cpu ? 1u : page_size < 0 ? 4u : 5u);
+  }
 }
 
 TEST(QkvRopeTest, WhatNoKernelTakesAndPlacesOutsideTheCache) {
   const Device device = test_device();
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 6; ++i) {
     const auto make = [&] {
-      ops::QkvRopeArgs args = make_args(device, {.batch = 3});
+      const int bits = i < 3 ? 0 : 4;
+      ops::QkvRopeArgs args = make_args(device, {.batch = 3, .k_bits = bits, .v_bits = bits});
+      if (i == 3) args.encode.v = args.encode.k;
+      if (i == 4) args.encode.v_to = coded_rows(device, {.batch = 3, .capacity = 4}, 5);
+      if (i == 5) args.encode.pos = testing::make_i32(device, {-1, 8, 2});
       if (i == 0) args.append.n = 0;
       if (i == 1) args.q.weight = device.alloc(bf16, {16});
       if (i == 2) args.append.pos = testing::make_i32(device, {-1, 8, 2});
@@ -142,6 +213,9 @@ TEST(QkvRopeErrors, EachCallNamesItsParameter) {
   expect({"qkv_rope: x:", "empty"}, [](auto& a) { a.k.x = {}; });
   expect({"inv_freq:", "9 frequencies"}, [&](auto& a) { a.q.inv_freq = device.alloc(f32, {9}); });
   expect({"pos:", "7", "0 to 6"}, [](auto& a) { a.append.pos = 7; });
+  expect({"tq_encode: pos:", "7", "0 to 6"}, [&](auto& a) {
+    a.encode = make_args(device, {.n = 2, .pos = 7, .k_bits = 4, .v_bits = 4}).encode;
+  });
   EXPECT_EQ(stream.counters().dispatches, 0u);
 }
 
