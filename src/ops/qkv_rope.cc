@@ -10,15 +10,14 @@ namespace {
 
 // K's call and V's.
 std::vector<Call<kernels::TqEncodeParams>> encode_calls(Stream& stream, const KvEncodeArgs& args) {
-  TqEncodeArgs call{.src = args.k, .to = args.k_to, .pos = args.pos, .ring = args.ring};
-  call.block_table = args.block_table;
-  auto k = tq_encode_call(stream, call);
-  call.src = args.v;
-  call.to = args.v_to;
-  auto v = tq_encode_call(stream, call);
   std::vector<Call<kernels::TqEncodeParams>> calls;
-  for (auto* some : {&k, &v}) {
-    if (*some) calls.push_back(std::move(**some));
+  for (const bool is_k : {true, false}) {
+    TqEncodeArgs call{.src = is_k ? args.k : args.v,
+                      .to = is_k ? args.k_to : args.v_to,
+                      .pos = args.pos,
+                      .ring = args.ring};
+    call.block_table = args.block_table;
+    if (auto made = tq_encode_call(stream, call)) calls.push_back(*std::move(made));
   }
   return calls;
 }

@@ -42,20 +42,25 @@ INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 1, true, bfloat, float)
 INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 1, true, bfloat, half)
 INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 1, true, bfloat, bfloat)
 
-// Chunk `chunk` of q's heads, normed and rotated. Position 0 rotates by nothing: elements stay
-// exactly as they are.
-GPU_FN void rope_queries(DEVICE const float* q, DEVICE const float* weight,
-                         DEVICE const float* inv_freq, int position, bool halves, uint token,
-                         uint chunk, DEVICE float* out, uint lane, CONSTANT GpuQkvRope& p) {
-  const uint dim = p.rope.head_dim, first = chunk * p.rope.heads_per_simd;
-  const ulong row = (ulong(token) * p.num_heads + first) * dim;
-  const HeadWalk w = head_walk(halves, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
-  rope_heads<1, true, float>(q + row, weight, p.q_weight != 0, true, inv_freq, float(position),
-                             position != 0 ? p.rope.pairs : 0, out + row, dim,
-                             min(p.rope.heads_per_simd, p.num_heads - first), w, lane, p.rope);
+// Heads of one token that a simdgroup takes, from `first` on: of q (part 0), k (1) or v (2).
+struct QkvHeads {
+  uint token, part, first, count;
+  ulong row;  // element where they start
+};
+
+GPU_FN QkvHeads qkv_heads(uint index, CONSTANT GpuQkvRope& p) {
+  QkvHeads h;
+  const uint chunk = index % p.rope.chunks, k_end = p.q_chunks + p.kv_chunks;
+  h.token = index / p.rope.chunks;
+  h.part = chunk < p.q_chunks ? 0 : chunk < k_end ? 1 : 2;
+  const uint heads = h.part == 0 ? p.num_heads : p.num_kv_heads;
+  h.first = (chunk - (h.part == 0 ? 0 : h.part == 1 ? p.q_chunks : k_end)) * p.rope.heads_per_simd;
+  h.count = min(p.rope.heads_per_simd, heads - h.first);
+  h.row = (ulong(h.token) * heads + h.first) * p.rope.head_dim;
+  return h;
 }
 
-// Where a token of k and v goes. A place that came from a device buffer has not been checked.
+// Where k and v of the token go. A place that came from a device buffer has not been checked.
 GPU_FN CacheSlot token_slot(DEVICE const int* pos, uint token, CONSTANT GpuQkvRope& p) {
   CacheSlot found;
   found.block = token / p.n;
@@ -65,36 +70,23 @@ GPU_FN CacheSlot token_slot(DEVICE const int* pos, uint token, CONSTANT GpuQkvRo
   return found;
 }
 
-// Heads of k or of v, one after the other from head `first` on.
-struct KvHeads {
-  bool is_k;
-  uint first, count;
-};
-
-GPU_FN KvHeads kv_heads(uint chunk, CONSTANT GpuQkvRope& p) {
-  KvHeads heads;
-  heads.is_k = chunk < p.q_chunks + p.kv_chunks;
-  heads.first = (chunk - p.q_chunks - (heads.is_k ? 0 : p.kv_chunks)) * p.rope.heads_per_simd;
-  heads.count = min(p.rope.heads_per_simd, p.num_kv_heads - heads.first);
-  return heads;
-}
-GPU_FN HeadWalk kv_walk(THREAD const KvHeads& heads, bool halves, CONSTANT GpuQkvRope& p) {
-  return head_walk(halves, p.rope.head_dim, heads.is_k ? p.rope.units : 0, p.rope.half_dim,
-                   heads.is_k ? p.rope.lanes : p.v_lanes);
-}
-
-// `count` rows of those heads at x, normed and, of k, rotated.
+// `count` of the heads, those at x, normed and, but for v, rotated. Position 0 rotates by nothing:
+// elements stay exactly as they are.
 template <typename To, typename Out>
-GPU_FN void rope_kv(DEVICE const float* x, THREAD const KvHeads& heads, uint count,
-                    DEVICE const float* weight, DEVICE const float* inv_freq, int position, Out out,
-                    ulong out_stride, THREAD const HeadWalk& w, uint lane, CONSTANT GpuQkvRope& p) {
-  rope_heads<1, true, To>(x, weight, heads.is_k && p.k_weight != 0, heads.is_k || p.norm_v != 0,
-                          inv_freq, float(position), heads.is_k && position != 0 ? p.rope.pairs : 0,
-                          out, out_stride, count, w, lane, p.rope);
+GPU_FN void rope_part(DEVICE const float* x, THREAD const QkvHeads& h, uint count,
+                      DEVICE const float* weight, DEVICE const int* positions,
+                      DEVICE const float* inv_freq, Out out, ulong out_stride, bool halves,
+                      uint lane, CONSTANT GpuQkvRope& p) {
+  const bool is_v = h.part == 2, has_weight = (h.part == 0 ? p.q_weight : p.k_weight) != 0;
+  const int position = is_v || p.rope.pairs == 0 ? 0 : positions[h.token];
+  const HeadWalk w = head_walk(halves, p.rope.head_dim, is_v ? 0 : p.rope.units, p.rope.half_dim,
+                               is_v ? p.v_lanes : p.rope.lanes);
+  rope_heads<1, true, To>(x, weight, has_weight && !is_v, !is_v || p.norm_v != 0, inv_freq,
+                          float(position), position != 0 ? p.rope.pairs : 0, out, out_stride, count,
+                          w, lane, p.rope);
 }
 
-// Heads of q, of k and of v, those of k and v to their slot. A simdgroup takes heads of one of
-// them.
+// Heads of q, of k and of v, those of k and v to their slot.
 //   q, q_out [tokens, heads, head_dim]   k, v [tokens, kv heads, head_dim]   pos [sequences]
 //   caches [sequences, kv heads, capacity, head_dim]
 template <typename To SPEC_TPARAM>
@@ -103,76 +95,69 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
        OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache), PARAMS(GpuQkvRope, p)) {
   await_inputs();
   const bool halves = SPEC(rope_halves);
-  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
+  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.rope.head_dim;
   if (index >= p.rope.simds) return;
-  const uint token = index / p.rope.chunks, chunk = index % p.rope.chunks, dim = p.rope.head_dim;
-  const int position = p.rope.pairs > 0 ? positions[token] : 0;
-  if (chunk < p.q_chunks) {
-    return rope_queries(q, q_weight, inv_freq, position, halves, token, chunk, q_out, LANE, p);
+  const QkvHeads h = qkv_heads(index, p);
+  if (h.part == 0) {
+    return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
+                            dim, halves, LANE, p);
   }
-  const CacheSlot found = token_slot(pos, token, p);
+  const CacheSlot found = token_slot(pos, h.token, p);
   if (!found.held) return;
-  const KvHeads heads = kv_heads(chunk, p);
-  const ulong row = (ulong(token) * p.num_kv_heads + heads.first) * dim;
-  const ulong to =
-      ((ulong(found.block) * p.num_kv_heads + heads.first) * p.capacity + found.slot) * dim;
-  const HeadWalk w = kv_walk(heads, halves, p);
-  rope_kv<To>((heads.is_k ? k : v) + row, heads, heads.count, k_weight, inv_freq, position,
-              (heads.is_k ? k_cache : v_cache) + to, ulong(p.capacity) * dim, w, LANE, p);
+  const ulong to = (ulong(found.block) * p.num_kv_heads + h.first) * p.capacity + found.slot;
+  rope_part<To>((h.part == 1 ? k : v) + h.row, h, h.count, k_weight, positions, inv_freq,
+                (h.part == 1 ? k_cache : v_cache) + to * dim, ulong(p.capacity) * dim, halves, LANE,
+                p);
 }
 
 INSTANTIATE_SPEC(qkv_rope_f32, qkv_rope, 1, float)
 INSTANTIATE_SPEC(qkv_rope_f16, qkv_rope, 1, half)
 INSTANTIATE_SPEC(qkv_rope_bf16, qkv_rope, 1, bfloat)
 
-enum { kSimds = 4, kMaxDim = 512, kMaxLevels = 256 };
-
-// The same to coded caches. Rows of k and v are in threadgroup memory until they are coded.
+// The same to coded caches; rows of k and v are in threadgroup memory until they are coded.
 //   block_table [sequences, pages]   codes, norms: turboquant/gpu.h
-template <typename To SPEC_TPARAM>
+template <typename Code SPEC_TPARAM>
 KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
-       IN(int, block_table), OUT(float, q_out), OUT(To, k_codes), OUT(float, k_norms),
-       OUT(To, v_codes), OUT(float, v_norms), PARAMS(GpuQkvEncode, p)) {
+       IN(int, block_table), OUT(float, q_out), OUT(Code, k_codes), OUT(float, k_norms),
+       OUT(Code, v_codes), OUT(float, v_norms), PARAMS(GpuQkvEncode, p)) {
   await_inputs();
-  SHARED(float, all_rows, kSimds* kMaxDim);
-  SHARED(float, all_bounds, kSimds* kMaxLevels);
+  SHARED(float, all_rows, 4 * 512);  // of four simdgroups
+  SHARED(float, all_bounds, 4 * 256);
   const bool halves = SPEC(rope_halves);
-  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
-  if (index >= p.all.rope.simds) return;
-  const uint token = index / p.all.rope.chunks, chunk = index % p.all.rope.chunks;
-  const int position = p.all.rope.pairs > 0 ? positions[token] : 0;
-  if (chunk < p.all.q_chunks) {
-    return rope_queries(q, q_weight, inv_freq, position, halves, token, chunk, q_out, LANE, p.all);
+  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.qkv.rope.head_dim;
+  if (index >= p.qkv.rope.simds) return;
+  const QkvHeads h = qkv_heads(index, p.qkv);
+  if (h.part == 0) {
+    return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
+                            dim, halves, LANE, p.qkv);
   }
-  CacheSlot found = token_slot(pos, token, p.all);
+  CacheSlot found = token_slot(pos, h.token, p.qkv);
   found = find_slot(block_table, p.pages, found.block, found.slot, found.held);
   if (!found.held) return;
-  const KvHeads heads = kv_heads(chunk, p.all);
-  CONSTANT GpuTqCoder& coder = p.coders[heads.is_k ? 0 : 1];
-  THREADGROUP float* const rows = all_rows + SIMD_ID * kMaxDim;
-  THREADGROUP float* const bounds = all_bounds + SIMD_ID * kMaxLevels;
+  CONSTANT GpuTqCoder& coder = p.coders[h.part - 1];
+  THREADGROUP float* const rows = all_rows + SIMD_ID * 512;
+  THREADGROUP float* const bounds = all_bounds + SIMD_ID * 256;
   stage_bounds(coder, bounds, LANE, SIMD_WIDTH);
-  const uint slots = p.pages.size > 0 ? p.pages.size : p.all.capacity, dim = coder.dim;
-  const HeadWalk w = kv_walk(heads, halves, p.all);
-  const uint at_once = SIMD_WIDTH / w.lanes;
-  for (uint h = 0; h < heads.count; h += at_once) {
-    const uint count = min(at_once, heads.count - h), first = heads.first + h;
-    rope_kv<float>((heads.is_k ? k : v) + (ulong(token) * p.all.num_kv_heads + first) * dim, heads,
-                   count, k_weight, inv_freq, position, rows, dim, w, LANE, p.all);
-    simdgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint i = 0; i < count; i++) {
-      float x[kRowElements];
-      UNROLL for (int j = 0; j < kRowElements; j++) {
-        const uint at = 8 * (j / 8 * 32 + LANE) + j % 8;
-        x[j] = at < dim ? rows[i * dim + at] : 0.0f;
-      }
-      const ulong to = (ulong(found.block) * p.all.num_kv_heads + first + i) * slots + found.slot;
-      encode_elements(x, coder, bounds, bounds, false,
-                      (heads.is_k ? k_codes : v_codes) + to * coder.row_bytes,
-                      (heads.is_k ? k_norms : v_norms) + to * coder.norm_count, LANE);
+  const uint slots = p.pages.size > 0 ? p.pages.size : p.qkv.capacity;
+  // Heads that the lanes have side by side.
+  const uint step = SIMD_WIDTH / (h.part == 1 ? p.qkv.rope.lanes : p.qkv.v_lanes);
+  for (uint i = 0; i < h.count; i++) {
+    if (i % step == 0) {
+      simdgroup_barrier(mem_flags::mem_threadgroup);
+      rope_part<float>((h.part == 1 ? k : v) + h.row + i * dim, h, min(step, h.count - i), k_weight,
+                       positions, inv_freq, rows, dim, halves, LANE, p.qkv);
+      simdgroup_barrier(mem_flags::mem_threadgroup);
     }
-    simdgroup_barrier(mem_flags::mem_threadgroup);
+    float x[kRowElements];
+    UNROLL for (int j = 0; j < kRowElements; j++) {
+      const uint at = 8 * (j / 8 * 32 + LANE) + j % 8;
+      x[j] = at < dim ? rows[i % step * dim + at] : 0.0f;
+    }
+    const ulong row = (ulong(found.block) * p.qkv.num_kv_heads + h.first + i) * slots + found.slot;
+    encode_elements(x, coder, bounds, bounds, false,
+                    (h.part == 1 ? k_codes : v_codes) + row * coder.row_bytes,
+                    (h.part == 1 ? k_norms : v_norms) + row * coder.norm_count, LANE);
   }
 }
 

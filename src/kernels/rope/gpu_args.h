@@ -38,7 +38,7 @@ struct GpuQkvRope {
 static_assert(sizeof(GpuQkvRope) == 96, "4-byte scalars only");
 
 struct GpuQkvEncode {
-  GpuQkvRope all;
+  GpuQkvRope qkv;
   GpuPages pages;
   GpuTqCoder coders[2];  // of k and of v
 };
