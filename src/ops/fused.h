@@ -37,7 +37,7 @@ void residual_norms(Stream& stream, const ResidualNormsArgs& args);
 struct KvEncodeArgs {
   Buffer k, v;
   TqRows k_to, v_to;  // widths may differ
-  Lengths pos;
+  Lengths pos = {};
   bool ring = false;
   Buffer block_table = {};
 };
@@ -48,12 +48,12 @@ struct QkvRopeArgs {
   HeadNormRopeArgs k;
   HeadNormRopeArgs q = {};   // may be left empty
   KvAppendArgs append = {};  // of k.out and v.out
-  KvEncodeArgs encode = {};  // or this, to a coded cache
+  KvEncodeArgs encode = {};  // or this, of a coded cache
 };
 
 // The calls in this order, to the bit; k.out and v.out are working memory, and v.x, append.v or
 // encode.v may be k.x: V is then K before its norm. One kernel on GPUs for f32 projections and
-// weights and rows of K and V of one length, in coded caches or head-major ones without pages.
+// weights and rows of K and V of one length, in coded or head-major caches.
 // Throws as the calls do.
 void qkv_rope(Stream& stream, const QkvRopeArgs& args);
 

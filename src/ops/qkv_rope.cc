@@ -22,28 +22,26 @@ std::vector<Call<kernels::TqEncodeParams>> encode_calls(Stream& stream, const Kv
   return calls;
 }
 
-// The rows of both, without a cache.
+// The rows of both, without their caches.
 kernels::KvAppendParams rows_of(const kernels::TqEncodeParams& k,
                                 const kernels::TqEncodeParams& v) {
-  return {.k = k.src,
-          .v = v.src,
-          .k_cache = nullptr,
-          .v_cache = nullptr,
-          .pos = k.pos,
-          .batch = k.batch,
-          .n_src = k.n_src,
-          .src_offset = k.src_offset,
-          .n = k.n,
-          .pos_skip = k.pos_skip,
-          .num_kv_heads = k.num_kv_heads,
-          .capacity = k.capacity,
-          .dim = k.to.dim,
-          .src_dtype = k.src_dtype,
-          .cache_dtype = u8,
-          .ring = k.ring,
-          .token_major = false,
-          .v_dim = v.to.dim,
-          .pages = k.pages};
+  kernels::KvAppendParams rows{};
+  rows.k = k.src;
+  rows.v = v.src;
+  rows.pos = k.pos;
+  rows.batch = k.batch;
+  rows.n_src = k.n_src;
+  rows.src_offset = k.src_offset;
+  rows.n = k.n;
+  rows.pos_skip = k.pos_skip;
+  rows.num_kv_heads = k.num_kv_heads;
+  rows.capacity = k.capacity;
+  rows.dim = k.to.dim;
+  rows.v_dim = v.to.dim;
+  rows.src_dtype = k.src_dtype;
+  rows.ring = k.ring;
+  rows.pages = k.pages;
+  return rows;
 }
 
 }  // namespace
@@ -55,22 +53,22 @@ void qkv_rope(Stream& stream, const QkvRopeArgs& args) try {
   if (args.v.x) ropes.push_back(rope_call(kOp, device, args.v));
   ropes.push_back(rope_call(kOp, device, args.k));
   if (args.q.x) ropes.push_back(rope_call(kOp, device, args.q));
-  std::optional<Call<kernels::KvAppendParams>> append;
   std::vector<Call<kernels::TqEncodeParams>> encode;
+  std::optional<Call<kernels::KvAppendParams>> append;
   if (args.encode.k) {
     encode = encode_calls(stream, args.encode);
   } else {
     append = kv_append_call(stream, args.append);
   }
   if (append || encode.size() == 2) {
-    kernels::QkvRopeParams params{
-        .v = std::nullopt,
-        .k = ropes[args.v.x ? 1 : 0].params,
-        .q = std::nullopt,
-        .append = append ? append->params : rows_of(encode[0].params, encode[1].params),
-        .codes = {}};
+    kernels::QkvRopeParams params{.v = std::nullopt,
+                                  .k = ropes[args.v.x ? 1 : 0].params,
+                                  .q = std::nullopt,
+                                  .append = {},
+                                  .codes = {}};
     if (args.v.x) params.v = ropes.front().params;
     if (args.q.x) params.q = ropes.back().params;
+    params.append = append ? append->params : rows_of(encode[0].params, encode[1].params);
     backends::Access access;
     if (append) access.add(append->access);
     for (const auto& call : encode) {

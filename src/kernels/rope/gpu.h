@@ -2,7 +2,7 @@
 // rope, head_norm_rope and qkv_rope. A simdgroup takes some heads of one token and shares the sines
 // and cosines of its position among them.
 //   x, out [tokens, heads, head_dim]   weight [head_dim]   positions [tokens]   inv_freq [pairs]
-#include "kernels/common/gpu_tq_encode.h"
+#include "kernels/common/gpu_tq.h"
 #include "kernels/rope/gpu_heads.h"
 
 SPEC_BOOL(0, rope_halves)  // all is aligned, and pairs are half a head apart
@@ -60,16 +60,6 @@ GPU_FN QkvHeads qkv_heads(uint index, CONSTANT GpuQkvRope& p) {
   return h;
 }
 
-// Where k and v of the token go. A place that came from a device buffer has not been checked.
-GPU_FN CacheSlot token_slot(DEVICE const int* pos, uint token, CONSTANT GpuQkvRope& p) {
-  CacheSlot found;
-  found.block = token / p.n;
-  const long place = long(pos[found.block]) + token % p.n;
-  found.slot = p.ring != 0 ? uint(place) % p.capacity : uint(place);
-  found.held = place >= 0 && found.slot < p.capacity;
-  return found;
-}
-
 // `count` of the heads, those at x, normed and, but for v, rotated. Position 0 rotates by nothing:
 // elements stay exactly as they are.
 template <typename To, typename Out>
@@ -88,11 +78,12 @@ GPU_FN void rope_part(DEVICE const float* x, THREAD const QkvHeads& h, uint coun
 
 // Heads of q, of k and of v, those of k and v to their slot.
 //   q, q_out [tokens, heads, head_dim]   k, v [tokens, kv heads, head_dim]   pos [sequences]
-//   caches [sequences, kv heads, capacity, head_dim]
+//   block_table [sequences, pages]   caches [sequences or pages, kv heads, slots, head_dim]
 template <typename To SPEC_TPARAM>
 KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
-       OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache), PARAMS(GpuQkvRope, p)) {
+       IN(int, block_table), OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache),
+       PARAMS(GpuQkvRope, p)) {
   await_inputs();
   const bool halves = SPEC(rope_halves);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.rope.head_dim;
@@ -102,12 +93,13 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
     return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
                             dim, halves, LANE, p);
   }
-  const CacheSlot found = token_slot(pos, h.token, p);
+  const uint b = h.token / p.n, slots = p.pages.size > 0 ? p.pages.size : p.capacity;
+  const CacheSlot found =
+      find_place(block_table, p.pages, b, long(pos[b]) + h.token % p.n, p.ring != 0, p.capacity);
   if (!found.held) return;
-  const ulong to = (ulong(found.block) * p.num_kv_heads + h.first) * p.capacity + found.slot;
+  const ulong to = (ulong(found.block) * p.num_kv_heads + h.first) * slots + found.slot;
   rope_part<To>((h.part == 1 ? k : v) + h.row, h, h.count, k_weight, positions, inv_freq,
-                (h.part == 1 ? k_cache : v_cache) + to * dim, ulong(p.capacity) * dim, halves, LANE,
-                p);
+                (h.part == 1 ? k_cache : v_cache) + to * dim, ulong(slots) * dim, halves, LANE, p);
 }
 
 INSTANTIATE_SPEC(qkv_rope_f32, qkv_rope, 1, float)
@@ -115,7 +107,7 @@ INSTANTIATE_SPEC(qkv_rope_f16, qkv_rope, 1, half)
 INSTANTIATE_SPEC(qkv_rope_bf16, qkv_rope, 1, bfloat)
 
 // The same to coded caches; rows of k and v are in threadgroup memory until they are coded.
-//   block_table [sequences, pages]   codes, norms: turboquant/gpu.h
+//   codes, norms: turboquant/gpu.h
 template <typename Code SPEC_TPARAM>
 KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
@@ -132,14 +124,15 @@ KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_wei
     return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
                             dim, halves, LANE, p.qkv);
   }
-  CacheSlot found = token_slot(pos, h.token, p.qkv);
-  found = find_slot(block_table, p.pages, found.block, found.slot, found.held);
+  const uint b = h.token / p.qkv.n,
+             slots = p.qkv.pages.size > 0 ? p.qkv.pages.size : p.qkv.capacity;
+  const CacheSlot found = find_place(block_table, p.qkv.pages, b, long(pos[b]) + h.token % p.qkv.n,
+                                     p.qkv.ring != 0, p.qkv.capacity);
   if (!found.held) return;
   CONSTANT GpuTqCoder& coder = p.coders[h.part - 1];
   THREADGROUP float* const rows = all_rows + SIMD_ID * 512;
   THREADGROUP float* const bounds = all_bounds + SIMD_ID * 256;
-  stage_bounds(coder, bounds, LANE, SIMD_WIDTH);
-  const uint slots = p.pages.size > 0 ? p.pages.size : p.qkv.capacity;
+  for (uint i = LANE; i < 1u << coder.bits; i += SIMD_WIDTH) bounds[i] = coder.bounds[i];
   // Heads that the lanes have side by side.
   const uint step = SIMD_WIDTH / (h.part == 1 ? p.qkv.rope.lanes : p.qkv.v_lanes);
   for (uint i = 0; i < h.count; i++) {

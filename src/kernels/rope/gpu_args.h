@@ -33,13 +33,13 @@ struct GpuQkvRope {
   unsigned int norm_v;    // 0: v goes to its cache as it is
   unsigned int q_weight;  // 1: the operand is there
   unsigned int k_weight;
+  GpuPages pages;
   GpuRope rope;
 };
-static_assert(sizeof(GpuQkvRope) == 96, "4-byte scalars only");
+static_assert(sizeof(GpuQkvRope) == 112, "4-byte scalars only");
 
 struct GpuQkvEncode {
   GpuQkvRope qkv;
-  GpuPages pages;
   GpuTqCoder coders[2];  // of k and of v
 };
 static_assert(sizeof(GpuQkvEncode) == 2344, "4-byte scalars only");

@@ -110,9 +110,8 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
       a.src_dtype != DType::kF32) {
     return "is for f32 projections";
   }
-  if (a.token_major || (a.pages.table != nullptr && p.codes.empty()) || a.src_offset != 0 ||
-      a.pos_skip != 0 || a.n != a.n_src) {
-    return "is for whole calls and plain caches";
+  if (a.token_major || a.src_offset != 0 || a.pos_skip != 0 || a.n != a.n_src) {
+    return "is for whole calls and head-major caches";
   }
   if (!p.codes.empty()) {
     const TqEncodeParams& v = p.codes[1];
@@ -156,7 +155,8 @@ void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access a
       .spec = halves};
   launch.buffer(q.x).buffer(p.k.x).buffer(values_of(p)).buffer(q.weight).buffer(p.k.weight);
   launch.buffer(rope.pairs > 0 ? p.k.positions : nullptr);
-  launch.buffer(rope.pairs > 0 ? p.k.inv_freq : nullptr).buffer(a.pos);
+  launch.buffer(rope.pairs > 0 ? p.k.inv_freq : nullptr);
+  launch.buffer(a.pos).buffer(a.pages.table).buffer(q.out);
   const GpuQkvRope args{.num_heads = static_cast<uint32_t>(q.heads),
                         .num_kv_heads = static_cast<uint32_t>(p.k.heads),
                         .q_chunks = q_chunks,
@@ -168,14 +168,14 @@ void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access a
                         .norm_v = p.v.has_value(),
                         .q_weight = q.weight != nullptr,
                         .k_weight = p.k.weight != nullptr,
+                        .pages = gpu_pages(a.pages),
                         .rope = rope};
   if (coded) {
     const TqCache &k = p.codes[0].to, &v = p.codes[1].to;
-    launch.buffer(a.pages.table).buffer(q.out);
     launch.buffer(k.codes).buffer(k.norms).buffer(v.codes).buffer(v.norms);
-    launch.constants(GpuQkvEncode{args, gpu_pages(a.pages), {gpu_tq_coder(k), gpu_tq_coder(v)}});
+    launch.constants(GpuQkvEncode{args, {gpu_tq_coder(k), gpu_tq_coder(v)}});
   } else {
-    launch.buffer(q.out).buffer(a.k_cache).buffer(a.v_cache).constants(args);
+    launch.buffer(a.k_cache).buffer(a.v_cache).constants(args);
   }
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }

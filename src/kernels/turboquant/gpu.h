@@ -3,7 +3,7 @@
 //   x, out [rows, dim]   src [batch, n_src, heads, dim]   pos [batch]   block_table [batch, pages]
 //   codes [batch, heads, capacity, row_bytes]   norms [batch, heads, capacity, norm_count]; of a
 //   paged cache [pages, heads, size, ..]
-#include "kernels/common/gpu_tq_encode.h"
+#include "kernels/common/gpu_tq.h"
 #include "kernels/turboquant/gpu_args.h"
 
 KERNELS_BEGIN(turboquant)
@@ -43,18 +43,15 @@ KERNEL(tq_encode, IN(uchar, src), OUT(uchar, codes), OUT(float, norms), IN(int, 
   SHARED(float, bounds, 256);
   SHARED(float, levels, 256);
   const bool corrects = p.norm_correction != 0;
-  stage_bounds(p.coder, bounds, THREAD_ID, GROUP_SIZE);
+  for (uint i = THREAD_ID; i < 1u << p.coder.bits; i += GROUP_SIZE) bounds[i] = p.coder.bounds[i];
   for (uint i = THREAD_ID; corrects && i < 256; i += GROUP_SIZE) levels[i] = p.levels[i];
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint row = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (row >= p.rows) return;
   const uint head = row % p.num_kv_heads, token = row / p.num_kv_heads % p.n;
   const uint b = row / p.num_kv_heads / p.n, dim = p.coder.dim;
-  // A position that came from a device buffer has not been checked.
-  const long position = long(pos[b]) + p.pos_skip + token;
-  if (position < 0 || (p.ring == 0 && position >= long(p.capacity))) return;
-  const CacheSlot found =
-      find_slot(block_table, p.pages, b, uint(ulong(position) % p.capacity), true);
+  const CacheSlot found = find_place(block_table, p.pages, b, long(pos[b]) + p.pos_skip + token,
+                                     p.ring != 0, p.capacity);
   if (!found.held) return;
 
   float v[kRowElements];
