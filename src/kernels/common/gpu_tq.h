@@ -23,6 +23,7 @@ GPU_FN void fwht_elements(THREAD float* v, uint dim, uint lane) {
   }
   UNROLL for (int o = 1; o < kLanes; o *= 2) {
     UNROLL for (int i = 0; i < kRowElements; i++) {
+      if (i == 8 && 8 * kLanes >= dim) break;
       const uint e = 8 * (i / 8 * kLanes + lane);
       const float other = simd_shuffle_xor(v[i], o);
       const float mixed = (lane & o) != 0 ? other - v[i] : v[i] + other;
@@ -169,18 +170,19 @@ GPU_FN void encode_elements(THREAD float* v, CONSTANT GpuTqCoder& c,
     const uint group = run * 32 + lane, middle = 1u << (c.bits - 1);
     if (8 * group >= c.dim) continue;
     ulong word = 0;
+    uint index[8] = {};  // bounds below z
+    for (uint step = middle; step > 0; step /= 2) {
+      UNROLL for (int j = 0; j < 8; j++) {
+        if (bounds[index[j] + step - 1] < v[8 * run + j] * factor) index[j] += step;
+      }
+    }
     UNROLL for (int j = 0; j < 8; j++) {
       const float z = v[8 * run + j] * factor;
-      uint index = 0;  // bounds below z
-      for (uint step = middle; step > 0; step /= 2) {
-        if (bounds[index + step - 1] < z) index += step;
-      }
-      if (c.sign_magnitude != 0) {
-        index = index >= middle ? index - middle : 2 * middle - 1 - index;
-      }
-      word |= ulong(index) << (j * c.code_bits);
+      uint code = index[j];
+      if (c.sign_magnitude != 0) code = code >= middle ? code - middle : 2 * middle - 1 - code;
+      word |= ulong(code) << (j * c.code_bits);
       if (corrects) z_z[run] = fma(z, z, z_z[run]);
-      if (corrects) z_level[run] = fma(z, levels[index], z_level[run]);
+      if (corrects) z_level[run] = fma(z, levels[code], z_level[run]);
     }
     DEVICE uchar* out = codes + group * c.code_bits;
     for (uint i = 0; i < c.code_bits; i++) out[i] = uchar(word >> (8 * i) & 255);
