@@ -126,6 +126,14 @@ inline void store_vec(device T* p, thread const float* v) {
       store4(p + i, make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]));
 }
 
+#if !defined(MLXN_EMULATOR)
+template <int V>
+inline void store_vec(threadgroup float* p, thread const float* v) {
+  UNROLL for (int i = 0; i < V; i += 4)
+      store4(p + i, make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]));
+}
+#endif
+
 // Sixteen bytes as they are; both addresses are aligned to 16.
 template <typename T>
 inline void copy16(device const T* from, device T* to) {

@@ -41,17 +41,13 @@ KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), 
   const uint head = row % p.num_kv_heads, token = row / p.num_kv_heads % p.n;
   const uint b = row / p.num_kv_heads / p.n;
 
-  // A position that came from a device buffer has not been checked.
-  const long position = long(pos[b]) + p.pos_skip + token;
-  if (position < 0) return;
-  const uint slot = p.ring != 0 ? uint(position) % p.capacity : uint(position);
-  if (slot >= p.capacity) return;
-  const CacheSlot found = find_slot(block_table, p.pages, b, slot, true);
+  const CacheSlot found = find_place(block_table, p.pages, b, long(pos[b]) + p.pos_skip + token,
+                                     p.ring != 0, p.capacity);
   if (!found.held) return;
   const uint slots = p.pages.size > 0 ? p.pages.size : p.capacity;  // of a sequence or a page
   const ulong from = (ulong(b) * p.n_src + p.src_offset + token) * p.num_kv_heads + head;
   const ulong to = p.token_major != 0
-                       ? (ulong(b) * p.capacity + slot) * p.num_kv_heads + head
+                       ? (ulong(b) * p.capacity + found.slot) * p.num_kv_heads + head
                        : (ulong(found.block) * p.num_kv_heads + head) * slots + found.slot;
   if (at < p.dim) {
     Move::template move<V>(k + from * p.dim + at, k_cache + to * p.dim + at, p.dim - at,

@@ -78,8 +78,9 @@ GPU_FN void load_group(DEVICE const T* row, uint group, THREAD const HeadWalk& w
     }
   }
 }
-template <int P, typename T>
-GPU_FN void store_group(DEVICE T* row, uint group, THREAD const HeadWalk& w, THREAD const float* a,
+// Out is a pointer to elements To in device or threadgroup memory.
+template <int P, typename To, typename Out>
+GPU_FN void store_group(Out row, uint group, THREAD const HeadWalk& w, THREAD const float* a,
                         THREAD const float* b) {
   if (w.halves) {
     store_vec<P>(row + P * group, a);
@@ -94,8 +95,8 @@ GPU_FN void store_group(DEVICE T* row, uint group, THREAD const HeadWalk& w, THR
   } else {
     UNROLL for (int j = 0; j < P; j++) {
       const uint first = place_of<P>(w, group, j, false), second = place_of<P>(w, group, j, true);
-      if (first != kNoElement) row[first] = T(a[j]);
-      if (second != kNoElement) row[second] = T(b[j]);
+      if (first != kNoElement) row[first] = To(a[j]);
+      if (second != kNoElement) row[second] = To(b[j]);
     }
   }
 }
@@ -136,8 +137,8 @@ GPU_FN void finish_factors(int position, uint group, THREAD const HeadWalk& w, C
 }
 
 // a and b of a group, normed and rotated, to their places.
-template <int P, bool kNorm, typename To>
-GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, bool has_weight,
+template <int P, bool kNorm, typename To, typename Out>
+GPU_FN void finish_group(Out row, uint group, THREAD const HeadWalk& w, bool has_weight,
                          float inverse_rms, THREAD const PairFactors<P>& f, THREAD float* a,
                          THREAD float* b) {
   UNROLL for (int j = 0; j < P; j++) {
@@ -152,7 +153,7 @@ GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, b
     a[j] = rotates ? fma(first, f.c[j], -(second * f.s[j])) : first;
     b[j] = rotates ? fma(first, f.s[j], second * f.c[j]) : second;
   }
-  store_group<P>(row, group, w, a, b);
+  store_group<P, To>(row, group, w, a, b);
 }
 
 template <int P>
@@ -172,9 +173,9 @@ GPU_FN float inverse_rms_of(float sum, uint lanes, CONSTANT GpuRope& p) {
 
 // Heads 0 .. heads - 1 at x to out, where they are out_stride apart. Without `norms` the root mean
 // square is taken for 1.
-template <int P, bool kNorm, typename T, typename W, typename To>
+template <int P, bool kNorm, typename To, typename T, typename W, typename Out>
 GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weight, bool norms,
-                       DEVICE const float* inv_freq, int position, DEVICE To* out, ulong out_stride,
+                       DEVICE const float* inv_freq, int position, Out out, ulong out_stride,
                        uint heads, THREAD const HeadWalk& w, uint lane, CONSTANT GpuRope& p) {
   const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, place = lane % w.lanes;
   const uint group = min(place, w.groups - 1);
@@ -199,14 +200,14 @@ GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weigh
       sum = inverse_rms_of(sum, w.lanes, p);
       if (norms) inverse = sum;
     }
-    DEVICE To* to = out + h * out_stride;
-    if (mine) finish_group<P, kNorm>(to, group, w, has_weight, inverse, factors, a, b);
+    Out to = out + h * out_stride;
+    if (mine) finish_group<P, kNorm, To>(to, group, w, has_weight, inverse, factors, a, b);
     for (uint at = group + w.lanes; more && mine && at < w.groups; at += w.lanes) {
       PairFactors<P> f;
       load_factors<P, kNorm>(weight, has_weight, inv_freq, at, w, p, f);
       load_group<P>(row, at, w, a, b);
       finish_factors<P>(position, at, w, p, f);
-      finish_group<P, kNorm>(to, at, w, has_weight, inverse, f, a, b);
+      finish_group<P, kNorm, To>(to, at, w, has_weight, inverse, f, a, b);
     }
   }
 }

@@ -5,7 +5,8 @@
 #include <bit>
 #include <utility>
 
-#include "kernels/common/gpu_launch.h"
+#include "kernels/common/gpu_attn_launch.h"
+#include "kernels/common/gpu_tq_launch.h"
 #include "kernels/rope/gpu_args.h"
 
 namespace mlxn::kernels {
@@ -120,9 +121,15 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
       a.src_dtype != DType::kF32) {
     return "is for f32 projections";
   }
-  if (a.token_major || a.pages.table != nullptr || a.src_offset != 0 || a.pos_skip != 0 ||
-      a.n != a.n_src) {
-    return "is for whole calls and plain caches";
+  if (a.token_major || a.src_offset != 0 || a.pos_skip != 0 || a.n != a.n_src) {
+    return "is for whole calls and head-major caches";
+  }
+  if (!p.codes.empty()) {
+    const TqEncodeParams& v = p.codes[1];
+    if (v.batch != a.batch || v.n != a.n || v.n_src != a.n || v.num_kv_heads != a.num_kv_heads ||
+        v.capacity != a.capacity || v.src_dtype != a.src_dtype) {
+      return "is for K and V of one shape";
+    }
   }
   const bool v_is_k = p.v && p.v->x == p.k.x;
   const bool is_linked = a.k == p.k.out && a.v != nullptr && (!p.v || a.v == p.v->out) &&
@@ -134,7 +141,8 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
   if (!is_linked || !norms_v || (!p.v && a.v == p.k.out) || (v_is_k && p.v->out == p.k.x)) {
     return "is for calls that read each other";
   }
-  return refuse_large({p.k.tokens * all_heads(p), all_heads(p) * p.k.head_dim, a.capacity});
+  return refuse_large(
+      {p.k.tokens * all_heads(p), all_heads(p) * p.k.head_dim, a.capacity, a.pages.count});
 }
 
 void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access access) {
@@ -149,27 +157,37 @@ void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access a
   rope.simds = static_cast<uint32_t>(p.k.tokens) * rope.chunks;
   const bool halves = has_halves(p.k) && aligned({q.x, q.weight, q.out, values_of(p)}) &&
                       aligned({a.k_cache, a.v_cache});
-  backends::GpuLaunch launch{.op = "qkv_rope",
-                             .kernel = kernel_name("qkv_rope", {a.cache_dtype}),
-                             .groups = {divide_up(rope.simds, kSimdsPerGroup), 1, 1},
-                             .threads = 32 * kSimdsPerGroup,
-                             .spec = halves};
+  const bool coded = !p.codes.empty();
+  backends::GpuLaunch launch{
+      .op = "qkv_rope",
+      .kernel = coded ? "qkv_encode" : kernel_name("qkv_rope", {a.cache_dtype}),
+      .groups = {divide_up(rope.simds, kSimdsPerGroup), 1, 1},
+      .threads = 32 * kSimdsPerGroup,
+      .spec = halves};
   launch.buffer(q.x).buffer(p.k.x).buffer(values_of(p)).buffer(q.weight).buffer(p.k.weight);
   launch.buffer(rope.pairs > 0 ? p.k.positions : nullptr);
   launch.buffer(rope.pairs > 0 ? p.k.inv_freq : nullptr);
-  launch.buffer(a.pos).buffer(q.out).buffer(a.k_cache).buffer(a.v_cache);
-  launch.constants(GpuQkvRope{.num_heads = static_cast<uint32_t>(q.heads),
-                              .num_kv_heads = static_cast<uint32_t>(p.k.heads),
-                              .q_chunks = q_chunks,
-                              .kv_chunks = kv_chunks,
-                              .v_lanes = lanes_of(DType::kF32, p.k.head_dim, 0),
-                              .n = static_cast<uint32_t>(a.n),
-                              .capacity = static_cast<uint32_t>(a.capacity),
-                              .ring = a.ring,
-                              .norm_v = p.v.has_value(),
-                              .q_weight = q.weight != nullptr,
-                              .k_weight = p.k.weight != nullptr,
-                              .rope = rope});
+  launch.buffer(a.pos).buffer(a.pages.table).buffer(q.out);
+  const GpuQkvRope args{.num_heads = static_cast<uint32_t>(q.heads),
+                        .num_kv_heads = static_cast<uint32_t>(p.k.heads),
+                        .q_chunks = q_chunks,
+                        .kv_chunks = kv_chunks,
+                        .v_lanes = lanes_of(DType::kF32, p.k.head_dim, 0),
+                        .n = static_cast<uint32_t>(a.n),
+                        .capacity = static_cast<uint32_t>(a.capacity),
+                        .ring = a.ring,
+                        .norm_v = p.v.has_value(),
+                        .q_weight = q.weight != nullptr,
+                        .k_weight = p.k.weight != nullptr,
+                        .pages = gpu_pages(a.pages),
+                        .rope = rope};
+  if (coded) {
+    const TqCache &k = p.codes[0].to, &v = p.codes[1].to;
+    launch.buffer(k.codes).buffer(k.norms).buffer(v.codes).buffer(v.norms);
+    launch.constants(GpuQkvEncode{args, {gpu_tq_coder(k), gpu_tq_coder(v)}});
+  } else {
+    launch.buffer(a.k_cache).buffer(a.v_cache).constants(args);
+  }
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
