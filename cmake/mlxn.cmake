@@ -57,7 +57,7 @@ endfunction()
 function(mlxn_runs_on_gpus source result)
   get_filename_component(folder ${source} DIRECTORY)
   if(EXISTS ${folder}/gpu_launch.cc OR
-     source MATCHES "/(models/model|runtime/generator|tests/model_goldens|tests/model_demo)_test.cc$")
+     source MATCHES "/(models/model|runtime/generator|tests/model_goldens|tests/model_demo|tests/model_bits)_test.cc$")
     set(${result} TRUE PARENT_SCOPE)
   else()
     set(${result} FALSE PARENT_SCOPE)

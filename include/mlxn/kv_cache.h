@@ -94,10 +94,6 @@ class MLXN_API KvCache {
   // pos; else what has no page is dropped.
   void append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const;
 
-  // The arguments of such an append for ops that do more besides. Throws kInvalidArgument for
-  // codes, pages and a v_dim other than head_dim.
-  ops::KvAppendArgs append_args(const Buffer& k, const Buffer& v, const Lengths& pos) const;
-
   // Paged: has pages ready for the first `tokens` tokens of a sequence, so that a captured step can
   // append them. Throws kContextFull, with nothing changed, if too few pages are free. Records a
   // copy to the block table; not between begin_capture and end_capture.

@@ -95,6 +95,16 @@ Blocks blocks_of(const KvCacheShape& s) {
   return {count, s.page_size};
 }
 
+// What attention over every cache is told alike.
+template <typename Args>
+void set_rules(Args& args, const KvAttention& a) {
+  args.softmax_scale = a.softmax_scale;
+  args.logits_soft_cap = a.logits_soft_cap;
+  args.sinks = a.sinks;
+  args.alibi_slopes = a.alibi_slopes;
+  args.lse = a.lse;
+}
+
 }  // namespace
 
 std::string name(KvType type) {
@@ -300,26 +310,10 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
   base::throw_no_memory();
 }
 
-ops::KvAppendArgs KvCache::append_args(const Buffer& k, const Buffer& v, const Lengths& pos) const
-    try {
-  if (is_paged()) fail("page_size", "pages", "a cache in one piece");
-  if (is_coded() || shape_.v_dim != shape_.head_dim) {
-    fail("dtype", name(shape_.dtype) + ", v_dim " + std::to_string(shape_.v_dim),
-         "floats, and a v_dim of " + std::to_string(shape_.head_dim));
-  }
-  return {.k = k, .k_cache = k_, .v = v, .v_cache = v_, .pos = pos, .ring = is_ring()};
-} catch (const std::bad_alloc&) {
-  base::throw_no_memory();
-}
-
 void KvCache::decode(Stream& stream, const KvAttention& a) const try {
   if (!is_coded()) {
     ops::AttnDecodeArgs args = decode_args(a.q, a.out, a.kv_len);
-    args.softmax_scale = a.softmax_scale;
-    args.logits_soft_cap = a.logits_soft_cap;
-    args.sinks = a.sinks;
-    args.alibi_slopes = a.alibi_slopes;
-    args.lse = a.lse;
+    set_rules(args, a);
     return ops::attn_decode(stream, args);
   }
   ops::AttnDecodeTqArgs args{
@@ -327,11 +321,7 @@ void KvCache::decode(Stream& stream, const KvAttention& a) const try {
   args.ring = is_ring();
   args.mask = is_ring() ? ops::MaskKind::kWindow : ops::MaskKind::kCausal;
   args.window_size = shape_.window_size;
-  args.softmax_scale = a.softmax_scale;
-  args.logits_soft_cap = a.logits_soft_cap;
-  args.sinks = a.sinks;
-  args.alibi_slopes = a.alibi_slopes;
-  args.lse = a.lse;
+  set_rules(args, a);
   args.block_table = block_table_;
   ops::attn_decode_tq(stream, args);
 } catch (const std::bad_alloc&) {
@@ -343,11 +333,7 @@ void KvCache::prefill(Stream& stream, const KvAttention& a) const try {
     ops::AttnPrefillArgs args = prefill_args(a.q, a.out, a.kv_len);
     args.q_layout = a.q_layout;
     args.q_offset = a.q_offset;
-    args.softmax_scale = a.softmax_scale;
-    args.logits_soft_cap = a.logits_soft_cap;
-    args.sinks = a.sinks;
-    args.alibi_slopes = a.alibi_slopes;
-    args.lse = a.lse;
+    set_rules(args, a);
     return ops::attn_prefill(stream, args);
   }
   ops::AttnPrefillTqArgs args{.q = a.q,
@@ -359,11 +345,7 @@ void KvCache::prefill(Stream& stream, const KvAttention& a) const try {
                               .q_offset = a.q_offset};
   args.ring = is_ring();
   args.window_size = shape_.window_size;
-  args.softmax_scale = a.softmax_scale;
-  args.logits_soft_cap = a.logits_soft_cap;
-  args.sinks = a.sinks;
-  args.alibi_slopes = a.alibi_slopes;
-  args.lse = a.lse;
+  set_rules(args, a);
   args.block_table = block_table_;
   ops::attn_prefill_tq(stream, args);
 } catch (const std::bad_alloc&) {

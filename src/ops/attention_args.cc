@@ -194,6 +194,23 @@ std::optional<int64_t> host_value(const Lengths& lengths, int64_t b) {
   return lengths.host.size() == 1 ? lengths.host[0] : lengths.host[static_cast<size_t>(b)];
 }
 
+int64_t token_count(const char* op, const char* name, const Buffer& src, int64_t src_offset,
+                    int64_t n) {
+  check_range(op, "src_offset", src_offset, 0, src.dim(1));
+  check_min(op, "n", n, -1);
+  const int64_t left = src.dim(1) - src_offset;
+  if (n > left) {
+    fail(op, "n", std::to_string(n) + " from src_offset " + std::to_string(src_offset),
+         "at most the " + std::to_string(left) + " tokens that " + name + " has there");
+  }
+  return n == -1 ? left : n;
+}
+
+bool is_empty(const Buffer& buffer) {
+  return buffer.valid() &&
+         std::find(buffer.shape().begin(), buffer.shape().end(), 0) != buffer.shape().end();
+}
+
 Buffer resolve_lengths(Stream& stream, const Lengths& lengths, int64_t batch) {
   if (lengths.device.valid()) return lengths.device;
   const Buffer bytes = stream.impl().scratch(static_cast<size_t>(batch) * sizeof(int32_t));

@@ -69,6 +69,11 @@ int64_t check_starts(const char* op, const char* parameter, const Device& device
 std::optional<int64_t> host_value(const Lengths& lengths, int64_t b);
 // i32 [batch] that kernels read when they run. Host values are copied to memory of the stream.
 Buffer resolve_lengths(Stream& stream, const Lengths& lengths, int64_t batch);
+// Tokens to write of src [batch, tokens, ..], `name`, from src_offset on; n: -1 for all.
+int64_t token_count(const char* op, const char* name, const Buffer& src, int64_t src_offset,
+                    int64_t n);
+// No element, but extents.
+bool is_empty(const Buffer& buffer);
 // Where they are, or null.
 inline const int32_t* address_of(const Buffer& lengths) {
   return lengths ? reinterpret_cast<const int32_t*>(lengths.data()) : nullptr;

@@ -168,8 +168,8 @@ void attn_decode_tq(Stream& stream, const AttnDecodeTqArgs& args) try {
   attn.alibi_slopes = floats_of(args.alibi_slopes);
   attn.lse = floats_of(args.lse);
   const kernels::AttnDecodeTqParams params{.attn = attn,
-                                           .k = tq_cache_of(args.k, attn.head_dim),
-                                           .v = tq_cache_of(args.v, attn.v_dim),
+                                           .k = kernels::tq_cache(args.k, attn.head_dim),
+                                           .v = kernels::tq_cache(args.v, attn.v_dim),
                                            .rotated = args.rotated};
   backends::Access access = access_of(args);
   access.read(kv_len);
@@ -220,8 +220,8 @@ void attn_prefill_tq(Stream& stream, const AttnPrefillTqArgs& args) try {
   attn.alibi_slopes = floats_of(args.alibi_slopes);
   attn.lse = floats_of(args.lse);
   const kernels::AttnPrefillTqParams params{.attn = attn,
-                                            .k = tq_cache_of(args.k, attn.head_dim),
-                                            .v = tq_cache_of(args.v, attn.v_dim),
+                                            .k = kernels::tq_cache(args.k, attn.head_dim),
+                                            .v = kernels::tq_cache(args.v, attn.v_dim),
                                             .rotated = args.rotated};
   backends::Access access = access_of(args);
   for (const Buffer* input : {&kv_len, &q_offset, &ring_start, &prefix_len}) access.read(*input);

@@ -10,6 +10,7 @@
 #include "kernels/matmul/params.h"
 #include "kernels/moe_combine/params.h"
 #include "kernels/rope/params.h"
+#include "kernels/turboquant/params.h"
 #include "ops/fused.h"
 #include "ops/fusion.h"
 
@@ -27,6 +28,8 @@ Call<kernels::RopeParams> rope_call(const char* op, const Device& device,
 // None if there is nothing to append. Host positions are copied to memory of the stream.
 std::optional<Call<kernels::KvAppendParams>> kv_append_call(Stream& stream,
                                                             const KvAppendArgs& args);
+std::optional<Call<kernels::TqEncodeParams>> tq_encode_call(Stream& stream,
+                                                            const TqEncodeArgs& args);
 Call<kernels::MoeCombineParams> moe_combine_call(const char* op, const Device& device,
                                                  const MoeCombineArgs& args);
 NormCall norm_call(const char* op, const Device& device, const RmsNormArgs& args);

@@ -12,6 +12,7 @@
 #include "mlxn/ops/moe.h"
 #include "mlxn/ops/rms_norm.h"
 #include "mlxn/ops/rope.h"
+#include "mlxn/ops/turboquant.h"
 
 namespace mlxn::ops {
 
@@ -32,17 +33,28 @@ struct ResidualNormsArgs {
 // is read, but for join.residual and the operand of its own norm.
 void residual_norms(Stream& stream, const ResidualNormsArgs& args);
 
-// A layer's projections on their way to attention.
-struct QkvRopeArgs {
-  HeadNormRopeArgs v = {};  // V's norm; left empty, append.v is V as it is
-  HeadNormRopeArgs k;
-  HeadNormRopeArgs q = {};  // may be left empty
-  KvAppendArgs append;      // of k.out and v.out
+// tq_encode of k and then of v, at the same positions; fields as there.
+struct KvEncodeArgs {
+  Buffer k, v;
+  TqRows k_to, v_to;  // widths may differ
+  Lengths pos = {};
+  bool ring = false;
+  Buffer block_table = {};
 };
 
-// The calls in this order, to the bit; k.out and v.out are working memory, and v.x or append.v may
-// be k.x: V is then K before its norm. One kernel on GPUs for f32 projections, weights and
-// head-major caches without pages. Throws as the calls do.
+// A layer's projections on their way to attention.
+struct QkvRopeArgs {
+  HeadNormRopeArgs v = {};  // V's norm; left empty, append.v or encode.v is V as it is
+  HeadNormRopeArgs k;
+  HeadNormRopeArgs q = {};   // may be left empty
+  KvAppendArgs append = {};  // of k.out and v.out
+  KvEncodeArgs encode = {};  // or this, of a coded cache
+};
+
+// The calls in this order, to the bit; k.out and v.out are working memory, and v.x, append.v or
+// encode.v may be k.x: V is then K before its norm. One kernel on GPUs for f32 projections and
+// weights and rows of K and V of one length, in coded or head-major caches.
+// Throws as the calls do.
 void qkv_rope(Stream& stream, const QkvRopeArgs& args);
 
 // Products of the same x, which a kernel makes together.

@@ -46,28 +46,6 @@ void check_source(const Device& device, const char* parameter, const Buffer& src
   }
 }
 
-// Tokens to write, from the arguments alone.
-int64_t token_count(const KvAppendArgs& args) {
-  const int64_t n_src = args.k.dim(1);
-  check_range(kOp, "src_offset", args.src_offset, 0, n_src);
-  if (args.n < -1) check_min(kOp, "n", args.n, -1);
-  const int64_t left = n_src - args.src_offset;
-  if (args.n == -1) return left;
-  if (args.n > left) {
-    fail(kOp, "n", std::to_string(args.n) + " from src_offset " + std::to_string(args.src_offset),
-         "at most the " + std::to_string(left) + " tokens that k has there");
-  }
-  return args.n;
-}
-
-// True if the call has no heads or tokens, which is a no-op.
-bool is_empty(const KvAppendArgs& args) {
-  if (!args.k.valid() || args.k.rank() != 4) return false;
-  if (args.n == 0) return true;
-  return std::any_of(args.k.shape().begin(), args.k.shape().end(),
-                     [](int64_t extent) { return extent == 0; });
-}
-
 // V, and that its cache has the slots of K's.
 void check_values(const Device& device, const KvAppendArgs& args) {
   if (args.v.valid() != args.v_cache.valid()) {
@@ -126,9 +104,9 @@ Cache check(const Device& device, const KvAppendArgs& args, int64_t n) {
 
 std::optional<Call<kernels::KvAppendParams>> kv_append_call(Stream& stream,
                                                             const KvAppendArgs& args) {
-  if (is_empty(args)) return std::nullopt;
+  if (args.n == 0 || is_empty(args.k)) return std::nullopt;
   check_source(stream.device(), "k", args.k);
-  const int64_t n = token_count(args);
+  const int64_t n = token_count(kOp, "k", args.k, args.src_offset, args.n);
   if (n == 0) return std::nullopt;
   const auto [capacity, pages] = check(stream.device(), args, n);
   // A ring keeps the last `capacity` tokens only.

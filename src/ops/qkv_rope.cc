@@ -6,6 +6,45 @@
 #include "ops/check.h"
 
 namespace mlxn::ops {
+namespace {
+
+// K's call and V's.
+std::vector<Call<kernels::TqEncodeParams>> encode_calls(Stream& stream, const KvEncodeArgs& args) {
+  std::vector<Call<kernels::TqEncodeParams>> calls;
+  for (const bool is_k : {true, false}) {
+    TqEncodeArgs call{.src = is_k ? args.k : args.v,
+                      .to = is_k ? args.k_to : args.v_to,
+                      .pos = args.pos,
+                      .ring = args.ring};
+    call.block_table = args.block_table;
+    if (auto made = tq_encode_call(stream, call)) calls.push_back(*std::move(made));
+  }
+  return calls;
+}
+
+// The rows of both, without their caches.
+kernels::KvAppendParams rows_of(const kernels::TqEncodeParams& k,
+                                const kernels::TqEncodeParams& v) {
+  kernels::KvAppendParams rows{};
+  rows.k = k.src;
+  rows.v = v.src;
+  rows.pos = k.pos;
+  rows.batch = k.batch;
+  rows.n_src = k.n_src;
+  rows.src_offset = k.src_offset;
+  rows.n = k.n;
+  rows.pos_skip = k.pos_skip;
+  rows.num_kv_heads = k.num_kv_heads;
+  rows.capacity = k.capacity;
+  rows.dim = k.to.dim;
+  rows.v_dim = v.to.dim;
+  rows.src_dtype = k.src_dtype;
+  rows.ring = k.ring;
+  rows.pages = k.pages;
+  return rows;
+}
+
+}  // namespace
 
 void qkv_rope(Stream& stream, const QkvRopeArgs& args) try {
   constexpr const char* kOp = "qkv_rope";
@@ -14,24 +53,40 @@ void qkv_rope(Stream& stream, const QkvRopeArgs& args) try {
   if (args.v.x) ropes.push_back(rope_call(kOp, device, args.v));
   ropes.push_back(rope_call(kOp, device, args.k));
   if (args.q.x) ropes.push_back(rope_call(kOp, device, args.q));
-  const auto append = kv_append_call(stream, args.append);
-  if (append) {
+  std::vector<Call<kernels::TqEncodeParams>> encode;
+  std::optional<Call<kernels::KvAppendParams>> append;
+  if (args.encode.k) {
+    encode = encode_calls(stream, args.encode);
+  } else {
+    append = kv_append_call(stream, args.append);
+  }
+  if (append || encode.size() == 2) {
     kernels::QkvRopeParams params{.v = std::nullopt,
                                   .k = ropes[args.v.x ? 1 : 0].params,
                                   .q = std::nullopt,
-                                  .append = append->params};
+                                  .append = {},
+                                  .codes = {}};
     if (args.v.x) params.v = ropes.front().params;
     if (args.q.x) params.q = ropes.back().params;
-    backends::Access access = append->access;
-    for (const Call<kernels::RopeParams>& rope : ropes) access.add(rope.access);
+    params.append = append ? append->params : rows_of(encode[0].params, encode[1].params);
+    backends::Access access;
+    if (append) access.add(append->access);
+    for (const auto& call : encode) {
+      params.codes.push_back(call.params);
+      access.add(call.access);
+    }
+    for (const auto& rope : ropes) access.add(rope.access);
     if (const auto* entry = kernels::find(kernels::qkv_rope_entries(), device, params)) {
       return entry->launch(stream.impl(), params, std::move(access));
     }
   }
-  for (const Call<kernels::RopeParams>& rope : ropes) {
+  for (const auto& rope : ropes) {
     kernels::record("head_norm_rope", kernels::rope_entries(), stream.impl(), rope);
   }
   if (append) kernels::record("kv_append", kernels::kv_append_entries(), stream.impl(), *append);
+  for (const auto& call : encode) {
+    kernels::record("tq_encode", kernels::tq_encode_entries(), stream.impl(), call);
+  }
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

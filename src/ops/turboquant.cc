@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/no_memory.h"
+#include "ops/calls.h"
 #include "ops/turboquant_args.h"
 
 namespace mlxn::ops {
@@ -40,20 +41,6 @@ void check(const Device& device, const FwhtArgs& args) {
   }
 }
 
-// Tokens to write, from the arguments alone.
-int64_t token_count(const TqEncodeArgs& args) {
-  const int64_t n_src = args.src.dim(1);
-  check_range("tq_encode", "src_offset", args.src_offset, 0, n_src);
-  if (args.n == -1) return n_src - args.src_offset;
-  check_range("tq_encode", "n", args.n, 0, n_src - args.src_offset);
-  return args.n;
-}
-
-bool is_empty(const Buffer& buffer) {
-  return buffer.valid() &&
-         std::find(buffer.shape().begin(), buffer.shape().end(), 0) != buffer.shape().end();
-}
-
 }  // namespace
 
 void fwht(Stream& stream, const FwhtArgs& args) try {
@@ -76,16 +63,18 @@ void fwht(Stream& stream, const FwhtArgs& args) try {
   base::throw_no_memory();
 }
 
-void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
+std::optional<Call<kernels::TqEncodeParams>> tq_encode_call(Stream& stream,
+                                                            const TqEncodeArgs& args) {
   const char* op = "tq_encode";
-  if (args.n == 0 || is_empty(args.src)) return;
+  if (args.n == 0 || is_empty(args.src)) return std::nullopt;
   const Device& device = stream.device();
   check_buffer(op, "src", args.src, device, {f32, f16, bf16});
   if (args.src.rank() != 4) {
     fail(op, "src", "shape " + to_string(args.src.shape()), "4 extents");
   }
-  const int64_t n = token_count(args), batch = args.src.dim(0), heads = args.src.dim(2);
-  if (n == 0) return;
+  const int64_t n = token_count(op, "src", args.src, args.src_offset, args.n),
+                batch = args.src.dim(0), heads = args.src.dim(2);
+  if (n == 0) return std::nullopt;
   const int64_t dim = args.src.dim(3);
   const int64_t slots =
       check_tq_rows(op, "to", device, args.to, args.block_table ? 0 : batch, heads, dim);
@@ -106,7 +95,7 @@ void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
   const Buffer pos = resolve_lengths(stream, args.pos, batch);
   const kernels::TqEncodeParams params{.src = args.src.data(),
                                        .src_dtype = args.src.dtype(),
-                                       .to = tq_cache_of(args.to, dim),
+                                       .to = kernels::tq_cache(args.to, dim),
                                        .pos = address_of(pos),
                                        .batch = batch,
                                        .num_kv_heads = heads,
@@ -122,8 +111,12 @@ void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
   for (const Buffer* input : {&args.src, &pos, &args.block_table}) access.read(*input);
   access.write(args.to.codes);
   access.write(args.to.norms);
-  const auto& entry = kernels::choose(op, kernels::tq_encode_entries(), device, params);
-  entry.launch(stream.impl(), params, std::move(access));
+  return Call<kernels::TqEncodeParams>{params, std::move(access)};
+}
+
+void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
+  const auto call = tq_encode_call(stream, args);
+  if (call) kernels::record("tq_encode", kernels::tq_encode_entries(), stream.impl(), *call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -142,7 +135,7 @@ void tq_decode(Stream& stream, const TqDecodeArgs& args) try {
   check_range(op, "first_slot", args.first_slot, 0, capacity - n);
   check_overlap(op, "out", args.out, "from.codes", args.from.codes);
   check_overlap(op, "out", args.out, "from.norms", args.from.norms);
-  const kernels::TqDecodeParams params{.from = tq_cache_of(args.from, dim),
+  const kernels::TqDecodeParams params{.from = kernels::tq_cache(args.from, dim),
                                        .out = reinterpret_cast<float*>(args.out.data()),
                                        .head_rows = batch * heads,
                                        .first_slot = args.first_slot,

@@ -55,14 +55,4 @@ int64_t check_tq_rows(const char* op, const char* name, const Device& device, co
   return capacity;
 }
 
-kernels::TqCache tq_cache_of(const TqRows& rows, int64_t dim) {
-  return {.codes = reinterpret_cast<uint8_t*>(rows.codes.data()),
-          .norms = reinterpret_cast<float*>(rows.norms.data()),
-          .capacity = rows.codes.dim(2),
-          .row_bytes = tq_row_bytes(rows.format, dim),
-          .dim = static_cast<int32_t>(dim),
-          .norm_count = static_cast<int32_t>(tq_norm_count(dim)),
-          .table = quant::make_tq_table(rows.format)};
-}
-
 }  // namespace mlxn::ops

@@ -16,7 +16,4 @@ void check_tq_format(const char* op, const char* name, const TqFormat& format, i
 int64_t check_tq_rows(const char* op, const char* name, const Device& device, const TqRows& rows,
                       int64_t batch, int64_t kv_heads, int64_t dim);
 
-// What kernels get of a checked cache.
-kernels::TqCache tq_cache_of(const TqRows& rows, int64_t dim);
-
 }  // namespace mlxn::ops

@@ -3,6 +3,7 @@
 // operations.
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "backends/cuda/bench_kit.h"
 #include "kernels/matmul/test_cases.h"
@@ -19,145 +20,164 @@
 namespace mlxn {
 namespace {
 
-Case rms_norm(DType dtype, int64_t rows, int64_t dim) {
-  return {2.0 * static_cast<double>(rows * dim) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::RmsNormArgs args{.x = device.alloc(dtype, {rows, dim}),
-                                        .weight = device.alloc(f32, {dim}),
-                                        .out = device.alloc(dtype, {rows, dim}),
-                                        .eps = 1e-6f};
-            return [&stream, args] { ops::rms_norm(stream, args); };
-          }};
+double bytes_of(const Shape& shape, double element) {
+  for (const int64_t extent : shape) element *= static_cast<double>(extent);
+  return element;
 }
 
-Case add_rms_norm(DType dtype, int64_t rows, int64_t dim) {
-  return {4.0 * static_cast<double>(rows * dim) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const Buffer residual = device.alloc(dtype, {rows, dim});
-            const ops::AddRmsNormArgs args{.residual = residual,
-                                           .x = device.alloc(dtype, {rows, dim}),
-                                           .weight = device.alloc(f32, {dim}),
-                                           .sum = residual,
-                                           .out = device.alloc(dtype, {rows, dim}),
-                                           .eps = 1e-6f};
-            return [&stream, args] { ops::add_rms_norm(stream, args); };
-          }};
+Case rms_norm(DType dtype, const Shape& rows) {
+  return case_of(bytes_of(rows, 2 * size(dtype)), ops::rms_norm, [=](const Device& device) {
+    return ops::RmsNormArgs{.x = normals(device, dtype, rows),
+                            .weight = device.alloc(f32, {rows[1]}),
+                            .out = device.alloc(dtype, rows),
+                            .eps = 1e-6f};
+  });
 }
 
-Case head_norm_rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim) {
-  return {2.0 * static_cast<double>(tokens * heads * head_dim) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const auto inv_freq = ops::rope_frequencies(10000.0, head_dim, head_dim);
-            const ops::HeadNormRopeArgs args{
-                .x = device.alloc(dtype, {tokens, heads, head_dim}),
-                .weight = device.alloc(f32, {head_dim}),
-                .positions = device.alloc(i32, {tokens}),
-                .inv_freq = device.upload(inv_freq.data(), f32, {head_dim / 2}),
-                .out = device.alloc(dtype, {tokens, heads, head_dim}),
-                .eps = 1e-6f};
-            return [&stream, args] { ops::head_norm_rope(stream, args); };
-          }};
+Case add_rms_norm(DType dtype, const Shape& rows) {
+  return case_of(bytes_of(rows, 4 * size(dtype)), ops::add_rms_norm, [=](const Device& device) {
+    const Buffer residual = device.alloc(dtype, rows);
+    return ops::AddRmsNormArgs{.residual = residual,
+                               .x = normals(device, dtype, rows),
+                               .weight = device.alloc(f32, {rows[1]}),
+                               .sum = residual,
+                               .out = device.alloc(dtype, rows),
+                               .eps = 1e-6f};
+  });
 }
 
-Case rope(DType dtype, int64_t tokens, int64_t heads, int64_t head_dim) {
-  return {2.0 * static_cast<double>(tokens * heads * head_dim) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const auto inv_freq = ops::rope_frequencies(10000.0, head_dim, head_dim);
-            const ops::RopeArgs args{
-                .x = device.alloc(dtype, {tokens, heads, head_dim}),
-                .positions = device.alloc(i32, {tokens}),
-                .inv_freq = device.upload(inv_freq.data(), f32, {head_dim / 2}),
-                .out = device.alloc(dtype, {tokens, heads, head_dim})};
-            return [&stream, args] { ops::rope(stream, args); };
-          }};
+Buffer positions(const Device& device, int64_t tokens) {
+  std::vector<int32_t> values(static_cast<size_t>(tokens));
+  std::iota(values.begin(), values.end(), 1000);
+  return device.upload(values.data(), i32, {tokens});
 }
 
-Case kv_append(DType cache, int64_t tokens, int64_t heads, int64_t dim) {
-  return {2.0 * static_cast<double>(tokens * heads * dim) * (4.0 + size(cache)),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const Shape chunk = {1, tokens, heads, dim}, slots = {1, heads, tokens + 64, dim};
-            const ops::KvAppendArgs args{.k = device.alloc(f32, chunk),
-                                         .k_cache = device.alloc(cache, slots),
-                                         .v = device.alloc(f32, chunk),
-                                         .v_cache = device.alloc(cache, slots),
-                                         .pos = 8};
-            return [&stream, args] { ops::kv_append(stream, args); };
-          }};
+Buffer inv_freq(const Device& device, int64_t rotary_dim, int64_t head_dim) {
+  const auto values = ops::rope_frequencies(10000.0, rotary_dim, head_dim);
+  return device.upload(values.data(), f32, {rotary_dim / 2});
 }
 
-Case softmax(DType dtype, int64_t rows, int64_t cols) {
-  return {2.0 * static_cast<double>(rows * cols) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::SoftmaxArgs args{.x = device.alloc(dtype, {rows, cols}),
-                                        .out = device.alloc(dtype, {rows, cols})};
-            return [&stream, args] { ops::softmax(stream, args); };
-          }};
+// heads: [tokens, heads, head_dim].
+Case head_norm_rope(DType dtype, const Shape& heads) {
+  return case_of(bytes_of(heads, 2 * size(dtype)), ops::head_norm_rope, [=](const Device& device) {
+    return ops::HeadNormRopeArgs{.x = normals(device, dtype, heads),
+                                 .weight = device.alloc(f32, {heads[2]}),
+                                 .positions = positions(device, heads[0]),
+                                 .inv_freq = inv_freq(device, heads[2], heads[2]),
+                                 .out = device.alloc(dtype, heads),
+                                 .eps = 1e-6f};
+  });
 }
 
-Case add(DType dtype, int64_t rows, int64_t dim) {
-  return {3.0 * static_cast<double>(rows * dim) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::BinaryArgs args{.a = device.alloc(dtype, {rows, dim}),
-                                       .b = device.alloc(dtype, {rows, dim}),
-                                       .out = device.alloc(dtype, {rows, dim})};
-            return [&stream, args] { ops::add(stream, args); };
-          }};
+Case rope(DType dtype, const Shape& heads, int64_t rotary_dim,
+          ops::RopePairing pairing = ops::RopePairing::kSplitHead) {
+  return case_of(bytes_of(heads, 2 * size(dtype)), ops::rope, [=](const Device& device) {
+    return ops::RopeArgs{.x = normals(device, dtype, heads),
+                         .positions = positions(device, heads[0]),
+                         .inv_freq = inv_freq(device, rotary_dim, heads[2]),
+                         .out = device.alloc(dtype, heads),
+                         .pairing = pairing};
+  });
 }
 
-Case glu(DType dtype, int64_t rows, int64_t dim) {
-  return {3.0 * static_cast<double>(rows * dim) * size(dtype),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::GluArgs args{.gate = device.alloc(dtype, {rows, dim}),
-                                    .up = device.alloc(dtype, {rows, dim}),
-                                    .out = device.alloc(dtype, {rows, dim}),
-                                    .activation = ops::Activation::kGeluTanh};
-            return [&stream, args] { ops::glu(stream, args); };
-          }};
+enum class Slots { kHeads, kTokens, kRing, kPages };  // where a row of a cache lies
+
+Case kv_append(DType from, DType cache, int64_t tokens, Slots kind = Slots::kHeads) {
+  constexpr int64_t kHeads = 8, kDim = 256, kPage = 64;
+  const Shape chunk = {1, tokens, kHeads, kDim};
+  return case_of(
+      bytes_of(chunk, 2 * (size(from) + size(cache))), ops::kv_append, [=](const Device& device) {
+        const int64_t pages = tokens / kPage + 2;
+        const Shape slots = kind == Slots::kPages    ? Shape{pages, kHeads, kPage, kDim}
+                            : kind == Slots::kTokens ? Shape{1, tokens + 64, kHeads * kDim}
+                                                     : Shape{1, kHeads, tokens + 64, kDim};
+        std::vector<int32_t> table(static_cast<size_t>(pages));
+        std::iota(table.rbegin(), table.rend(), 0);
+        ops::KvAppendArgs args{.k = normals(device, from, chunk),
+                               .k_cache = device.alloc(cache, slots),
+                               .v = normals(device, from, chunk),
+                               .v_cache = device.alloc(cache, slots),
+                               .pos = int64_t{8}};
+        if (kind == Slots::kTokens) args.layout = ops::CacheLayout::kTokenMajor;
+        if (kind == Slots::kPages) args.block_table = device.upload(table.data(), i32, {1, pages});
+        if (kind == Slots::kRing) args.pos = tokens;
+        args.ring = kind == Slots::kRing;
+        return args;
+      });
+}
+
+Case softmax(DType dtype, const Shape& rows) {
+  return case_of(bytes_of(rows, 2 * size(dtype)), ops::softmax, [=](const Device& device) {
+    return ops::SoftmaxArgs{normals(device, dtype, rows), device.alloc(dtype, rows)};
+  });
+}
+
+Case add(DType dtype, const Shape& rows) {
+  return case_of(bytes_of(rows, 3 * size(dtype)), ops::add, [=](const Device& device) {
+    return ops::BinaryArgs{normals(device, dtype, rows), normals(device, dtype, rows),
+                           device.alloc(dtype, rows)};
+  });
+}
+
+Case softcap(DType dtype, const Shape& rows) {
+  return case_of(bytes_of(rows, 2 * size(dtype)), ops::softcap, [=](const Device& device) {
+    return ops::SoftcapArgs{normals(device, dtype, rows), device.alloc(dtype, rows), 30.0f};
+  });
+}
+
+Case cast(DType from, DType to, const Shape& rows) {
+  return case_of(bytes_of(rows, size(from) + size(to)), ops::cast, [=](const Device& device) {
+    return ops::CastArgs{normals(device, from, rows), device.alloc(to, rows)};
+  });
+}
+
+Case glu(DType dtype, const Shape& rows, ops::Activation activation) {
+  return case_of(bytes_of(rows, 3 * size(dtype)), ops::glu, [=](const Device& device) {
+    return ops::GluArgs{normals(device, dtype, rows), normals(device, dtype, rows),
+                        device.alloc(dtype, rows), activation};
+  });
 }
 
 Case embed(DType table, int64_t tokens, int64_t dim) {
   constexpr int64_t kVocab = 32768;
   const auto weight = std::make_shared<Weight>();  // one table for all working sets
-  return {static_cast<double>(tokens * dim) * (size(table) + 4.0),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            std::vector<int32_t> ids(static_cast<size_t>(tokens));
-            for (size_t i = 0; i < ids.size(); ++i)
-              ids[i] = static_cast<int32_t>(i * 7919 % kVocab);
-            if (!weight->valid()) {
-              *weight = {.format = table == f32   ? Format::kF32
-                                   : table == f16 ? Format::kF16
-                                                  : Format::kBF16,
-                         .shape = {kVocab, dim},
-                         .data = device.alloc(table, {kVocab, dim})};
-            }
-            const ops::EmbedArgs args{.table = *weight,
-                                      .ids = device.upload(ids.data(), i32, {tokens}),
-                                      .out = device.alloc(f32, {tokens, dim})};
-            return [&stream, args] { ops::embed(stream, args); };
-          }};
+  return case_of(static_cast<double>(tokens * dim) * (size(table) + 4.0), ops::embed,
+                 [=](const Device& device) {
+                   std::vector<int32_t> ids(static_cast<size_t>(tokens));
+                   for (size_t i = 0; i < ids.size(); ++i)
+                     ids[i] = static_cast<int32_t>(i * 7919 % kVocab);
+                   if (!weight->valid()) {
+                     *weight = {.format = table == f32   ? Format::kF32
+                                          : table == f16 ? Format::kF16
+                                                         : Format::kBF16,
+                                .shape = {kVocab, dim},
+                                .data = device.alloc(table, {kVocab, dim})};
+                   }
+                   return ops::EmbedArgs{.table = *weight,
+                                         .ids = device.upload(ids.data(), i32, {tokens}),
+                                         .out = device.alloc(f32, {tokens, dim})};
+                 });
 }
 
 Case moe_route(int64_t tokens, int64_t experts, int64_t top_k) {
-  return {static_cast<double>(tokens * (experts + 2 * top_k)) * 4.0,
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const ops::MoeRouteArgs args{.logits = normals(device, f32, {tokens, experts}),
-                                         .ids = device.alloc(u32, {tokens, top_k}),
-                                         .weights = device.alloc(f32, {tokens, top_k})};
-            return [&stream, args] { ops::moe_route(stream, args); };
-          }};
+  return case_of(static_cast<double>(tokens * (experts + 2 * top_k)) * 4.0, ops::moe_route,
+                 [=](const Device& device) {
+                   return ops::MoeRouteArgs{.logits = normals(device, f32, {tokens, experts}),
+                                            .ids = device.alloc(u32, {tokens, top_k}),
+                                            .weights = device.alloc(f32, {tokens, top_k})};
+                 });
 }
 
 Case sample(const ops::SamplingParams& params) {
   constexpr int64_t kVocab = 262144;
   const auto logits = std::make_shared<Buffer>();  // the same in all working sets
-  return {kVocab * 4.0, [=](const Device& device, Stream& stream) -> std::function<void()> {
-            if (!*logits) *logits = normals(device, f32, {1, kVocab});
-            const ops::SampleArgs args{.logits = *logits,
-                                       .params = {params},
-                                       .positions = int64_t{0},
-                                       .tokens = device.alloc(i32, {1})};
-            return [&stream, args] { ops::sample(stream, args); };
-          }};
+  return case_of(kVocab * 4.0, ops::sample, [=](const Device& device) {
+    if (!*logits) *logits = normals(device, f32, {1, kVocab});
+    return ops::SampleArgs{.logits = *logits,
+                           .params = {params},
+                           .positions = int64_t{0},
+                           .tokens = device.alloc(i32, {1})};
+  });
 }
 
 // A weight on the GPU out of 64 random rows, repeated; experts repeat the rows of one.
@@ -193,14 +213,12 @@ double weight_bytes(const testing::WeightKind& kind, int64_t n, int64_t k) {
 }
 
 Case matmul(const testing::WeightKind& kind, DType dtype, int64_t rows, int64_t n, int64_t k) {
-  Case c{weight_bytes(kind, n, k),
-         [=](const Device& device, Stream& stream) -> std::function<void()> {
-           const Weight stored = random_weight(device, kind, {n, k});
-           const ops::MatmulArgs args{.x = normals(device, dtype, {rows, k}),
-                                      .weight = prepare(device, stored),
-                                      .out = device.alloc(dtype, {rows, n})};
-           return [&stream, args] { ops::matmul(stream, args); };
-         }};
+  Case c = case_of(weight_bytes(kind, n, k), ops::matmul, [=](const Device& device) {
+    const Weight stored = random_weight(device, kind, {n, k});
+    return ops::MatmulArgs{.x = normals(device, dtype, {rows, k}),
+                           .weight = prepare(device, stored),
+                           .out = device.alloc(dtype, {rows, n})};
+  });
   c.operations = 2.0 * static_cast<double>(rows) * static_cast<double>(n * k);
   return c;
 }
@@ -209,41 +227,55 @@ Case matmul(const testing::WeightKind& kind, DType dtype, int64_t rows, int64_t 
 Case expert_matmul(const testing::WeightKind& kind, int64_t experts, int64_t top_k, int64_t n,
                    int64_t k) {
   const auto weight = std::make_shared<Weight>();
-  return {static_cast<double>(top_k) * weight_bytes(kind, n, k),
-          [=](const Device& device, Stream& stream) -> std::function<void()> {
-            static int turn = 0;
-            if (!weight->valid()) {
-              *weight = prepare(device, random_weight(device, kind, {experts, n, k}));
-            }
-            std::vector<uint32_t> ids(static_cast<size_t>(top_k));
-            for (uint32_t& id : ids) {
-              id = static_cast<uint32_t>(turn++ * 37 % experts);
-            }
-            const ops::ExpertMatmulArgs args{.x = normals(device, f32, {1, k}),
-                                             .weight = *weight,
-                                             .ids = device.upload(ids.data(), u32, {1, top_k}),
-                                             .out = device.alloc(f32, {1, top_k, n})};
-            return [&stream, args] { ops::expert_matmul(stream, args); };
-          }};
+  return case_of(static_cast<double>(top_k) * weight_bytes(kind, n, k), ops::expert_matmul,
+                 [=](const Device& device) {
+                   static int turn = 0;
+                   if (!weight->valid())
+                     *weight = prepare(device, random_weight(device, kind, {experts, n, k}));
+                   std::vector<uint32_t> ids(static_cast<size_t>(top_k));
+                   for (uint32_t& id : ids) id = static_cast<uint32_t>(turn++ * 37 % experts);
+                   return ops::ExpertMatmulArgs{.x = normals(device, f32, {1, k}),
+                                                .weight = *weight,
+                                                .ids = device.upload(ids.data(), u32, {1, top_k}),
+                                                .out = device.alloc(f32, {1, top_k, n})};
+                 });
 }
 
 const bool registered = [] {
   add_case("copy", copy_case());
+  for (const int64_t mb : {1, 4, 8, 23, 33}) {
+    add_case("copy/" + std::to_string(mb) + "MB", copy_case(mb << 20));
+  }
   for (const DType dtype : {f32, f16, bf16}) {
     const std::string type = "/" + std::string(name(dtype));
     for (const int64_t rows : {4096, 1}) {
       const std::string of = type + "/" + std::to_string(rows) + "x";
-      add_case("rms_norm" + of + "2816", rms_norm(dtype, rows, 2816));
-      add_case("rms_norm" + of + "4096", rms_norm(dtype, rows, 4096));
-      add_case("rms_norm" + of + "8192", rms_norm(dtype, rows, 8192));
-      add_case("add_rms_norm" + of + "2816", add_rms_norm(dtype, rows, 2816));
-      add_case("rope" + of + "16x256", rope(dtype, rows, 16, 256));
-      add_case("rope" + of + "32x128", rope(dtype, rows, 32, 128));
-      add_case("head_norm_rope" + of + "16x256", head_norm_rope(dtype, rows, 16, 256));
-      add_case("kv_append" + of + "8x256", kv_append(dtype, rows, 8, 256));
-      add_case("softmax" + of + "4096", softmax(dtype, rows, 4096));
-      add_case("add" + of + "4096", add(dtype, rows, 4096));
-      add_case("glu" + of + "4096", glu(dtype, rows, 4096));
+      for (const int64_t dim : {1024, 2816, 4096, 8192}) {
+        add_case("rms_norm" + of + std::to_string(dim), rms_norm(dtype, {rows, dim}));
+      }
+      add_case("add_rms_norm" + of + "2816", add_rms_norm(dtype, {rows, 2816}));
+      for (const Shape& heads : {Shape{rows, 16, 256}, Shape{rows, 32, 128}}) {
+        const std::string shape = of + std::to_string(heads[1]) + "x" + std::to_string(heads[2]);
+        add_case("rope" + shape, rope(dtype, heads, heads[2]));
+        add_case("rope_interleaved" + shape,
+                 rope(dtype, heads, heads[2], ops::RopePairing::kInterleaved));
+        add_case("head_norm_rope" + shape, head_norm_rope(dtype, heads));
+      }
+      add_case("rope_partial" + of + "8x512", rope(dtype, {rows, 8, 512}, 128));
+      for (const DType from : {f32, f16, bf16}) {
+        const std::string cast_of = "/" + std::string(name(from)) + of;
+        add_case("kv_append" + cast_of + "8x256", kv_append(from, dtype, rows));
+        add_case("cast" + cast_of + "4096", cast(from, dtype, {rows, 4096}));
+      }
+      add_case("kv_append/tokens" + of + "8x256", kv_append(dtype, dtype, rows, Slots::kTokens));
+      add_case("kv_append/ring" + of + "8x256", kv_append(dtype, dtype, rows, Slots::kRing));
+      add_case("kv_append/pages" + of + "8x256", kv_append(dtype, dtype, rows, Slots::kPages));
+      add_case("softmax" + of + "4096", softmax(dtype, {rows, 4096}));
+      add_case("add" + of + "4096", add(dtype, {rows, 4096}));
+      add_case("softcap" + of + "4096", softcap(dtype, {rows, 4096}));
+      add_case("glu" + of + "4096", glu(dtype, {rows, 4096}, ops::Activation::kGeluTanh));
+      add_case("glu_erf" + of + "4096", glu(dtype, {rows, 4096}, ops::Activation::kGeluErf));
+      add_case("glu_silu" + of + "4096", glu(dtype, {rows, 4096}, ops::Activation::kSilu));
       add_case("embed" + of + "2816", embed(dtype, rows, 2816));
     }
   }

@@ -30,6 +30,14 @@ struct Case {
   int calls = kMinCalls;  // of a graph at least
 };
 
+// A call of `op` with what `make` allocates.
+template <typename Args, typename Make>
+Case case_of(double bytes, void (*op)(Stream&, const Args&), Make make) {
+  return {bytes, [=](const Device& device, Stream& stream) -> std::function<void()> {
+            return [&stream, op, args = Args(make(device))] { op(stream, args); };
+          }};
+}
+
 // Milliseconds of one call, the median over the repetitions.
 inline double time_ms(const Device& device, const Case& c) {
   Stream stream(device);
@@ -50,10 +58,10 @@ inline double time_ms(const Device& device, const Case& c) {
   return times[7];
 }
 
-inline Case copy_case() {
-  constexpr int64_t kBytes = int64_t{128} << 20;
-  return {2.0 * kBytes, [](const Device& device, Stream& stream) -> std::function<void()> {
-            const Buffer from = device.alloc(u8, {kBytes}), to = device.alloc(u8, {kBytes});
+inline Case copy_case(int64_t bytes = int64_t{128} << 20) {
+  return {2.0 * static_cast<double>(bytes),
+          [bytes](const Device& device, Stream& stream) -> std::function<void()> {
+            const Buffer from = device.alloc(u8, {bytes}), to = device.alloc(u8, {bytes});
             return [&stream, from, to] {
               backends::Access access;
               access.read(from);
@@ -97,22 +105,32 @@ inline void run(benchmark::State& state, const Case& c) {
 
 inline double size(DType dtype) { return static_cast<double>(size_of(dtype)); }
 
+// Random values, of which long buffers repeat the first 2^18.
 inline Buffer normals(const Device& device, DType dtype, const Shape& shape) {
-  int64_t count = 1;
-  for (const int64_t extent : shape) count *= extent;
-  std::vector<float> values(static_cast<size_t>(count));
+  constexpr size_t kUnique = 1 << 18;
+  size_t count = 1;
+  for (const int64_t extent : shape) count *= static_cast<size_t>(extent);
+  std::vector<float> values(std::min(count, kUnique));
   uint32_t bits = 1;
   for (float& value : values) {
     bits = bits * 1664525u + 1013904223u;
     value = -3.0f * std::log(static_cast<float>((bits >> 8) + 1) * 0x1p-24f);
+    if ((bits & 128) != 0) value = -value;
   }
-  const Buffer wide = device.upload(values.data(), f32, shape);
-  if (dtype == f32) return wide;
-  const Buffer narrow = device.alloc(dtype, shape);
+  const Shape some = {static_cast<int64_t>(values.size())};
+  const Buffer wide = device.upload(values.data(), f32, some), narrow = device.alloc(dtype, some);
   Stream stream(device);
   ops::cast(stream, {.x = wide, .out = narrow});
   stream.commit().wait();
-  return narrow;
+  const Buffer all = device.alloc(dtype, shape);
+  for (size_t done = 0; done < count; done += values.size()) {
+    const size_t bytes = std::min(values.size(), count - done) * size_of(dtype);
+    backends::cuda::check(cudaMemcpy(static_cast<std::byte*>(all.data()) + done * size_of(dtype),
+                                     narrow.data(), bytes, cudaMemcpyDeviceToDevice),
+                          "copy", "cudaMemcpy");
+  }
+  backends::cuda::check(cudaDeviceSynchronize(), "copy", "cudaDeviceSynchronize");
+  return all;
 }
 
 inline void add_case(const std::string& name, const Case& c) {

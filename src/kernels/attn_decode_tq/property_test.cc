@@ -149,7 +149,7 @@ class Property : testing::RandomCall {
   void expect_encoded(const ops::TqEncodeArgs& args, const Layout& l,
                       const std::vector<int64_t>& pos, int64_t n) {
     const int64_t dim = args.src.dim(3);
-    const kernels::TqCache c = testing::tq_cache(args.to, dim);
+    const kernels::TqCache c = kernels::tq_cache(args.to, dim);
     const auto src = testing::to_floats(args.src);
     std::vector<bool> written(static_cast<size_t>(testing::count_of(l.shape())), false);
     for (int64_t b = 0; b < l.batch; ++b) {
@@ -182,7 +182,7 @@ class Property : testing::RandomCall {
     ops::tq_decode(stream_, args);
     stream_.commit().wait();
     out.check();
-    const kernels::TqCache c = testing::tq_cache(rows, dim);
+    const kernels::TqCache c = kernels::tq_cache(rows, dim);
     for (int64_t i = 0; i < blocks[0] * blocks[1] * n; ++i) {
       const int64_t row = i / rows_each * capacity + args.first_slot + i % rows_each;
       const auto expected = kernels::tq_decode_reference(c, row, args.rotate_back);

@@ -33,7 +33,8 @@
 //                                             reference of a helper's parameters
 // and Metal's names: threadgroup_barrier(mem_flags::mem_threadgroup), simd_sum, simd_max, simd_min,
 // simd_shuffle, simd_shuffle_xor, simd_shuffle_down, simd_broadcast, simd_prefix_exclusive_sum;
-// min, max, fma, exp, log, sqrt, ... ; half, bfloat, uint, ulong, float2, float4.
+// min, max, fma, exp, log, sqrt, ... ; half, bfloat, uint, ulong, float2, float4. quick_divide(a,
+// b) is for 1 <= |b|, and 0 where the quotient of a number is below 2^-100.
 //
 // Rules that keep the text portable.
 //   1. Threadgroups are one-dimensional, a multiple of 32 threads, at most 1024.

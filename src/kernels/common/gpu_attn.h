@@ -114,6 +114,13 @@ GPU_FN CacheSlot find_slot(DEVICE const int* block_table, CONSTANT GpuPages& pag
   return found;
 }
 
+// Where a token at `position` is written, which came from a device buffer and has not been checked.
+GPU_FN CacheSlot find_place(DEVICE const int* block_table, CONSTANT GpuPages& pages, uint b,
+                            long position, bool ring, uint capacity) {
+  const uint slot = ring ? uint(position) % capacity : uint(position);
+  return find_slot(block_table, pages, b, slot, position >= 0 && slot < capacity);
+}
+
 // A row is spread over kLanes lanes: a lane holds elements 8 (run kLanes + lane) .. + 7, run 0
 // and 1.
 enum { kRowElements = 16 };

@@ -84,6 +84,7 @@ inline float4 make_float4(float x, float y, float z, float w) {
 }
 inline float2 make_float2(float x, float y) { return GPU_VECTOR(float2, x, y); }
 inline void await_inputs() {}
+inline float quick_divide(float a, float b) { return a / b; }
 inline float as_float(uint bits) { return as_type<float>(bits); }
 inline uint as_uint(float value) { return as_type<uint>(value); }
 inline int as_int(float value) { return as_type<int>(value); }
@@ -124,6 +125,14 @@ inline void store_vec(device T* p, thread const float* v) {
   UNROLL for (int i = 0; i < V; i += 4)
       store4(p + i, make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]));
 }
+
+#if !defined(MLXN_EMULATOR)
+template <int V>
+inline void store_vec(threadgroup float* p, thread const float* v) {
+  UNROLL for (int i = 0; i < V; i += 4)
+      store4(p + i, make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]));
+}
+#endif
 
 // Sixteen bytes as they are; both addresses are aligned to 16.
 template <typename T>

@@ -13,6 +13,12 @@ GPU_FN uint rank_bits(float value) {
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
+// A float with this image.
+GPU_FN float rank_value(uint rank) {
+  if (rank == 0) return NAN;
+  return as_float((rank & 0x80000000u) != 0 ? rank ^ 0x80000000u : ~rank);
+}
+
 // The highest of (rank, index) over a simdgroup: highest rank, then lowest index. Every lane gets
 // it.
 GPU_FN void simd_best(THREAD uint* rank, THREAD uint* index) {

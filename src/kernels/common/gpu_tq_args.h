@@ -13,3 +13,17 @@ struct GpuTqTable {
   float levels[256];       // by code; beyond 2^bits they repeat
 };
 static_assert(sizeof(GpuTqTable) == 1112, "4-byte scalars only");
+
+// What rows are coded with.
+struct GpuTqCoder {
+  unsigned int dim;
+  unsigned int code_bits;
+  unsigned int row_bytes;
+  unsigned int norm_count;
+  float scale_factor;
+  unsigned int signs[16];
+  unsigned int bits;
+  unsigned int sign_magnitude;  // the order of codes
+  float bounds[256];            // [2^bits - 1] between ascending levels
+};
+static_assert(sizeof(GpuTqCoder) == 1116, "4-byte scalars only");

@@ -12,19 +12,9 @@
 
 namespace mlxn::testing {
 
-inline kernels::TqCache tq_cache(const ops::TqRows& rows, int64_t dim) {
-  return {.codes = reinterpret_cast<uint8_t*>(rows.codes.data()),
-          .norms = reinterpret_cast<float*>(rows.norms.data()),
-          .capacity = rows.codes.dim(2),
-          .row_bytes = ops::tq_row_bytes(rows.format, dim),
-          .dim = static_cast<int32_t>(dim),
-          .norm_count = static_cast<int32_t>(ops::tq_norm_count(dim)),
-          .table = quant::make_tq_table(rows.format)};
-}
-
 // All rows in f32, as the dense ops would hold them.
 inline Buffer dense_rows(const Device& device, const ops::TqRows& rows, int64_t dim) {
-  const kernels::TqCache cache = tq_cache(rows, dim);
+  const kernels::TqCache cache = kernels::tq_cache(rows, dim);
   const Shape& shape = rows.codes.shape();
   std::vector<float> values;
   for (int64_t r = 0; r < shape[0] * shape[1] * shape[2]; ++r) {

@@ -16,8 +16,8 @@ struct Mul {
 struct Scale {
   static GPU_FN float of(float a, float b, float s) { return a * s; }
 };
-struct Softcap {
-  static GPU_FN float of(float a, float b, float s) { return s * tanh(a / s); }
+struct Softcap {  // the reciprocal is taken once
+  static GPU_FN float of(float a, float b, float s) { return s * tanh(a * min(1.0f / s, 3.4e38f)); }
 };
 
 template <typename F, bool kBinary, typename T>
@@ -34,15 +34,16 @@ KERNEL(elementwise, SHADOW(T, a), SHADOW(T, b), OUT(T, out), PARAMS(GpuElementwi
   store_row<V>(out + at, left, p.vectors != 0, x);
 }
 
-// Eight elements a thread, whatever the types.
+// A thread writes 16 bytes.
 template <typename From, typename To>
 KERNEL(cast, IN(From, x), OUT(To, out), PARAMS(GpuElementwise, p)) {
   await_inputs();
-  const uint at = 8 * (GROUP_ID.x * GROUP_SIZE + THREAD_ID);
+  constexpr int V = 16 / sizeof(To);
+  const uint at = V * (GROUP_ID.x * GROUP_SIZE + THREAD_ID);
   if (at >= p.count) return;
-  float v[8];
-  load_row<8>(x + at, p.count - at, p.vectors != 0, v);
-  store_row<8>(out + at, p.count - at, p.vectors != 0, v);
+  float v[V];
+  load_row<V>(x + at, p.count - at, p.vectors != 0, v);
+  store_row<V>(out + at, p.count - at, p.vectors != 0, v);
 }
 
 INSTANTIATE(add_f32, elementwise, Add, true, float)

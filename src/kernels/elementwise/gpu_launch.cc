@@ -15,7 +15,8 @@ std::optional<std::string_view> elementwise_gpu_refuses(const ElementwiseParams&
 void elementwise_gpu(StreamImpl& stream, const ElementwiseParams& p, backends::Access access) {
   constexpr uint32_t kThreads = 256;
   const bool cast = p.kind == ElementwiseKind::kCast;
-  const uint32_t elements = kThreads * (cast ? 8 : vector_elements(p.dtype));  // of a threadgroup
+  const uint32_t elements =
+      kThreads * vector_elements(cast ? p.out_dtype : p.dtype);  // of a threadgroup
   const char* const op = op_name(p.kind);
   backends::GpuLaunch launch{
       .op = op,

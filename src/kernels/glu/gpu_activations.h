@@ -7,11 +7,13 @@
 GPU_LIBRARY_BEGIN
 
 // x / (1 + e^-z), 0 for x = -infinity.
-GPU_FN float gated(float x, float z) { return isinf(x) && x < 0.0f ? 0.0f : x / (1.0f + exp(-z)); }
+GPU_FN float gated(float x, float z) {
+  return x == -INFINITY ? 0.0f : quick_divide(x, 1.0f + exp(-z));
+}
 
 // erfc(z) for z >= 0 to 4e-7 of itself: e^(-z^2) t P(t), t = 1 / (1 + z / 2).
 GPU_FN float erfc_positive(float z) {
-  const float t = 1.0f / (1.0f + 0.5f * z);
+  const float t = quick_divide(1.0f, fma(0.5f, z, 1.0f));
   float sum = -0.0591208413f;
   sum = fma(sum, t, 0.284829676f);
   sum = fma(sum, t, -0.487730652f);
@@ -21,7 +23,7 @@ GPU_FN float erfc_positive(float z) {
   sum = fma(sum, t, 0.243057817f);
   sum = fma(sum, t, 0.282381684f);
   sum = fma(sum, t, 0.282086045f);
-  return exp(-z * z) * t * sum;
+  return exp2(z * z * -1.44269504f) * t * sum;
 }
 
 // 0.5 (1 + tanh u) = 1 / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
@@ -33,9 +35,9 @@ struct GeluTanh {
 // 0.5 (1 + erf(x / sqrt 2)) = 0.5 erfc(-x / sqrt 2).
 struct GeluErf {
   static GPU_FN float of(float x) {
-    if (isinf(x)) return x < 0.0f ? 0.0f : x;
     const float tail = 0.5f * erfc_positive(fabs(x) * 0.70710678118f);
-    return x * (x < 0.0f ? tail : 1.0f - tail);
+    const float kept = x < 0.0f ? tail : 1.0f - tail;
+    return x == -INFINITY ? 0.0f : x * kept;
   }
 };
 struct Silu {

@@ -44,12 +44,12 @@ void glu_gpu(StreamImpl& stream, const GluParams& p, backends::Access access) {
   backends::GpuLaunch launch{.op = "glu",
                              .kernel = kernel_name(kernel_of(p.activation), {p.dtype}),
                              .groups = {static_cast<uint32_t>(p.rows) * groups, 1, 1},
-                             .threads = threads};
+                             .threads = threads,
+                             .spec = aligned_rows({p.gate, p.up, p.out}, row_bytes)};
   launch.buffer(p.gate).buffer(p.up).buffer(p.out);
   launch.constants(GpuGlu{.dim = static_cast<uint32_t>(p.dim),
                           .in_stride = static_cast<uint32_t>(p.in_stride),
-                          .groups = groups,
-                          .vectors = aligned_rows({p.gate, p.up, p.out}, row_bytes)});
+                          .groups = groups});
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kv_append: a thread moves V elements of one row of K and of V into their slot, rounded to the
-// cache's type; rows of the same type are copied bit for bit. V is 16 bytes of the narrower type,
-// so that neighbouring threads touch neighbouring bytes.
+// cache's type; rows of the same type are copied bit for bit. V is 16 bytes of the cache, so that
+// neighbouring threads write neighbouring bytes.
 //   k, v [batch, n_src, heads, dim]   caches [batch, heads, capacity, dim], [batch, capacity,
 //   heads, dim] or [pages, heads, size, dim]   pos [batch]   block_table [batch, pages]
 #include "kernels/common/gpu_attn.h"
@@ -34,24 +34,20 @@ template <typename Move, typename From, typename To>
 KERNEL(kv_append, IN(From, k), IN(From, v), OUT(To, k_cache), OUT(To, v_cache), IN(int, pos),
        IN(int, block_table), PARAMS(GpuKvAppend, p)) {
   await_inputs();
-  constexpr int V = sizeof(From) == 4 && sizeof(To) == 4 ? 4 : 8;
+  constexpr int V = 16 / sizeof(To);
   const uint piece = GROUP_ID.x * GROUP_SIZE + THREAD_ID;
   if (piece >= p.pieces) return;
   const uint at = piece % p.row_pieces * V, row = piece / p.row_pieces;
   const uint head = row % p.num_kv_heads, token = row / p.num_kv_heads % p.n;
   const uint b = row / p.num_kv_heads / p.n;
 
-  // A position that came from a device buffer has not been checked.
-  const long position = long(pos[b]) + p.pos_skip + token;
-  if (position < 0) return;
-  const uint slot = p.ring != 0 ? uint(position) % p.capacity : uint(position);
-  if (slot >= p.capacity) return;
-  const CacheSlot found = find_slot(block_table, p.pages, b, slot, true);
+  const CacheSlot found = find_place(block_table, p.pages, b, long(pos[b]) + p.pos_skip + token,
+                                     p.ring != 0, p.capacity);
   if (!found.held) return;
   const uint slots = p.pages.size > 0 ? p.pages.size : p.capacity;  // of a sequence or a page
   const ulong from = (ulong(b) * p.n_src + p.src_offset + token) * p.num_kv_heads + head;
   const ulong to = p.token_major != 0
-                       ? (ulong(b) * p.capacity + slot) * p.num_kv_heads + head
+                       ? (ulong(b) * p.capacity + found.slot) * p.num_kv_heads + head
                        : (ulong(found.block) * p.num_kv_heads + head) * slots + found.slot;
   if (at < p.dim) {
     Move::template move<V>(k + from * p.dim + at, k_cache + to * p.dim + at, p.dim - at,

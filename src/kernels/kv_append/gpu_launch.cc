@@ -12,8 +12,8 @@ namespace mlxn::kernels {
 namespace {
 
 uint32_t row_pieces(const KvAppendParams& p) {
-  const bool is_wide = size_of(p.src_dtype) == 4 && size_of(p.cache_dtype) == 4;
-  return divide_up(p.v != nullptr ? std::max(p.dim, p.v_dim) : p.dim, is_wide ? 4 : 8);
+  const int64_t dim = p.v != nullptr ? std::max(p.dim, p.v_dim) : p.dim;
+  return divide_up(dim, vector_elements(p.cache_dtype));
 }
 
 int64_t piece_count(const KvAppendParams& p) {

@@ -7,7 +7,8 @@
 #include "kernels/rms_norm/gpu_args.h"
 
 SPEC_BOOL(0, norm_vectors)  // every row of every operand is aligned to 16 bytes
-SPEC_BOOL(1, norm_plain)    // there is x, weight and out, and the scale is 1
+SPEC_BOOL(1, norm_plain)    // so it is, there is x, weight and out, and the scale is 1; without
+                            // bit 0 weights are read with x, which takes registers
 
 KERNELS_BEGIN(rms_norm)
 
@@ -26,15 +27,17 @@ GPU_FN void rms_norm_input(DEVICE const T* x, DEVICE const T* add_before, bool a
 
 template <int V, typename T, typename W>
 GPU_FN void rms_norm_output(DEVICE const T* add_after, DEVICE const T* factor,
-                            DEVICE const W* weight, DEVICE T* sum, DEVICE T* out, uint at,
-                            float inverse_rms, bool vectors, bool plain, CONSTANT GpuRmsNorm& p,
-                            THREAD float* v) {
+                            DEVICE const W* weight, bool loaded, THREAD const float* loaded_weight,
+                            DEVICE T* sum, DEVICE T* out, uint at, float inverse_rms, bool vectors,
+                            bool plain, CONSTANT GpuRmsNorm& p, THREAD float* v) {
   if (!plain && p.sum != 0) store_part<V>(sum, at, p.dim, vectors, v);
   float other[V];
   UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * inverse_rms;
   if (plain || p.weight != 0) {
-    load_part<V>(weight, at, p.dim, vectors, other);
-    UNROLL for (int j = 0; j < V; j++) v[j] = v[j] * (p.weight_offset + other[j]);
+    if (!loaded) load_part<V>(weight, at, p.dim, vectors, other);
+    UNROLL for (int j = 0; j < V; j++) {
+      v[j] = v[j] * (p.weight_offset + (loaded ? loaded_weight[j] : other[j]));
+    }
   }
   if (!plain && p.factor != 0) {
     load_part<V>(factor, at, p.dim, vectors, other);
@@ -59,11 +62,16 @@ KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHAD
   SHARED(float, partial, 32);
   const ulong row = ulong(GROUP_ID.x) * p.dim;
   const uint first = V * THREAD_ID, step = V * GROUP_SIZE;
-  const bool vectors = SPEC(norm_vectors), plain = SPEC(norm_plain);
+  const bool plain = SPEC(norm_plain), vectors = plain || SPEC(norm_vectors);
+  const bool early = plain && !SPEC(norm_vectors);
   const bool adds = !plain && p.add_before != 0;
 
   float kept[kKept][V];
   rms_norm_input(x + row, add_before + row, adds, first, step, vectors, p.dim, kept);
+  float weights[kKept][V];
+  UNROLL for (int k = 0; k < kKept; k++) {
+    if (early) load_part<V>(weight, first + k * step, p.dim, vectors, weights[k]);
+  }
   float sum_sq = 0.0f;
   UNROLL for (int k = 0; k < kKept; k++) {
     if (first + k * step < p.dim) {
@@ -81,15 +89,15 @@ KERNEL(rms_norm, SHADOW(T, x), SHADOW(T, add_before), SHADOW(T, add_after), SHAD
   UNROLL for (int k = 0; k < kKept; k++) {
     const uint at = first + k * step;
     if (at < p.dim) {
-      rms_norm_output<V>(add_after + row, factor + row, weight, sum + row, out + row, at,
-                         inverse_rms, vectors, plain, p, kept[k]);
+      rms_norm_output<V>(add_after + row, factor + row, weight, early, weights[k], sum + row,
+                         out + row, at, inverse_rms, vectors, plain, p, kept[k]);
     }
   }
   for (uint at = first + kKept * step; at < p.dim; at += step) {
     float v[1][V];
     rms_norm_input(x + row, add_before + row, adds, at, step, vectors, p.dim, v);
-    rms_norm_output<V>(add_after + row, factor + row, weight, sum + row, out + row, at, inverse_rms,
-                       vectors, plain, p, v[0]);
+    rms_norm_output<V>(add_after + row, factor + row, weight, false, weights[0], sum + row,
+                       out + row, at, inverse_rms, vectors, plain, p, v[0]);
   }
 }
 

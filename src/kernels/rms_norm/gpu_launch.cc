@@ -49,11 +49,13 @@ void rms_norm_gpu(StreamImpl& stream, const RmsNormParams& p, backends::Access a
       aligned({p.weight}) &&
       aligned_rows({p.x, p.add_before, p.add_after, p.factor, p.sum, p.out}, row_bytes);
   const DType weight_dtype = p.weight ? p.weight_dtype : DType::kF32;
+  const bool plain = vectors && is_plain(p) && p.weight;
+  const bool early = plain && (row_bytes <= 4096 || p.rows <= 128);  // see norm_plain
   backends::GpuLaunch launch{.op = "rms_norm",
                              .kernel = kernel_name("rms_norm", {p.dtype, weight_dtype}),
                              .groups = {static_cast<uint32_t>(p.rows), 1, 1},
                              .threads = group_threads(divide_up(row_bytes, 16 * kKept)),
-                             .spec = uint32_t{vectors} | uint32_t{is_plain(p) && p.weight} << 1};
+                             .spec = uint32_t{vectors && !early} | uint32_t{plain} << 1};
   launch.buffer(p.x).buffer(p.add_before).buffer(p.add_after).buffer(p.factor);
   launch.buffer(p.weight).buffer(p.sum).buffer(p.out);
   launch.constants(GpuRmsNorm{.dim = static_cast<uint32_t>(p.dim),

@@ -2,9 +2,11 @@
 // rope, head_norm_rope and qkv_rope. A simdgroup takes some heads of one token and shares the sines
 // and cosines of its position among them.
 //   x, out [tokens, heads, head_dim]   weight [head_dim]   positions [tokens]   inv_freq [pairs]
+#include "kernels/common/gpu_tq.h"
 #include "kernels/rope/gpu_heads.h"
 
-SPEC_BOOL(0, rope_halves)  // all is aligned, and pairs are half a head apart
+SPEC_BOOL(0, rope_halves)      // all is aligned, and pairs are half a head apart
+SPEC_BOOL(1, rope_neighbours)  // all is aligned, and pairs are neighbours
 
 KERNELS_BEGIN(rope)
 
@@ -12,80 +14,143 @@ template <bool kNorm, typename T, typename W SPEC_TPARAM>
 KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
        PARAMS(GpuRope, p)) {
   await_inputs();
+  constexpr int P = 16 / sizeof(T);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.simds) return;
   const uint token = index / p.chunks;
   const uint first = index % p.chunks * p.heads_per_simd;
   const ulong row = (ulong(token) * p.heads + first) * p.head_dim;
   const int position = p.pairs > 0 ? positions[token] : 0;
-  // Position 0 rotates by nothing: elements stay exactly as they are.
-  const HeadWalk w = head_walk(SPEC(rope_halves), p.head_dim, p.units, p.half_dim, p.lanes);
-  rope_heads<sizeof(T) == 4 ? 1
-             : kNorm        ? 4
-                            : 2,
-             kNorm>(x + row, weight, p.weight != 0, kNorm, inv_freq, float(position),
-                    position != 0 ? p.pairs : 0, out + row, p.head_dim,
-                    min(p.heads_per_simd, p.heads - first), w, LANE, p);
+  const HeadWalk w =
+      head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.pairs > 0, p.lanes, p);
+  rope_heads<P, kNorm, T>(x + row, weight, p.weight != 0, kNorm, inv_freq, position, out + row,
+                          p.head_dim, min(p.heads_per_simd, p.heads - first), w, LANE, p);
 }
 
-INSTANTIATE_SPEC(rope_f32, rope, 1, false, float, float)
-INSTANTIATE_SPEC(rope_f16, rope, 1, false, half, float)
-INSTANTIATE_SPEC(rope_bf16, rope, 1, false, bfloat, float)
-INSTANTIATE_SPEC(head_norm_rope_f32_f32, rope, 1, true, float, float)
-INSTANTIATE_SPEC(head_norm_rope_f32_f16, rope, 1, true, float, half)
-INSTANTIATE_SPEC(head_norm_rope_f32_bf16, rope, 1, true, float, bfloat)
-INSTANTIATE_SPEC(head_norm_rope_f16_f32, rope, 1, true, half, float)
-INSTANTIATE_SPEC(head_norm_rope_f16_f16, rope, 1, true, half, half)
-INSTANTIATE_SPEC(head_norm_rope_f16_bf16, rope, 1, true, half, bfloat)
-INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 1, true, bfloat, float)
-INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 1, true, bfloat, half)
-INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 1, true, bfloat, bfloat)
+INSTANTIATE_SPEC(rope_f32, rope, 2, false, float, float)
+INSTANTIATE_SPEC(rope_f16, rope, 2, false, half, float)
+INSTANTIATE_SPEC(rope_bf16, rope, 2, false, bfloat, float)
+INSTANTIATE_SPEC(head_norm_rope_f32_f32, rope, 2, true, float, float)
+INSTANTIATE_SPEC(head_norm_rope_f32_f16, rope, 2, true, float, half)
+INSTANTIATE_SPEC(head_norm_rope_f32_bf16, rope, 2, true, float, bfloat)
+INSTANTIATE_SPEC(head_norm_rope_f16_f32, rope, 2, true, half, float)
+INSTANTIATE_SPEC(head_norm_rope_f16_f16, rope, 2, true, half, half)
+INSTANTIATE_SPEC(head_norm_rope_f16_bf16, rope, 2, true, half, bfloat)
+INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 2, true, bfloat, float)
+INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 2, true, bfloat, half)
+INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 2, true, bfloat, bfloat)
 
-// Heads of q, of k and of v, those of k and v to their slot. A simdgroup takes heads of one of
-// them.
+// Heads of one token that a simdgroup takes, from `first` on: of q (part 0), k (1) or v (2).
+struct QkvHeads {
+  uint token, part, first, count;
+  ulong row;  // element where they start
+};
+
+GPU_FN QkvHeads qkv_heads(uint index, CONSTANT GpuQkvRope& p) {
+  QkvHeads h;
+  const uint chunk = index % p.rope.chunks, k_end = p.q_chunks + p.kv_chunks;
+  h.token = index / p.rope.chunks;
+  h.part = chunk < p.q_chunks ? 0 : chunk < k_end ? 1 : 2;
+  const uint heads = h.part == 0 ? p.num_heads : p.num_kv_heads;
+  h.first = (chunk - (h.part == 0 ? 0 : h.part == 1 ? p.q_chunks : k_end)) * p.rope.heads_per_simd;
+  h.count = min(p.rope.heads_per_simd, heads - h.first);
+  h.row = (ulong(h.token) * heads + h.first) * p.rope.head_dim;
+  return h;
+}
+
+// `count` of the heads, those at x, normed and, but for v, rotated. Position 0 rotates by nothing:
+// elements stay exactly as they are.
+template <typename To, typename Out>
+GPU_FN void rope_part(DEVICE const float* x, THREAD const QkvHeads& h, uint count,
+                      DEVICE const float* weight, DEVICE const int* positions,
+                      DEVICE const float* inv_freq, Out out, ulong out_stride, bool halves,
+                      uint lane, CONSTANT GpuQkvRope& p) {
+  const bool is_v = h.part == 2, has_weight = (h.part == 0 ? p.q_weight : p.k_weight) != 0;
+  const int position = is_v || p.rope.pairs == 0 ? 0 : positions[h.token];
+  const HeadWalk w = head_walk<4>(halves, false, !is_v && p.rope.pairs > 0,
+                                  is_v ? p.v_lanes : p.rope.lanes, p.rope);
+  rope_heads<4, true, To>(x, weight, has_weight && !is_v, !is_v || p.norm_v != 0, inv_freq,
+                          position, out, out_stride, count, w, lane, p.rope);
+}
+
+// Heads of q, of k and of v, those of k and v to their slot.
 //   q, q_out [tokens, heads, head_dim]   k, v [tokens, kv heads, head_dim]   pos [sequences]
-//   caches [sequences, kv heads, capacity, head_dim]
+//   block_table [sequences, pages]   caches [sequences or pages, kv heads, slots, head_dim]
 template <typename To SPEC_TPARAM>
 KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
        IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
-       OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache), PARAMS(GpuQkvRope, p)) {
+       IN(int, block_table), OUT(float, q_out), OUT(To, k_cache), OUT(To, v_cache),
+       PARAMS(GpuQkvRope, p)) {
   await_inputs();
-  constexpr int kHeads = 1;
   const bool halves = SPEC(rope_halves);
-  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
+  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.rope.head_dim;
   if (index >= p.rope.simds) return;
-  const uint token = index / p.rope.chunks, chunk = index % p.rope.chunks, dim = p.rope.head_dim;
-  const int position = p.rope.pairs > 0 ? positions[token] : 0;
-  // Position 0 rotates by nothing: elements stay exactly as they are.
-  const uint pairs = position != 0 ? p.rope.pairs : 0, per_simd = p.rope.heads_per_simd;
-  if (chunk < p.q_chunks) {
-    const uint first = chunk * per_simd;
-    const ulong row = (ulong(token) * p.num_heads + first) * dim;
-    const HeadWalk w = head_walk(halves, dim, p.rope.units, p.rope.half_dim, p.rope.lanes);
-    rope_heads<kHeads, true>(q + row, q_weight, p.q_weight != 0, true, inv_freq, float(position),
-                             pairs, q_out + row, dim, min(per_simd, p.num_heads - first), w, LANE,
-                             p.rope);
-    return;
+  const QkvHeads h = qkv_heads(index, p);
+  if (h.part == 0) {
+    return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
+                            dim, halves, LANE, p);
   }
-  // A place that came from a device buffer has not been checked.
-  const uint b = token / p.n;
-  const long place = long(pos[b]) + token % p.n;
-  const uint slot = p.ring != 0 ? uint(place) % p.capacity : uint(place);
-  if (place < 0 || slot >= p.capacity) return;
-  const bool is_k = chunk < p.q_chunks + p.kv_chunks;
-  const uint first = (chunk - p.q_chunks - (is_k ? 0 : p.kv_chunks)) * per_simd;
-  const ulong row = (ulong(token) * p.num_kv_heads + first) * dim;
-  const ulong to = ((ulong(b) * p.num_kv_heads + first) * p.capacity + slot) * dim;
-  const HeadWalk w = head_walk(halves, dim, is_k ? p.rope.units : 0, p.rope.half_dim,
-                               is_k ? p.rope.lanes : p.v_lanes);
-  rope_heads<kHeads, true>((is_k ? k : v) + row, k_weight, is_k && p.k_weight != 0,
-                           is_k || p.norm_v != 0, inv_freq, float(position), is_k ? pairs : 0,
-                           (is_k ? k_cache : v_cache) + to, ulong(p.capacity) * dim,
-                           min(per_simd, p.num_kv_heads - first), w, LANE, p.rope);
+  const uint b = h.token / p.n, slots = p.pages.size > 0 ? p.pages.size : p.capacity;
+  const CacheSlot found =
+      find_place(block_table, p.pages, b, long(pos[b]) + h.token % p.n, p.ring != 0, p.capacity);
+  if (!found.held) return;
+  const ulong to = (ulong(found.block) * p.num_kv_heads + h.first) * slots + found.slot;
+  rope_part<To>((h.part == 1 ? k : v) + h.row, h, h.count, k_weight, positions, inv_freq,
+                (h.part == 1 ? k_cache : v_cache) + to * dim, ulong(slots) * dim, halves, LANE, p);
 }
 
 INSTANTIATE_SPEC(qkv_rope_f32, qkv_rope, 1, float)
 INSTANTIATE_SPEC(qkv_rope_f16, qkv_rope, 1, half)
 INSTANTIATE_SPEC(qkv_rope_bf16, qkv_rope, 1, bfloat)
+
+// The same to coded caches; rows of k and v are in threadgroup memory until they are coded.
+//   codes, norms: turboquant/gpu.h
+template <typename Code SPEC_TPARAM>
+KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
+       IN(float, k_weight), IN(int, positions), IN(float, inv_freq), IN(int, pos),
+       IN(int, block_table), OUT(float, q_out), OUT(Code, k_codes), OUT(float, k_norms),
+       OUT(Code, v_codes), OUT(float, v_norms), PARAMS(GpuQkvEncode, p)) {
+  await_inputs();
+  SHARED(float, all_rows, 4 * 512);  // of four simdgroups
+  SHARED(float, all_bounds, 4 * 256);
+  const bool halves = SPEC(rope_halves);
+  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.qkv.rope.head_dim;
+  if (index >= p.qkv.rope.simds) return;
+  const QkvHeads h = qkv_heads(index, p.qkv);
+  if (h.part == 0) {
+    return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
+                            dim, halves, LANE, p.qkv);
+  }
+  const uint b = h.token / p.qkv.n,
+             slots = p.qkv.pages.size > 0 ? p.qkv.pages.size : p.qkv.capacity;
+  const CacheSlot found = find_place(block_table, p.qkv.pages, b, long(pos[b]) + h.token % p.qkv.n,
+                                     p.qkv.ring != 0, p.qkv.capacity);
+  if (!found.held) return;
+  CONSTANT GpuTqCoder& coder = p.coders[h.part - 1];
+  THREADGROUP float* const rows = all_rows + SIMD_ID * 512;
+  THREADGROUP float* const bounds = all_bounds + SIMD_ID * 256;
+  for (uint i = LANE; i < 1u << coder.bits; i += SIMD_WIDTH) bounds[i] = coder.bounds[i];
+  // Heads that the lanes have side by side.
+  const uint step = SIMD_WIDTH / (h.part == 1 ? p.qkv.rope.lanes : p.qkv.v_lanes);
+  for (uint i = 0; i < h.count; i++) {
+    if (i % step == 0) {
+      simdgroup_barrier(mem_flags::mem_threadgroup);
+      rope_part<float>((h.part == 1 ? k : v) + h.row + i * dim, h, min(step, h.count - i), k_weight,
+                       positions, inv_freq, rows, dim, halves, LANE, p.qkv);
+      simdgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    float x[kRowElements];
+    UNROLL for (int j = 0; j < kRowElements; j++) {
+      const uint at = 8 * (j / 8 * 32 + LANE) + j % 8;
+      x[j] = at < dim ? rows[i % step * dim + at] : 0.0f;
+    }
+    const ulong row = (ulong(found.block) * p.qkv.num_kv_heads + h.first + i) * slots + found.slot;
+    encode_elements(x, coder, bounds, bounds, false,
+                    (h.part == 1 ? k_codes : v_codes) + row * coder.row_bytes,
+                    (h.part == 1 ? k_norms : v_norms) + row * coder.norm_count, LANE);
+  }
+}
+
+INSTANTIATE_SPEC(qkv_encode, qkv_encode, 1, uchar)
 
 KERNELS_END

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the GPU kernels of rope get besides their buffers. Read by C++, CUDA and Metal.
 #pragma once
+#include "kernels/common/gpu_attn_args.h"
+#include "kernels/common/gpu_tq_args.h"
 
 struct GpuRope {
   unsigned int heads;
@@ -31,6 +33,13 @@ struct GpuQkvRope {
   unsigned int norm_v;    // 0: v goes to its cache as it is
   unsigned int q_weight;  // 1: the operand is there
   unsigned int k_weight;
+  GpuPages pages;
   GpuRope rope;
 };
-static_assert(sizeof(GpuQkvRope) == 96, "4-byte scalars only");
+static_assert(sizeof(GpuQkvRope) == 112, "4-byte scalars only");
+
+struct GpuQkvEncode {
+  GpuQkvRope qkv;
+  GpuTqCoder coders[2];  // of k and of v
+};
+static_assert(sizeof(GpuQkvEncode) == 2344, "4-byte scalars only");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a simdgroup norms and rotates the heads of one token. 4 to 32 lanes share a head; a lane has
-// a group of pairs of kHeads heads at a time in registers, of heads above 256 elements the first
-// 256, and reads the others again. Included by gpu.h.
+// P pairs of it in registers, and reads again what the lanes cannot hold. Included by gpu.h.
 #pragma once
 #include "kernels/common/gpu_math.h"
 #include "kernels/common/gpu_rows.h"
@@ -10,12 +9,14 @@
 GPU_LIBRARY_BEGIN
 
 enum : uint { kNoElement = 0xffffffffu };
-enum { kPairs = 4 };  // of a group
 
-// Elements of a head are walked in pairs, and kPairs of them are a group: the pairs that may be
-// rotated, then what is behind them, first half and second half.
+// Elements of a head are walked in pairs, and P of them are a group: the pairs that may be rotated,
+// then what is behind them, first half and second half.
 struct HeadWalk {
-  bool halves;    // all are half a head apart and aligned, and every group is whole
+  bool halves;      // all are half a head apart and aligned, and every group is whole
+  bool neighbours;  // the same of pairs of neighbours
+  bool vectors;     // one of both
+  bool rotates;
   uint half_dim;  // from the first to the second element of a pair; 0: neighbours
   uint units;     // pairs that may be rotated
   uint unit_groups;
@@ -25,91 +26,122 @@ struct HeadWalk {
   uint lanes;   // that share a head: a power of two
 };
 
-GPU_FN HeadWalk head_walk(bool halves, uint head_dim, uint units, uint half_dim, uint lanes) {
+template <int P>
+GPU_FN HeadWalk head_walk(bool halves, bool neighbours, bool rotates, uint lanes,
+                          CONSTANT GpuRope& p) {
   HeadWalk w;
   w.halves = halves;
-  w.half_dim = halves ? head_dim / 2 : half_dim;
-  w.units = halves ? head_dim / 2 : units;
-  w.unit_groups = (w.units + kPairs - 1) / kPairs;
-  w.tail = head_dim - 2 * w.units;
+  w.neighbours = neighbours;
+  w.vectors = halves || neighbours;
+  w.rotates = rotates;
+  w.half_dim = halves ? p.head_dim / 2 : p.half_dim;
+  w.units = w.vectors ? p.head_dim / 2 : rotates ? p.units : 0;
+  w.unit_groups = (w.units + P - 1) / P;
+  w.tail = p.head_dim - 2 * w.units;
   w.tail_half = (w.tail + 1) / 2;
-  w.groups = w.unit_groups + (w.tail_half + kPairs - 1) / kPairs;
+  w.groups = w.unit_groups + (w.tail_half + P - 1) / P;
   w.lanes = lanes;
   return w;
 }
 
 // Where the first, or second, element of pair j of a group lies, if there is one.
+template <int P>
 GPU_FN uint place_of(THREAD const HeadWalk& w, uint group, uint j, bool second) {
   if (group < w.unit_groups) {
-    const uint unit = kPairs * group + j, apart = w.half_dim != 0 ? w.half_dim : 1;
+    const uint unit = P * group + j, apart = w.half_dim != 0 ? w.half_dim : 1;
     if (unit >= w.units) return kNoElement;
     return (w.half_dim != 0 ? unit : 2 * unit) + (second ? apart : 0);
   }
-  const uint at = kPairs * (group - w.unit_groups) + j;
+  const uint at = P * (group - w.unit_groups) + j;
   if (at >= (second ? w.tail - w.tail_half : w.tail_half)) return kNoElement;
   return 2 * w.units + at + (second ? w.tail_half : 0);
 }
 
-template <typename T>
+template <int P, typename T>
 GPU_FN void load_group(DEVICE const T* row, uint group, THREAD const HeadWalk& w, THREAD float* a,
                        THREAD float* b) {
   if (w.halves) {
-    load_vec<kPairs>(row + kPairs * group, a);
-    load_vec<kPairs>(row + kPairs * group + w.half_dim, b);
-    return;
-  }
-  UNROLL for (int j = 0; j < kPairs; j++) {
-    const uint first = place_of(w, group, j, false), second = place_of(w, group, j, true);
-    a[j] = first != kNoElement ? float(row[first]) : 0.0f;
-    b[j] = second != kNoElement ? float(row[second]) : 0.0f;
+    load_vec<P>(row + P * group, a);
+    load_vec<P>(row + P * group + w.half_dim, b);
+  } else if (w.neighbours) {
+    float pairs[2 * P];
+    load_vec<2 * P>(row + 2 * P * group, pairs);
+    UNROLL for (int j = 0; j < P; j++) {
+      a[j] = pairs[2 * j];
+      b[j] = pairs[2 * j + 1];
+    }
+  } else {
+    UNROLL for (int j = 0; j < P; j++) {
+      const uint first = place_of<P>(w, group, j, false), second = place_of<P>(w, group, j, true);
+      a[j] = first != kNoElement ? float(row[first]) : 0.0f;
+      b[j] = second != kNoElement ? float(row[second]) : 0.0f;
+    }
   }
 }
-template <typename T>
-GPU_FN void store_group(DEVICE T* row, uint group, THREAD const HeadWalk& w, THREAD const float* a,
+// Out is a pointer to elements To in device or threadgroup memory.
+template <int P, typename To, typename Out>
+GPU_FN void store_group(Out row, uint group, THREAD const HeadWalk& w, THREAD const float* a,
                         THREAD const float* b) {
   if (w.halves) {
-    store_vec<kPairs>(row + kPairs * group, a);
-    store_vec<kPairs>(row + kPairs * group + w.half_dim, b);
-    return;
-  }
-  UNROLL for (int j = 0; j < kPairs; j++) {
-    const uint first = place_of(w, group, j, false), second = place_of(w, group, j, true);
-    if (first != kNoElement) row[first] = T(a[j]);
-    if (second != kNoElement) row[second] = T(b[j]);
+    store_vec<P>(row + P * group, a);
+    store_vec<P>(row + P * group + w.half_dim, b);
+  } else if (w.neighbours) {
+    float pairs[2 * P];
+    UNROLL for (int j = 0; j < P; j++) {
+      pairs[2 * j] = a[j];
+      pairs[2 * j + 1] = b[j];
+    }
+    store_vec<2 * P>(row + 2 * P * group, pairs);
+  } else {
+    UNROLL for (int j = 0; j < P; j++) {
+      const uint first = place_of<P>(w, group, j, false), second = place_of<P>(w, group, j, true);
+      if (first != kNoElement) row[first] = To(a[j]);
+      if (second != kNoElement) row[second] = To(b[j]);
+    }
   }
 }
 
 // What the pairs of a group are multiplied by; it is the same for all heads.
+template <int P>
 struct PairFactors {
-  float c[kPairs], s[kPairs];    // cosine and sine
-  float wa[kPairs], wb[kPairs];  // weights, the offset added
-  uint rotated;                  // pairs, the first of the group
+  float c[P], s[P];    // cosine and sine
+  float wa[P], wb[P];  // weights, the offset added
+  uint rotated;        // pairs, the first of the group; in a walk of vectors all or none
 };
 
-template <bool kNorm, typename W>
+// What is read of them: frequencies in place of cosines. Neither waits for the other nor for the
+// position.
+template <int P, bool kNorm, typename W>
 GPU_FN void load_factors(DEVICE const W* weight, bool has_weight, DEVICE const float* inv_freq,
-                         float position, uint pairs, uint group, THREAD const HeadWalk& w,
-                         CONSTANT GpuRope& p, THREAD PairFactors& f) {
-  if (kNorm && has_weight) {
-    load_group(weight, group, w, f.wa, f.wb);
-    UNROLL for (int j = 0; j < kPairs; j++) {
-      f.wa[j] = p.weight_offset + f.wa[j];
-      f.wb[j] = p.weight_offset + f.wb[j];
-    }
+                         uint group, THREAD const HeadWalk& w, CONSTANT GpuRope& p,
+                         THREAD PairFactors<P>& f) {
+  UNROLL for (int j = 0; j < P; j++) f.c[j] = 0.0f;
+  if (w.rotates && w.vectors) {
+    load_vec<P>(inv_freq + min(P * group, p.pairs - P), f.c);
+  } else if (w.rotates) {
+    UNROLL for (int j = 0; j < P; j++) f.c[j] = inv_freq[min(P * group + j, p.pairs - 1)];
   }
-  f.rotated = group < w.unit_groups && kPairs * group < pairs ? pairs - kPairs * group : 0;
-  UNROLL for (int j = 0; j < kPairs; j++) {
-    const float angle = uint(j) < f.rotated ? position * inv_freq[kPairs * group + j] : 0.0f;
-    sin_cos(angle, f.s + j, f.c + j);
+  if (kNorm && has_weight) load_group<P>(weight, group, w, f.wa, f.wb);
+}
+template <int P>
+GPU_FN void finish_factors(int position, uint group, THREAD const HeadWalk& w, CONSTANT GpuRope& p,
+                           THREAD PairFactors<P>& f) {
+  // Position 0 rotates by nothing: elements stay exactly as they are.
+  const uint first = P * group, pairs = w.rotates && position != 0 ? p.pairs : 0;
+  f.rotated = first < pairs ? min(pairs - first, uint(P)) : 0;
+  UNROLL for (int j = 0; j < P; j++) {
+    sin_cos(float(position) * f.c[j], f.s + j, f.c + j);
+    f.wa[j] = p.weight_offset + f.wa[j];
+    f.wb[j] = p.weight_offset + f.wb[j];
   }
 }
 
 // a and b of a group, normed and rotated, to their places.
-template <bool kNorm, typename To>
-GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, bool has_weight,
-                         float inverse_rms, THREAD const PairFactors& f, THREAD float* a,
+template <int P, bool kNorm, typename To, typename Out>
+GPU_FN void finish_group(Out row, uint group, THREAD const HeadWalk& w, bool has_weight,
+                         float inverse_rms, THREAD const PairFactors<P>& f, THREAD float* a,
                          THREAD float* b) {
-  UNROLL for (int j = 0; j < kPairs; j++) {
+  UNROLL for (int j = 0; j < P; j++) {
     if (kNorm) {
       a[j] = a[j] * inverse_rms;
       b[j] = b[j] * inverse_rms;
@@ -117,94 +149,65 @@ GPU_FN void finish_group(DEVICE To* row, uint group, THREAD const HeadWalk& w, b
       if (has_weight) b[j] = b[j] * f.wb[j];
     }
     const float first = a[j], second = b[j];
-    const bool rotates = uint(j) < f.rotated;
+    const bool rotates = w.vectors ? f.rotated != 0 : uint(j) < f.rotated;
     a[j] = rotates ? fma(first, f.c[j], -(second * f.s[j])) : first;
     b[j] = rotates ? fma(first, f.s[j], second * f.c[j]) : second;
   }
-  store_group(row, group, w, a, b);
+  store_group<P, To>(row, group, w, a, b);
 }
 
+template <int P>
 GPU_FN float sum_squares(THREAD const float* a, THREAD const float* b, float sum) {
-  UNROLL for (int j = 0; j < kPairs; j++) sum = fma(a[j], a[j], fma(b[j], b[j], sum));
+  UNROLL for (int j = 0; j < P; j++) sum = fma(a[j], a[j], fma(b[j], b[j], sum));
   return sum;
 }
 
-// sums[i] is a lane's part of the sum of squares of head i. Each becomes 1 / sqrt(mean + eps): a
-// lane adds what half of the lanes have of half of the heads and sends the rest away, so that roots
-// are taken once. The order of the additions depends on `lanes` only.
-template <int kHeads>
-GPU_FN void inverse_rms_of(THREAD float* sums, uint lanes, uint lane, CONSTANT GpuRope& p) {
-  uint apart = lanes / 2;
-  uint sources[kHeads];  // the lane with the sum of head i
-  UNROLL for (int i = 0; i < kHeads; i++) sources[i] = lane & ~(lanes - 1);
-  UNROLL for (int n = kHeads; n > 1; n /= 2) {
-    const bool upper = (lane & apart) != 0;
-    UNROLL for (int i = 0; i < n / 2; i++) {
-      const float kept = upper ? sums[i + n / 2] : sums[i];
-      const float sent = upper ? sums[i] : sums[i + n / 2];
-      sums[i] = kept + simd_shuffle_xor(sent, apart);
-    }
-    UNROLL for (int i = 0; i < kHeads; i++) {
-      if ((i & (n / 2)) != 0) sources[i] = sources[i] + apart;
-    }
-    apart = apart / 2;
+// 1 / sqrt(mean + eps) of a head; `sum` is a lane's part of its sum of squares.
+GPU_FN float inverse_rms_of(float sum, uint lanes, CONSTANT GpuRope& p) {
+  UNROLL for (uint apart = SIMD_WIDTH / 2; apart > 0; apart /= 2) {
+    const float other = simd_shuffle_xor(sum, apart);
+    if (apart < lanes) sum = sum + other;
   }
-  float sum = sums[0];
-  UNROLL for (uint o = SIMD_WIDTH / 2; o > 0; o /= 2) {
-    const float other = simd_shuffle_xor(sum, o);
-    if (o <= apart) sum = sum + other;
-  }
-  const float inverse = 1.0f / sqrt(sum * p.inverse_dim + p.eps);
-  UNROLL for (int i = 0; i < kHeads; i++) sums[i] = simd_shuffle(inverse, sources[i]);
+  return rsqrt(sum * p.inverse_dim + p.eps);
 }
 
 // Heads 0 .. heads - 1 at x to out, where they are out_stride apart. Without `norms` the root mean
 // square is taken for 1.
-template <int kHeads, bool kNorm, typename T, typename W, typename To>
+template <int P, bool kNorm, typename To, typename T, typename W, typename Out>
 GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weight, bool norms,
-                       DEVICE const float* inv_freq, float position, uint pairs, DEVICE To* out,
-                       ulong out_stride, uint heads, THREAD const HeadWalk& w, uint lane,
-                       CONSTANT GpuRope& p) {
-  const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, group = lane % w.lanes;
-  PairFactors factors;
-  for (uint h = slot; h < heads + slot; h += kHeads * slots) {
-    // Head h + i * slots; a lane has its first one twice rather than one behind the last.
-    const bool mine = group < w.groups && h < heads;
-    float a[kHeads][kPairs], b[kHeads][kPairs];
-    if (mine) {
-      UNROLL for (int i = 0; i < kHeads; i++) {
-        const uint head = h + i * slots < heads ? h + i * slots : h;
-        load_group(x + ulong(head) * p.head_dim, group, w, a[i], b[i]);
+                       DEVICE const float* inv_freq, int position, Out out, ulong out_stride,
+                       uint heads, THREAD const HeadWalk& w, uint lane, CONSTANT GpuRope& p) {
+  const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, place = lane % w.lanes;
+  const uint group = min(place, w.groups - 1);
+  // 16-bit heads of vectors have a lane for every group.
+  const bool more = !(P == 8 && w.vectors) && w.groups > w.lanes;
+  PairFactors<P> factors;
+  load_factors<P, kNorm>(weight, has_weight, inv_freq, group, w, p, factors);
+  for (uint h = slot; h < heads + slot; h += slots) {
+    const bool mine = h < heads && place < w.groups;
+    DEVICE const T* row = x + ulong(h) * p.head_dim;
+    float a[P], b[P];
+    if (mine) load_group<P>(row, group, w, a, b);
+    if (h == slot) finish_factors<P>(position, group, w, p, factors);
+    float inverse = 1.0f;
+    if (kNorm) {
+      float sum = mine ? sum_squares<P>(a, b, 0.0f) : 0.0f;
+      for (uint at = group + w.lanes; more && norms && mine && at < w.groups; at += w.lanes) {
+        float c[P], d[P];
+        load_group<P>(row, at, w, c, d);
+        sum = sum_squares<P>(c, d, sum);
       }
+      sum = inverse_rms_of(sum, w.lanes, p);
+      if (norms) inverse = sum;
     }
-    if (h == slot || w.groups > w.lanes) {
-      load_factors<kNorm>(weight, has_weight && group < w.groups, inv_freq, position, pairs, group,
-                          w, p, factors);
-    }
-    float inverse[kHeads];
-    UNROLL for (int i = 0; i < kHeads; i++) {
-      inverse[i] = kNorm && mine ? sum_squares(a[i], b[i], 0.0f) : 0.0f;
-    }
-    for (uint at = group + w.lanes; norms && mine && at < w.groups; at += w.lanes) {
-      UNROLL for (int i = 0; i < kHeads; i++) {
-        const uint head = h + i * slots < heads ? h + i * slots : h;
-        float c[kPairs], d[kPairs];
-        load_group(x + ulong(head) * p.head_dim, at, w, c, d);
-        inverse[i] = sum_squares(c, d, inverse[i]);
-      }
-    }
-    if (kNorm) inverse_rms_of<kHeads>(inverse, w.lanes, lane, p);
-    for (uint at = group; mine && at < w.groups; at += w.lanes) {
-      if (at != group) {
-        load_factors<kNorm>(weight, has_weight, inv_freq, position, pairs, at, w, p, factors);
-      }
-      UNROLL for (int i = 0; i < kHeads; i++) {
-        const uint head = h + i * slots;
-        if (head >= heads) break;
-        if (at != group) load_group(x + ulong(head) * p.head_dim, at, w, a[i], b[i]);
-        finish_group<kNorm>(out + head * out_stride, at, w, has_weight, norms ? inverse[i] : 1.0f,
-                            factors, a[i], b[i]);
-      }
+    Out to = out + h * out_stride;
+    if (mine) finish_group<P, kNorm, To>(to, group, w, has_weight, inverse, factors, a, b);
+    for (uint at = group + w.lanes; more && mine && at < w.groups; at += w.lanes) {
+      PairFactors<P> f;
+      load_factors<P, kNorm>(weight, has_weight, inv_freq, at, w, p, f);
+      load_group<P>(row, at, w, a, b);
+      finish_factors<P>(position, at, w, p, f);
+      finish_group<P, kNorm, To>(to, at, w, has_weight, inverse, f, a, b);
     }
   }
 }

@@ -5,7 +5,8 @@
 #include <bit>
 #include <utility>
 
-#include "kernels/common/gpu_launch.h"
+#include "kernels/common/gpu_attn_launch.h"
+#include "kernels/common/gpu_tq_launch.h"
 #include "kernels/rope/gpu_args.h"
 
 namespace mlxn::kernels {
@@ -26,15 +27,18 @@ int64_t half_dim(const RopeParams& p) {
   return 0;
 }
 
-// Few tokens: every head its own simdgroup. Many: the angles are shared among up to 16 heads.
+// Few tokens: every head its own simdgroup. Many: the angles are shared among up to 16 heads, in
+// about four rounds of the 24 simdgroups that each of 132 cores holds.
 int64_t heads_per_simd(const RopeParams& p) {
-  constexpr int64_t kBusy = 8192;  // simdgroups that fill a large GPU
-  return std::clamp<int64_t>(p.tokens * p.heads / kBusy, 1, std::min<int64_t>(p.heads, 16));
+  constexpr int64_t kSimds = 12288;
+  const int64_t parts = std::clamp<int64_t>(kSimds / std::max<int64_t>(p.tokens, 1), 1, p.heads);
+  return std::min<int64_t>(divide_up(p.heads, parts), 16);
 }
 
-// Lanes that share a head: one for four pairs, those that rotate apart from the others.
-uint32_t lanes_of(int64_t head_dim, int64_t units) {
-  const uint32_t groups = divide_up(units, 4) + divide_up((head_dim + 1) / 2 - units, 4);
+// Lanes that share a head: one for 16 bytes of pairs, those that rotate apart from the others.
+uint32_t lanes_of(DType dtype, int64_t head_dim, int64_t units) {
+  const uint32_t pairs = vector_elements(dtype);
+  const uint32_t groups = divide_up(units, pairs) + divide_up((head_dim + 1) / 2 - units, pairs);
   return std::clamp(std::bit_ceil(groups), 4U, 32U);
 }
 
@@ -48,7 +52,7 @@ GpuRope gpu_rope(const RopeParams& p) {
           .pairs = static_cast<uint32_t>(p.pairs),
           .units = static_cast<uint32_t>(units),
           .half_dim = static_cast<uint32_t>(half),
-          .lanes = lanes_of(p.head_dim, units),
+          .lanes = lanes_of(p.dtype, p.head_dim, units),
           .heads_per_simd = static_cast<uint32_t>(per_simd),
           .chunks = chunks,
           .simds = static_cast<uint32_t>(p.tokens) * chunks,
@@ -58,10 +62,18 @@ GpuRope gpu_rope(const RopeParams& p) {
           .weight_offset = p.weight_offset};
 }
 
-// Whether pairs are half a head apart, in whole groups of four that are aligned in every operand.
+// Whether heads and their rotated part are whole lanes of pairs and every operand is aligned.
+bool has_vectors(const RopeParams& p) {
+  const uint32_t pairs = vector_elements(p.dtype);
+  const bool fits = p.dtype == DType::kF32 || p.head_dim <= 512;  // a lane for all pairs
+  return fits && p.head_dim % (2 * pairs) == 0 && p.pairs % pairs == 0 &&
+         aligned({p.x, p.out, p.norm ? p.weight : nullptr, p.pairs > 0 ? p.inv_freq : nullptr});
+}
 bool has_halves(const RopeParams& p) {
-  return p.head_dim % 8 == 0 && (p.pairs == 0 || half_dim(p) == p.head_dim / 2) &&
-         aligned({p.x, p.out, p.norm ? p.weight : nullptr});
+  return has_vectors(p) && (p.pairs == 0 || half_dim(p) == p.head_dim / 2);
+}
+bool has_neighbours(const RopeParams& p) {
+  return has_vectors(p) && p.pairs > 0 && half_dim(p) == 0;
 }
 
 bool is_f32(const RopeParams& p) {
@@ -96,7 +108,7 @@ void rope_gpu(StreamImpl& stream, const RopeParams& p, backends::Access access) 
                        : kernel_name("rope", {p.dtype}),
       .groups = {divide_up(args.simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup,
-      .spec = has_halves(p)};
+      .spec = uint32_t{has_halves(p)} | uint32_t{has_neighbours(p)} << 1};
   launch.buffer(p.x).buffer(has_weight ? p.weight : nullptr);
   launch.buffer(p.pairs > 0 ? p.positions : nullptr).buffer(p.pairs > 0 ? p.inv_freq : nullptr);
   launch.buffer(p.out).constants(args);
@@ -109,9 +121,15 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
       a.src_dtype != DType::kF32) {
     return "is for f32 projections";
   }
-  if (a.token_major || a.pages.table != nullptr || a.src_offset != 0 || a.pos_skip != 0 ||
-      a.n != a.n_src) {
-    return "is for whole calls and plain caches";
+  if (a.token_major || a.src_offset != 0 || a.pos_skip != 0 || a.n != a.n_src) {
+    return "is for whole calls and head-major caches";
+  }
+  if (!p.codes.empty()) {
+    const TqEncodeParams& v = p.codes[1];
+    if (v.batch != a.batch || v.n != a.n || v.n_src != a.n || v.num_kv_heads != a.num_kv_heads ||
+        v.capacity != a.capacity || v.src_dtype != a.src_dtype) {
+      return "is for K and V of one shape";
+    }
   }
   const bool v_is_k = p.v && p.v->x == p.k.x;
   const bool is_linked = a.k == p.k.out && a.v != nullptr && (!p.v || a.v == p.v->out) &&
@@ -123,7 +141,8 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
   if (!is_linked || !norms_v || (!p.v && a.v == p.k.out) || (v_is_k && p.v->out == p.k.x)) {
     return "is for calls that read each other";
   }
-  return refuse_large({p.k.tokens * all_heads(p), all_heads(p) * p.k.head_dim, a.capacity});
+  return refuse_large(
+      {p.k.tokens * all_heads(p), all_heads(p) * p.k.head_dim, a.capacity, a.pages.count});
 }
 
 void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access access) {
@@ -138,27 +157,37 @@ void qkv_rope_gpu(StreamImpl& stream, const QkvRopeParams& p, backends::Access a
   rope.simds = static_cast<uint32_t>(p.k.tokens) * rope.chunks;
   const bool halves = has_halves(p.k) && aligned({q.x, q.weight, q.out, values_of(p)}) &&
                       aligned({a.k_cache, a.v_cache});
-  backends::GpuLaunch launch{.op = "qkv_rope",
-                             .kernel = kernel_name("qkv_rope", {a.cache_dtype}),
-                             .groups = {divide_up(rope.simds, kSimdsPerGroup), 1, 1},
-                             .threads = 32 * kSimdsPerGroup,
-                             .spec = halves};
+  const bool coded = !p.codes.empty();
+  backends::GpuLaunch launch{
+      .op = "qkv_rope",
+      .kernel = coded ? "qkv_encode" : kernel_name("qkv_rope", {a.cache_dtype}),
+      .groups = {divide_up(rope.simds, kSimdsPerGroup), 1, 1},
+      .threads = 32 * kSimdsPerGroup,
+      .spec = halves};
   launch.buffer(q.x).buffer(p.k.x).buffer(values_of(p)).buffer(q.weight).buffer(p.k.weight);
   launch.buffer(rope.pairs > 0 ? p.k.positions : nullptr);
   launch.buffer(rope.pairs > 0 ? p.k.inv_freq : nullptr);
-  launch.buffer(a.pos).buffer(q.out).buffer(a.k_cache).buffer(a.v_cache);
-  launch.constants(GpuQkvRope{.num_heads = static_cast<uint32_t>(q.heads),
-                              .num_kv_heads = static_cast<uint32_t>(p.k.heads),
-                              .q_chunks = q_chunks,
-                              .kv_chunks = kv_chunks,
-                              .v_lanes = lanes_of(p.k.head_dim, 0),
-                              .n = static_cast<uint32_t>(a.n),
-                              .capacity = static_cast<uint32_t>(a.capacity),
-                              .ring = a.ring,
-                              .norm_v = p.v.has_value(),
-                              .q_weight = q.weight != nullptr,
-                              .k_weight = p.k.weight != nullptr,
-                              .rope = rope});
+  launch.buffer(a.pos).buffer(a.pages.table).buffer(q.out);
+  const GpuQkvRope args{.num_heads = static_cast<uint32_t>(q.heads),
+                        .num_kv_heads = static_cast<uint32_t>(p.k.heads),
+                        .q_chunks = q_chunks,
+                        .kv_chunks = kv_chunks,
+                        .v_lanes = lanes_of(DType::kF32, p.k.head_dim, 0),
+                        .n = static_cast<uint32_t>(a.n),
+                        .capacity = static_cast<uint32_t>(a.capacity),
+                        .ring = a.ring,
+                        .norm_v = p.v.has_value(),
+                        .q_weight = q.weight != nullptr,
+                        .k_weight = p.k.weight != nullptr,
+                        .pages = gpu_pages(a.pages),
+                        .rope = rope};
+  if (coded) {
+    const TqCache &k = p.codes[0].to, &v = p.codes[1].to;
+    launch.buffer(k.codes).buffer(k.norms).buffer(v.codes).buffer(v.norms);
+    launch.constants(GpuQkvEncode{args, {gpu_tq_coder(k), gpu_tq_coder(v)}});
+  } else {
+    launch.buffer(a.k_cache).buffer(a.v_cache).constants(args);
+  }
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "kernels/common/entry.h"
 #include "kernels/kv_append/params.h"
+#include "kernels/turboquant/params.h"
 #include "mlxn/dtype.h"
 #include "mlxn/ops/rope.h"
 
@@ -40,6 +42,7 @@ struct QkvRopeParams {
   RopeParams k;
   std::optional<RopeParams> q;
   KvAppendParams append;
+  std::vector<TqEncodeParams> codes;  // K's and V's in place of append's caches, which are null
 };
 
 // For devices with a kernel for the whole.

@@ -25,8 +25,21 @@ struct Case {
   bool ring = false;
   DType cache_dtype = f16;
   RopePairing pairing = RopePairing::kSplitHead;
+  int k_bits = 0, v_bits = 0;  // of coded caches
+  bool paged = false;          // those
 };
 constexpr int64_t kKvHeads = 2;
+
+// Pages: four of 16 slots.
+ops::TqRows coded_rows(const Device& device, const Case& c, int bits) {
+  Shape shape = {c.paged ? 4 : c.batch, kKvHeads, c.paged ? 16 : c.capacity, 0};
+  ops::TqRows rows{.codes = {}, .norms = {}, .format = {.bits = bits}};
+  shape[3] = ops::tq_row_bytes(rows.format, c.dim);
+  rows.codes = device.alloc(u8, shape);
+  shape[3] = ops::tq_norm_count(c.dim);
+  rows.norms = device.alloc(f32, shape);
+  return rows;
+}
 
 ops::QkvRopeArgs make_args(const Device& device, const Case& c) {
   testing::Random random(7);
@@ -55,6 +68,17 @@ ops::QkvRopeArgs make_args(const Device& device, const Case& c) {
   Buffer v = random_buffer(device, f32, {tokens, kKvHeads, c.dim}, random);
   if (c.norm_v) args.v = {.x = c.k_is_v ? args.k.x : v, .out = v, .eps = 1e-6f};
   const Shape source = {c.batch, c.n, kKvHeads, c.dim};
+  if (c.k_bits > 0) {
+    args.encode = {.k = args.k.out.reshape(source),
+                   .v = v.reshape(source),
+                   .k_to = coded_rows(device, c, c.k_bits),
+                   .v_to = coded_rows(device, c, c.v_bits),
+                   .pos = c.pos,
+                   .ring = c.ring};
+    // Page 4 does not exist.
+    if (c.paged) args.encode.block_table = testing::make_i32(device, {3, 1, 0, 4}).reshape({2, 2});
+    return args;
+  }
   const Shape cache = {c.batch, kKvHeads, c.capacity, c.dim};
   args.append = {.k = args.k.out.reshape(source),
                  .k_cache = device.alloc(c.cache_dtype, cache),
@@ -72,13 +96,25 @@ std::vector<std::vector<std::byte>> run(const Device& device, const ops::QkvRope
     for (const auto* call : {&args.v, &args.k, &args.q}) {
       if (call->x) ops::head_norm_rope(stream, *call);
     }
-    ops::kv_append(stream, args.append);
+    const ops::KvEncodeArgs& e = args.encode;
+    if (args.append.k) ops::kv_append(stream, args.append);
+    ops::TqEncodeArgs call{.src = e.k, .to = e.k_to, .pos = e.pos, .ring = e.ring};
+    call.block_table = e.block_table;
+    if (e.k) ops::tq_encode(stream, call);
+    call.src = e.v;
+    call.to = e.v_to;
+    if (e.k) ops::tq_encode(stream, call);
   } else {
     ops::qkv_rope(stream, args);
   }
   stream.commit().wait();
-  return {bytes_of(args.append.k_cache), bytes_of(args.append.v_cache),
-          args.q.x ? bytes_of(args.q.out) : std::vector<std::byte>()};
+  std::vector<std::vector<std::byte>> results;
+  for (const Buffer* out :
+       {&args.append.k_cache, &args.append.v_cache, &args.encode.k_to.codes,
+        &args.encode.k_to.norms, &args.encode.v_to.codes, &args.encode.v_to.norms, &args.q.out}) {
+    results.push_back(*out ? bytes_of(*out) : std::vector<std::byte>());
+  }
+  return results;
 }
 
 TEST(QkvRopeTest, GivesTheBitsOfTheSeparateOps) {
@@ -102,25 +138,53 @@ TEST(QkvRopeTest, GivesTheBitsOfTheSeparateOps) {
   cases.push_back({.n = 11, .pos = 17, .ring = true});
   cases.push_back({.heads = 40, .dim = 512, .rotary_dim = 128, .pos = 7});
   cases.push_back({.n = 400, .heads = 19, .capacity = 400, .k_is_v = true});
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    cases.push_back({.dim = 256, .pos = 5, .k_bits = bits, .v_bits = bits});
+    cases.push_back({.batch = 2, .n = 3, .dim = 96, .k_bits = bits, .v_bits = 10 - bits});
+    if (bits == 3 || bits == 5) cases.back().v_bits = 4;
+  }
+  for (int64_t dim : {8, 64, 72, 128, 512}) {
+    Case c{.batch = 2, .n = 2, .dim = dim, .rotary_dim = dim / 4 * 2, .pos = 5};
+    c.k_bits = c.v_bits = 4;
+    c.k_is_v = dim > 64;
+    cases.push_back(c);
+    c.norm_v = c.k_is_v = false;
+    c.ring = true;
+    c.pos = 23;
+    c.heads = 0;
+    cases.push_back(c);
+    c.paged = true;
+    c.capacity = 32;
+    cases.push_back(c);
+  }
+  cases.push_back({.n = 400, .heads = 40, .capacity = 400, .k_bits = 4, .v_bits = 4});
   for (const Case& c : cases) {
     EXPECT_EQ(run(device, make_args(device, c), false), run(device, make_args(device, c), true))
         << "batch " << c.batch << " n " << c.n << " dim " << c.dim << " rotary " << c.rotary_dim
-        << " heads " << c.heads << " " << name(c.cache_dtype);
+        << " heads " << c.heads << " " << name(c.cache_dtype) << " bits " << c.k_bits;
   }
 }
 
 TEST(QkvRopeTest, IsOneKernelOnGpus) {
   const Device device = test_device();
-  Stream stream(device);
-  ops::qkv_rope(stream, make_args(device, {.n = 2, .k_is_v = true}));
-  EXPECT_EQ(stream.counters().dispatches, device.kind() == DeviceKind::kCpu ? 4u : 1u);
+  const bool is_cpu = device.kind() == DeviceKind::kCpu;
+  for (const int bits : {0, 4}) {
+    Case c{.batch = 2, .n = 2, .capacity = 32, .k_is_v = true, .k_bits = bits, .v_bits = 8};
+    c.paged = bits > 0;
+    Stream stream(device);
+    ops::qkv_rope(stream, make_args(device, c));
+    EXPECT_EQ(stream.counters().dispatches, !is_cpu ? 1u : bits == 0 ? 4u : 5u);
+  }
 }
 
 TEST(QkvRopeTest, WhatNoKernelTakesAndPlacesOutsideTheCache) {
   const Device device = test_device();
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 5; ++i) {
     const auto make = [&] {
-      ops::QkvRopeArgs args = make_args(device, {.batch = 3});
+      const int bits = i < 3 ? 0 : 4;
+      ops::QkvRopeArgs args = make_args(device, {.batch = 3, .k_bits = bits, .v_bits = bits});
+      if (i == 3) args.encode.v_to = coded_rows(device, {.batch = 3, .capacity = 4}, 5);
+      if (i == 4) args.encode.pos = testing::make_i32(device, {-1, 8, 2});
       if (i == 0) args.append.n = 0;
       if (i == 1) args.q.weight = device.alloc(bf16, {16});
       if (i == 2) args.append.pos = testing::make_i32(device, {-1, 8, 2});
@@ -142,6 +206,9 @@ TEST(QkvRopeErrors, EachCallNamesItsParameter) {
   expect({"qkv_rope: x:", "empty"}, [](auto& a) { a.k.x = {}; });
   expect({"inv_freq:", "9 frequencies"}, [&](auto& a) { a.q.inv_freq = device.alloc(f32, {9}); });
   expect({"pos:", "7", "0 to 6"}, [](auto& a) { a.append.pos = 7; });
+  expect({"tq_encode: pos:", "7", "0 to 6"}, [&](auto& a) {
+    a.encode = make_args(device, {.n = 2, .pos = 7, .k_bits = 4, .v_bits = 4}).encode;
+  });
   EXPECT_EQ(stream.counters().dispatches, 0u);
 }
 

@@ -13,11 +13,9 @@ struct GpuFwht {
 static_assert(sizeof(GpuFwht) == 76, "4-byte scalars only");
 
 struct GpuTqEncode {
-  GpuTqTable table;
-  float bounds[256];  // between ascending levels
-  unsigned int bits;
-  unsigned int sign_magnitude;  // the order of codes
-  unsigned int rows;            // batch * n * num_kv_heads
+  GpuTqCoder coder;
+  float levels[256];  // by code; read for the correction of norms only
+  unsigned int rows;  // batch * n * num_kv_heads
   unsigned int num_kv_heads;
   unsigned int n;  // tokens written
   unsigned int n_src;
@@ -30,7 +28,7 @@ struct GpuTqEncode {
   unsigned int vectors;   // 1: src is aligned to 16 bytes
   GpuPages pages;
 };
-static_assert(sizeof(GpuTqEncode) == 2204, "4-byte scalars only");
+static_assert(sizeof(GpuTqEncode) == 2200, "4-byte scalars only");
 
 struct GpuTqDecode {
   GpuTqTable table;

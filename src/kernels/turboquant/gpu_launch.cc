@@ -48,10 +48,8 @@ std::optional<std::string_view> tq_encode_gpu_refuses(const TqEncodeParams& p) {
 
 void tq_encode_gpu(StreamImpl& stream, const TqEncodeParams& p, backends::Access access) {
   const int64_t rows = p.batch * p.n * p.num_kv_heads;
-  GpuTqEncode args{.table = gpu_tq_table(p.to),
-                   .bounds = {},
-                   .bits = static_cast<uint32_t>(p.to.table.bits),
-                   .sign_magnitude = p.to.table.sign_magnitude,
+  GpuTqEncode args{.coder = gpu_tq_coder(p.to),
+                   .levels = {},
                    .rows = static_cast<uint32_t>(rows),
                    .num_kv_heads = static_cast<uint32_t>(p.num_kv_heads),
                    .n = static_cast<uint32_t>(p.n),
@@ -64,7 +62,7 @@ void tq_encode_gpu(StreamImpl& stream, const TqEncodeParams& p, backends::Access
                    .src_type = query_type(p.src_dtype),
                    .vectors = aligned({p.src}),
                    .pages = gpu_pages(p.pages)};
-  std::copy(p.to.table.bounds.begin(), p.to.table.bounds.end(), args.bounds);
+  std::copy(p.to.table.levels.begin(), p.to.table.levels.end(), args.levels);
   backends::GpuLaunch launch = row_launch("tq_encode", rows);
   launch.buffer(p.src).buffer(p.to.codes).buffer(p.to.norms).buffer(p.pos);
   launch.buffer(p.pages.table).constants(args);

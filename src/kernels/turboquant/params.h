@@ -32,6 +32,16 @@ struct TqCache {
   quant::TqTable table;
 };
 
+inline TqCache tq_cache(const ops::TqRows& rows, int64_t dim) {
+  return {.codes = reinterpret_cast<uint8_t*>(rows.codes.data()),
+          .norms = reinterpret_cast<float*>(rows.norms.data()),
+          .capacity = rows.codes.dim(2),
+          .row_bytes = ops::tq_row_bytes(rows.format, dim),
+          .dim = static_cast<int32_t>(dim),
+          .norm_count = static_cast<int32_t>(ops::tq_norm_count(dim)),
+          .table = quant::make_tq_table(rows.format)};
+}
+
 struct TqEncodeParams {
   const void* src;  // [batch, n_src, num_kv_heads, dim]
   DType src_dtype;

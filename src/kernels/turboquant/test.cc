@@ -52,10 +52,6 @@ class TqTest : public ::testing::TestWithParam<std::string> {
     out.check();
     return out.view();
   }
-
-  static TqCache view_of(const ops::TqRows& rows, int64_t dim) {
-    return testing::tq_cache(rows, dim);
-  }
 };
 
 INSTANTIATE_TEST_SUITE_P(Entries, TqTest,
@@ -142,7 +138,7 @@ TEST_P(TqTest, EncodeAndDecodeMatchTheOracle) {  // Q3, Q8, Q11
         const auto cache = make_cache(format, {1, heads, capacity}, dim);
         const Buffer src = testing::random_buffer(device_, f32, {1, 3, heads, dim}, random);
         encode({.src = src, .to = cache, .pos = 10, .ring = true});  // slots 2, 3, 4
-        const TqCache c = view_of(cache, dim);
+        const TqCache c = kernels::tq_cache(cache, dim);
         for (int64_t h = 0; h < heads; ++h) {
           for (int64_t slot = 0; slot < capacity; ++slot) {
             const int64_t row = h * capacity + slot, t = slot - 2;
@@ -184,14 +180,14 @@ TEST_P(TqTest, TiesTakeTheLowerLevelAndEndsSaturate) {  // Q4
   const auto x = kernels::rotate_back_reference(t, y);
   std::vector<float> row(x.begin(), x.end());
   encode({.src = testing::make_buffer(device_, f32, {1, 1, 1, 8}, row), .to = cache, .pos = 0});
-  const TqCache c = view_of(cache, 8);
+  const TqCache c = kernels::tq_cache(cache, 8);
   EXPECT_EQ(kernels::tq_code_reference(c, 0, 0), t.code_of(15));
   EXPECT_EQ(kernels::tq_code_reference(c, 0, 1), t.code_of(8));
   // A zero row lies on the middle boundary everywhere: the lower level, 2^(b-1) - 1.
   for (int bits : kWidths) {
     const auto zeros = make_cache({.bits = bits}, {1, 1, 1}, 64);
     encode({.src = device_.alloc(f32, {1, 1, 1, 64}), .to = zeros, .pos = 0});
-    const TqCache z = view_of(zeros, 64);
+    const TqCache z = kernels::tq_cache(zeros, 64);
     EXPECT_EQ(z.norms[0], 0.0f);
     for (int64_t j = 0; j < 64; ++j) {
       ASSERT_EQ(kernels::tq_code_reference(z, 0, j), z.table.code_of((1u << (bits - 1)) - 1));
@@ -212,7 +208,7 @@ TEST_P(TqTest, ExtremeRowsStayAlone) {  // Q5
     const Buffer src = testing::make_buffer(device_, f32, {1, 5, 1, dim}, rows);
     const auto cache = make_cache({}, {1, 1, 5}, dim);
     encode({.src = src, .to = cache, .pos = 0});
-    const TqCache c = view_of(cache, dim);
+    const TqCache c = kernels::tq_cache(cache, dim);
     for (int64_t row : {0, 2, 4}) testing::expect_coded_row(c, row, rows.data() + row * dim);
     const Buffer out = decode(cache, dim, true);
     for (int64_t i = 0; i < 5 * dim; ++i) {
@@ -321,7 +317,7 @@ TEST_P(TqTest, TwoNormsAndScaleFactor) {  // Q9, Q10
       testing::make_buffer(device_, f32, {1, 1, 1, dim}, std::vector<float>(x.begin(), x.end()));
   const auto cache = make_cache({}, {1, 1, 1}, dim);
   encode({.src = src, .to = cache, .pos = 0});
-  const TqCache c = view_of(cache, dim);
+  const TqCache c = kernels::tq_cache(cache, dim);
   EXPECT_NEAR(c.norms[1] / c.norms[0], 100.0, 20.0);
   const Buffer out = decode(cache, dim, false);
   for (size_t b = 0; b < 2; ++b) {
@@ -380,7 +376,7 @@ TEST_P(TqTest, ForeignCodebooksAndSigns) {  // Q18
     const auto cache = make_cache(format, {1, 1, 4}, 128);
     const Buffer src = testing::random_buffer(device_, f32, {1, 4, 1, 128}, random);
     encode({.src = src, .to = cache, .pos = 0});
-    const TqCache c = view_of(cache, 128);
+    const TqCache c = kernels::tq_cache(cache, 128);
     EXPECT_FALSE(c.table.has_half);
     const Buffer out = decode(cache, 128, false);
     for (int64_t r = 0; r < 4; ++r) {
@@ -402,7 +398,8 @@ TEST_P(TqTest, NormCorrectionRemovesTheBias) {  // Q20
     for (bool correction : {false, true}) {
       const auto cache = make_cache({.bits = bits}, {1, 1, rows}, 256);
       encode({.src = src, .to = cache, .pos = 0, .norm_correction = correction});
-      testing::expect_coded_row(view_of(cache, 256), 1, src.span<float>().data() + 256, correction);
+      testing::expect_coded_row(kernels::tq_cache(cache, 256), 1, src.span<float>().data() + 256,
+                                correction);
       const Buffer out = decode(cache, 256, true);
       double with_code = 0.0, with_itself = 0.0;
       for (size_t i = 0; i < src.span<float>().size(); ++i) {

@@ -86,14 +86,23 @@ void append(Stream& stream, const AttentionWeights& weights, const AttentionShap
                                    : Shape{1, span.count, shape.num_kv_heads, shape.head_dim};
   const Buffer k_rows = scratch.k.reshape(source), v_rows = v.reshape(source);
   const KvCache part = part_of(cache, span);
-  if (!part.is_coded()) {
-    heads.append = part.append_args(k_rows, v_rows, span.start);
-    return ops::qkv_rope(stream, heads);
+  const bool ring = part.is_ring();
+  if (part.is_coded()) {
+    heads.encode = {.k = k_rows,
+                    .v = v_rows,
+                    .k_to = part.k_rows(),
+                    .v_to = part.v_rows(),
+                    .pos = span.start,
+                    .ring = ring};
+  } else {
+    heads.append = {.k = k_rows,
+                    .k_cache = part.k(),
+                    .v = v_rows,
+                    .v_cache = part.v(),
+                    .pos = span.start,
+                    .ring = ring};
   }
-  for (const ops::HeadNormRopeArgs* call : {&heads.v, &heads.k, &heads.q}) {
-    if (call->x) ops::head_norm_rope(stream, *call);
-  }
-  part.append(stream, k_rows, v_rows, span.start);
+  ops::qkv_rope(stream, heads);
 }
 
 void project_queries(Stream& stream, const AttentionWeights& weights, const AttentionShape& shape,
