@@ -112,7 +112,6 @@ GPU_FN float as_float(uint bits) { return __uint_as_float(bits); }
 GPU_FN uint as_uint(float value) { return __float_as_uint(value); }
 GPU_FN int as_int(float value) { return __float_as_int(value); }
 
-
 GPU_FN float2 operator+(float2 a, float2 b) { return make_float2(a.x + b.x, a.y + b.y); }
 GPU_FN float2 operator*(float2 a, float2 b) { return make_float2(a.x * b.x, a.y * b.y); }
 GPU_FN float2 operator*(float2 a, float s) { return make_float2(a.x * s, a.y * s); }
