@@ -36,19 +36,29 @@ struct Shape {
   static constexpr int kTileBytes = kKeys * kPitch;
   static constexpr int kQueryBytes = kTerms * kRows * kPitch;
   static constexpr int kMemory = kQueryBytes + 4 * kTileBytes;  // K and V of two tiles
+  static constexpr int kStageBytes = 2 * kTileBytes;            // from tile to tile
+  static constexpr int kWeightTerms = kTerms;
+  static constexpr int kNorms = 0;  // of a row of codes (attn_prefill_tq/cuda_codes.h)
+};
+
+// Rows of floats are used as they are.
+struct FloatRows {
+  GPU_FN void rotate(float*) const {}
 };
 
 // The queries of a simdgroup as terms in threadgroup memory, [term][row]. An f32 row is scaled by a
 // power of two to at most 2^14, so that its last term is a normal f16; undo[row] takes it back.
-template <typename T, class S>
+template <typename T, class S, class Source>
 GPU_FN void put_queries(const uchar* q, ulong first_row, uint row_stride, uint rows,
-                        const GpuAttnPrefill& p, uint warp_row, uchar* terms, float* undo) {
+                        const GpuAttnPrefill& p, uint warp_row, uchar* terms, float* undo,
+                        const Source& source) {
   constexpr uint kTop = 127 + 13;
 #pragma unroll 1
   for (uint r = 0; r < S::kWarpRows; r++) {
     float x[kRowElements];
     load_query<32>(q, first_row + ulong(r) * row_stride, p.query_type, r < rows ? S::kDim : 0, LANE,
                    true, x);
+    source.rotate(x);
     float scale = 1.0f, back = 1.0f;
     if constexpr (S::kTerms > 1) {
       float largest = 0.0f;
@@ -158,6 +168,9 @@ struct TileRules {
   uint mask_type;
   ulong cells[kCount];  // of key 0
   uint there[2];        // bit i: key i of the tile
+  // Of codes: factors of the tile's keys, [norm][key], of V those of the share and, kNorms rows
+  // further, exponents of two that they do not exceed.
+  const float *k_norms, *v_norms;
 
   // `at`: key of the tile.
   GPU_FN float apply(float logit, uint first, uint at, int m) const {
@@ -208,9 +221,19 @@ class Rows {
   GPU_FN void take(uint k, uint v, uint first, const SeenKeys (&seen)[kCount], bool all_seen,
                    const Rules& rules) {
     float z[kKeyTiles][2 * kCount];
-    score(k, z);
+    constexpr int kNormSteps = S::kDim / 16 / (S::kNorms == 2 ? 2 : 1);
+    score<0, kNormSteps>(k, z);
+    if constexpr (S::kNorms > 0) multiply_keys(rules.k_norms, z);
+    if constexpr (S::kNorms == 2) {
+      float rest[kKeyTiles][2 * kCount];
+      score<kNormSteps, kNormSteps>(k, rest);
+      multiply_keys(rules.k_norms + S::kKeys, rest);
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z[i][j] += rest[i][j];
+      }
+    }
     logits(z, first, seen, all_seen, rules);
-    weigh(z);
+    weigh(z, rules.v_norms);
     add(v, z);
   }
   GPU_FN void finish() {
@@ -222,15 +245,26 @@ class Rows {
   }
 
  private:
+  // Values of keys 8 tile + 2t and the next one.
+  GPU_FN static float2 of_keys(const float* values, int tile) {
+    return *reinterpret_cast<const float2*>(values + 8 * tile + LANE % 4 * 2);
+  }
+  GPU_FN static void multiply_keys(const float* norms, float (&z)[kKeyTiles][2 * kCount]) {
+    UNROLL for (int i = 0; i < kKeyTiles; i++) {
+      const float2 norm = of_keys(norms, i);
+      UNROLL for (int j = 0; j < 2 * kCount; j++) z[i][j] *= j % 2 == 0 ? norm.x : norm.y;
+    }
+  }
+  // Over kSteps times 16 elements.
+  template <int kFirst, int kSteps>
   GPU_FN void score(uint k, float (&z)[kKeyTiles][2 * kCount]) const {
     UNROLL for (int i = 0; i < kKeyTiles; i++) {
       UNROLL for (int j = 0; j < 2 * kCount; j++) z[i][j] = 0.0f;
     }
     const uint q_at = queries_ + LANE % 16 * S::kPitch + LANE / 16 * 16;
     const uint k_at = k + (LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
-    constexpr int kSteps = S::kDim / 16;
 #pragma unroll(kSteps <= 16 ? kSteps : 8)
-    for (int step = 0; step < kSteps; step++) {
+    for (int step = kFirst; step < kFirst + kSteps; step++) {
       uint a[S::kRowTiles][S::kTerms][4];
       UNROLL for (int r = 0; r < S::kRowTiles; r++) {
         UNROLL for (int term = 0; term < S::kTerms; term++) {
@@ -271,12 +305,17 @@ class Rows {
       }
     }
   }
-  // Logits become weights.
-  GPU_FN void weigh(float (&z)[kKeyTiles][2 * kCount]) {
+  // Logits become weights, those of codes times the norms of V: "largest" is then that of products.
+  GPU_FN void weigh(float (&z)[kKeyTiles][2 * kCount], const float* norms) {
     UNROLL for (int m = 0; m < kCount; m++) {
       float largest = state_[m].largest;
       UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        largest = fmaxf(largest, fmaxf(z[i][2 * m], z[i][2 * m + 1]));
+        float2 logits = make_float2(z[i][2 * m], z[i][2 * m + 1]);
+        if constexpr (S::kNorms > 0) {
+          const float2 exponents = of_keys(norms + S::kNorms * S::kKeys, i);
+          logits = make_float2(logits.x + exponents.x, logits.y + exponents.y);
+        }
+        largest = fmaxf(largest, fmaxf(logits.x, logits.y));
       }
       UNROLL for (int o = 1; o < 4; o *= 2) {
         largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, o));
@@ -298,17 +337,18 @@ class Rows {
         }
       }
     }
+    if constexpr (S::kNorms > 0) multiply_keys(norms, z);
   }
   GPU_FN void add(uint v, float (&w)[kKeyTiles][2 * kCount]) {
     const uint v_at = v + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch + LANE / 16 * 16;
     UNROLL for (int k = 0; k < kKeyTiles / 2; k++) {
-      uint a[S::kRowTiles][S::kTerms][4];
+      uint a[S::kRowTiles][S::kWeightTerms][4];
       UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-        UNROLL for (int term = 0; term < S::kTerms; term++) {
+        UNROLL for (int term = 0; term < S::kWeightTerms; term++) {
           UNROLL for (int j = 0; j < 4; j++) {  // rows g and g + 8 of keys 2t, then of keys 2t + 8
             float* const pair = w[2 * k + j / 2] + 4 * r + j % 2 * 2;
             a[r][term][j] = pack2(pair[0], pair[1], T());
-            if (term + 1 < S::kTerms) {
+            if (term + 1 < S::kWeightTerms) {
               const float2 taken = unpack2(a[r][term][j], T());
               pair[0] -= taken.x;
               pair[1] -= taken.y;
@@ -319,7 +359,7 @@ class Rows {
       UNROLL for (int i = 0; i < kOutTiles; i += 2) {
         uint b[4];
         load_transposed(v_at + 16 * k * S::kPitch + 16 * i, b);
-        UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
+        UNROLL for (int term = S::kWeightTerms - 1; term >= 0; term--) {
           UNROLL for (int r = 0; r < S::kRowTiles; r++) {
             multiply(T(), out_[i] + 4 * r, a[r][term], b[0], b[1]);
             multiply(T(), out_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
@@ -358,15 +398,14 @@ GPU_FN RowTile find_rows(const int* q_starts, const GpuAttnPrefill& p) {
   return tile;
 }
 
-// Grid: tiles of queries; heads; sequences. kPlain: the launch has no cap, slopes, mask, pages,
-// packed rows or ring starts, and its cache holds at least a tile.
-template <typename T, class S, bool kPlain>
-__global__
-__launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void attn_prefill_mma(
-    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
-    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
-    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
-    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
+// The rows of a threadgroup.
+template <typename T, class S, bool kPlain, class Source>
+GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const int* kv_len,
+                        const int* q_offset, const int* ring_start, const int* prefix_len,
+                        const int* q_starts, const int* k_starts, const int* block_table,
+                        const uchar* mask, const uchar* classes, const float* sinks,
+                        const float* slopes, uchar* out, float* lse, const GpuAttnPrefill& p,
+                        const Source& source) {
   await_inputs();
   extern __shared__ uint4 shared[];
   __shared__ float undo[S::kRows];
@@ -426,7 +465,7 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
     const ulong first_row =
         ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + row) * p.q.row;
     put_queries<T, S>(q, first_row, p.q.row, row < tile.count ? tile.count - row : 0, p, warp_row,
-                      memory, undo);
+                      memory, undo, source);
   }
   __syncthreads();
   const uint end = limits[1];
@@ -439,7 +478,11 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
       v + 2 * (sequence * p.v.batch + ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row);
   const auto copy = [&](uint key, uint stage) {
     if (key < end) {
-      copy_tile<S>(tiles + stage * 2 * S::kTileBytes, k_rows, v_rows, p, key, places);
+      if constexpr (S::kNorms > 0) {
+        source.copy_tile(b, head / p.group, key, places);
+      } else {
+        copy_tile<S>(tiles + stage * S::kStageBytes, k_rows, v_rows, p, key, places);
+      }
     }
     close_copies();
   };
@@ -456,11 +499,19 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
     }
   }
   Rows<T, S, kPlain> rows(shared_address(memory) + warp_row * S::kPitch, undo + warp_row, p);
+  if constexpr (S::kNorms > 0) {
+    rules.k_norms = source.norms();
+    rules.v_norms = source.norms() + (S::kNorms + share) * S::kKeys;
+  }
   uint stage = 0;
   copy(first, 0);
   for (; first < end; first += S::kKeys, stage ^= 1) {
     wait_copies<0>();
     __syncthreads();  // the tile is there, and nobody reads the one before
+    if constexpr (S::kNorms > 0) {
+      source.decode_tile(tiles);
+      __syncthreads();
+    }
     copy(first + S::kKeys, stage ^ 1);
     uint mask_class = 1;
     if constexpr (!kPlain) {
@@ -477,13 +528,14 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
       }
     }
     if (first < hi && first + S::kKeys > lo && mask_class != 0) {
-      const uint at = tiles + stage * 2 * S::kTileBytes;
+      const uint at = tiles + stage * S::kStageBytes;
       const bool all_seen =
           first >= most_lo && first + S::kKeys <= least_hi && rules.mask == nullptr;
       rows.take(at, at + S::kTileBytes + share * 2 * S::kShareDim, first, seen, all_seen, rules);
     }
   }
   rows.finish();
+  if constexpr (S::kNorms > 0) __syncthreads();  // queries become outputs
 
   constexpr float kLn2 = 0.693147180559945f;
   UNROLL for (int m = 0; m < kCount; m++) {
@@ -496,15 +548,42 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
     const ulong out_row = ulong(b) * p.out.batch + ulong(head) * p.out.head +
                           ulong(tile.begin + at) * p.out.row + share * S::kShareDim + LANE % 4 * 2;
     UNROLL for (int i = 0; i < S::kShareDim / 8; i++) {
-      const float2 o = rows.output(i, m);
-      store_output(out, out_row + 8 * i, p.query_type, total == 0.0f ? 0.0f : o.x * scale);
-      store_output(out, out_row + 8 * i + 1, p.query_type, total == 0.0f ? 0.0f : o.y * scale);
+      float2 o = rows.output(i, m);
+      o = make_float2(total == 0.0f ? 0.0f : o.x * scale, total == 0.0f ? 0.0f : o.y * scale);
+      if constexpr (S::kNorms > 0) {
+        *reinterpret_cast<float2*>(reinterpret_cast<float*>(memory) +
+                                   (at - tile.first) * (S::kDim + 8) + share * S::kShareDim +
+                                   8 * i + LANE % 4 * 2) = o;
+      } else {
+        store_output(out, out_row + 8 * i, p.query_type, o.x);
+        store_output(out, out_row + 8 * i + 1, p.query_type, o.y);
+      }
     }
     if (p.lse != 0 && share == 0 && LANE % 4 == 0) {
       const ulong sequences = p.q_starts != 0 ? 0 : b;
       lse[(sequences * p.num_heads + head) * p.q_len + tile.begin + at] = log_sum_exp(most, total);
     }
   }
+  if constexpr (S::kNorms > 0) {
+    __syncthreads();
+    source.store_rows(
+        reinterpret_cast<const float*>(memory), out,
+        ulong(b) * p.out.batch + ulong(head) * p.out.head + ulong(tile.first) * p.out.row,
+        tile.count - tile.first);
+  }
+}
+
+// Grid: tiles of queries; heads; sequences. kPlain: the launch has no cap, slopes, mask, pages,
+// packed rows or ring starts, and its cache holds at least a tile.
+template <typename T, class S, bool kPlain>
+__global__
+__launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void attn_prefill_mma(
+    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
+    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
+    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
+    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
+  attend_rows<T, S, kPlain>(q, k, v, kv_len, q_offset, ring_start, prefix_len, q_starts, k_starts,
+                            block_table, mask, classes, sinks, slopes, out, lse, p, FloatRows());
 }
 
 }  // namespace kernels_attn_prefill_mma
