@@ -406,7 +406,6 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
                         const uchar* mask, const uchar* classes, const float* sinks,
                         const float* slopes, uchar* out, float* lse, const GpuAttnPrefill& p,
                         const Source& source) {
-  await_inputs();
   extern __shared__ uint4 shared[];
   __shared__ float undo[S::kRows];
   __shared__ uint limits[2];  // keys that any row sees
@@ -582,6 +581,7 @@ __launch_bounds__(S::kThreads, kPlain&& S::kMemory <= 112 * 1024 ? 2 : 1) void a
     const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
     const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
     const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
+  await_inputs();
   attend_rows<T, S, kPlain>(q, k, v, kv_len, q_offset, ring_start, prefix_len, q_starts, k_starts,
                             block_table, mask, classes, sinks, slopes, out, lse, p, FloatRows());
 }

@@ -201,6 +201,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain&& S::kDim == 64 ? 2 : 1) void a
   __shared__ float norms[5 * S::kNorms * S::kKeys];
   const CodedRows<S> rows(k, k_norms, v, v_norms,
                           shared + (S::kQueryBytes + 2 * S::kTileBytes) / 16, norms, p);
+  await_inputs();
   kernels_attn_prefill_mma::attend_rows<half, S, kPlain>(
       q, nullptr, nullptr, kv_len, q_offset, ring_start, prefix_len, nullptr, nullptr, block_table,
       nullptr, nullptr, sinks, slopes, out, lse, p.attn, rows);

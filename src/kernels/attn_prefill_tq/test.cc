@@ -31,7 +31,7 @@ struct Case {
 
 class AttnPrefillTq : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   // Slots that hold no key have norms of NaN.
@@ -199,7 +199,7 @@ TEST_P(AttnPrefillTq, TheSameBits) {
     }
   }
   for (int threads : testing::unless_emulated<int>({1, 3}, {1})) {
-    const Device device = test_device(GetParam(), threads);
+    const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto copy = [&](const Buffer& b) {
       return device.upload(b.data(), b.dtype(), b.shape());
