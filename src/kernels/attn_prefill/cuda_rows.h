@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rows of a simdgroup in attn_prefill: scores, weights and outputs in registers.
+//
+// A row has a reference, in logits to base 2: the largest logit of the first tile of which it sees
+// a key. A key weighs 2^(kRoom + logit - reference). The reference is lifted when the weights of a
+// part of a tile grow too large for their type, which they tell by their sums, so that no maximum
+// is taken of other tiles. Whether it is lifted depends on nothing but the row.
+#pragma once
+#include "kernels/attn_prefill/cuda_copy.h"
+
+namespace mlxn {
+namespace gpu {
+namespace kernels_attn_prefill_mma {
+
+GPU_FN void multiply(half, float* c, const uint* a, uint b0, uint b1) {
+  mma_f16(c, a[0], a[1], a[2], a[3], b0, b1);
+}
+GPU_FN void multiply(bfloat, float* c, const uint* a, uint b0, uint b1) {
+  mma_bf16(c, a[0], a[1], a[2], a[3], b0, b1);
+}
+
+constexpr float kLog2E = 1.44269504088896f;
+constexpr float kLeastScale = 0x1p-20f;  // of scores that become logits when they become weights
+
+// A weight of the reference is 2^kRoom: smaller ones are normal f16 down to 2^-22 of it, and a sum
+// of kFull leaves none that f16 does not hold.
+constexpr float kRoom = 8.0f, kPerRoom = 0x1p-8f, kFull = 60000.0f;
+constexpr float kLeastReference = -1e30f;  // of rows that have seen no key
+
+// What else becomes of the scores of a tile, for kCount rows g + 8 m.
+template <int kCount>
+struct TileRules {
+  bool shaped;  // scores become logits at once, and else when they become weights
+  float cap;    // 0: none; times log2(e), as logits are
+  float slope;  // likewise
+  uint position[kCount];
+  const uchar* mask;  // null: none, or the whole tile is free
+  uint mask_type;
+  ulong cells[kCount];  // of key 0
+  ulong there;          // bit i: key i of the tile
+
+  GPU_FN float shape(float logit, uint key, int m) const {
+    if (cap > 0.0f) logit = cap * tanhf(logit / cap);
+    if (slope != 0.0f) logit += slope * float(int(key) - int(position[m]));
+    return logit;
+  }
+  // Only of keys that are seen: cells beyond the mask may not be read.
+  GPU_FN float cell(uint key, int m) const {
+    return mask_cell(mask, cells[m] + key, mask_type) * kLog2E;
+  }
+};
+
+// What the simdgroups of the same rows tell each other.
+template <class S>
+struct Board {
+  float values[S::kShares][S::kWarpRows];
+};
+
+// True if `flag` is in any thread of the simdgroups of the same rows, number `group`; a barrier.
+template <class S>
+GPU_FN bool any_of_group(uint group, bool flag) {
+  uint any;
+  asm volatile(
+      "{.reg .pred p, q; setp.ne.u32 p, %1, 0; barrier.cta.red.or.pred.aligned q, %2, %3, p; "
+      "selp.u32 %0, 1, 0, q;}"
+      : "=r"(any)
+      : "r"(uint(flag)), "r"(group + 1), "n"(32 * S::kShares)
+      : "memory");
+  return any != 0;
+}
+
+template <typename T, class S, bool kPlain>
+class Rows {
+ public:
+  static constexpr bool kShared = S::kShares > 1;
+  static constexpr int kKeyTiles = S::kOwnKeys / 8, kOutTiles = S::kShareDim / 8;
+  static constexpr int kParts = S::kOwnKeys / 16;
+  static constexpr int kCount = 2 * S::kRowTiles;  // rows of a lane: g + 8 m
+  typedef TileRules<kCount> Rules;
+
+  // What the rows of a simdgroup have in threadgroup memory; weights, board: if they are shared.
+  struct Places {
+    uint queries;
+    const float* undo;
+    const SeenKeys* seen;
+    uchar* weights;
+    Board<S>* board;
+    uint group, share;
+  };
+
+  GPU_FN Rows(const Places& places, const GpuAttnPrefill& p) : at_(places) {
+    UNROLL for (int m = 0; m < kCount; m++) {
+      shift_[m] = kRoom - kLeastReference;
+      total_[m] = 0.0f;
+    }
+    UNROLL for (int m = 0; m < kScales; m++) {
+      scale_[m] = p.softmax_scale * kLog2E;
+      if constexpr (S::kTerms > 1) scale_[m] *= at_.undo[LANE / 4 + 8 * m];
+    }
+    UNROLL for (int i = 0; i < kOutTiles; i++) {
+      UNROLL for (int j = 0; j < 2 * kCount; j++) out_[i][j] = 0.0f;
+    }
+  }
+  // Of row g + 8 m: the reference, and the sum of weights relative to it.
+  GPU_FN float reference(int m) const { return kRoom - shift_[m]; }
+  GPU_FN float total(int m) const { return total_[m] * kPerRoom; }
+  // Elements 8 tile + 2t and the next one of the share; 2^kRoom times what they stand for.
+  GPU_FN float2 output(int tile, int m) const {
+    return make_float2(out_[tile][2 * m], out_[tile][2 * m + 1]);
+  }
+
+  // q k for this simdgroup's keys of the tile at `k`.
+  GPU_FN void score(uint k) {
+    // Sums of few products at a time would wait for each other: odd steps have their own.
+    constexpr int kChains = kKeyTiles * S::kRowTiles < 4 ? 2 : 1;
+    float odd[kChains == 2 ? kKeyTiles : 1][2 * kCount];
+    UNROLL for (int i = 0; i < kKeyTiles; i++) {
+      UNROLL for (int j = 0; j < 2 * kCount; j++) {
+        z_[i][j] = 0.0f;
+        if (kChains == 2) odd[i][j] = 0.0f;
+      }
+    }
+    const uint q_at = at_.queries + LANE % 16 * S::kPitch + LANE / 16 * 16;
+    const uint k_at = k + (own_key() + LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
+    constexpr int kSteps = S::kDim / 16;
+#pragma unroll(kSteps <= 16 ? kSteps : 8)
+    for (int step = 0; step < kSteps; step++) {
+      uint a[S::kRowTiles][S::kTerms][4];
+      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+        UNROLL for (int term = 0; term < S::kTerms; term++) {
+          load_matrices(q_at + (term * S::kRows + 16 * r) * S::kPitch + 32 * step, a[r][term]);
+        }
+      }
+      UNROLL for (int i = 0; i < kKeyTiles; i += 2) {
+        uint b[4];
+        load_matrices(k_at + 8 * i * S::kPitch + 32 * step, b);
+        float* const c = kChains == 2 && step % 2 == 1 ? odd[i] : z_[i];
+        UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
+          UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+            multiply(T(), c + 4 * r, a[r][term], b[0], b[1]);
+            multiply(T(), c + 2 * kCount + 4 * r, a[r][term], b[2], b[3]);
+          }
+        }
+      }
+    }
+    if constexpr (kChains == 2) {
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += odd[i][j];
+      }
+    }
+  }
+  // What lies between scores and weights, of the tile of keys first .. first + kKeys. all_seen: by
+  // every row.
+  GPU_FN void settle(uint first, bool all_seen, const Rules& rules) {
+    if constexpr (!kPlain) shape(first, rules);
+    if (!all_seen) hide(first, rules);
+    if (fresh_) begin(rules);
+  }
+  // Weights times V.
+  GPU_FN void add(uint v, const Rules& rules) {
+    const uint v_at = v + at_.share * 2 * S::kShareDim + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch +
+                      LANE / 16 * 16;
+    if constexpr (kShared) {
+      exchange(rules);
+      const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
+      UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
+        uint a[S::kRowTiles][S::kTerms][4];
+        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+          UNROLL for (int term = 0; term < S::kTerms; term++) {
+            load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
+          }
+        }
+        add_part(v_at + 16 * k * S::kPitch, a);
+      }
+    } else {
+      Part part[2];
+      weigh(0, part[0], rules);
+      check(0, part[0], rules);
+      UNROLL for (int k = 0; k < kParts; k++) {
+        if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
+        add_part(v_at + 16 * k * S::kPitch, part[k % 2].a);
+        if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+      }
+    }
+  }
+  GPU_FN void finish() {
+    UNROLL for (int m = 0; m < kCount; m++) {
+      UNROLL for (int o = 1; o < 4; o *= 2) total_[m] += __shfl_xor_sync(~0u, total_[m], o);
+      if constexpr (kShared) post(m, total_[m]);
+    }
+    if constexpr (kShared) {
+      any_of_group<S>(at_.group, false);
+      UNROLL for (int m = 0; m < kCount; m++) {
+        total_[m] = 0.0f;
+        UNROLL for (int s = 0; s < S::kShares; s++) total_[m] += posted(s, m);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kScales = S::kTerms > 1 ? kCount : 1;
+  typedef uint Operand[S::kRowTiles][S::kTerms][4];
+
+  // The weights of 16 keys as operands, and this lane's sums of them.
+  struct Part {
+    Operand a;
+    float sum[kCount];
+  };
+
+  // The first key of this simdgroup in a tile.
+  GPU_FN uint own_key() const { return kShared ? at_.share * S::kOwnKeys : 0; }
+  GPU_FN float scale(int m) const { return scale_[S::kTerms > 1 ? m : 0]; }
+  // What a settled score is to be multiplied by to be a logit.
+  GPU_FN float unit(int m, const Rules& rules) const {
+    return !kPlain && rules.shaped ? 1.0f : scale(m);
+  }
+  GPU_FN void post(int m, float value) const {
+    if (LANE % 4 == 0) at_.board->values[at_.share][LANE / 4 + 8 * m] = value;
+  }
+  GPU_FN float posted(int share, int m) const { return at_.board->values[share][LANE / 4 + 8 * m]; }
+
+  GPU_FN void shape(uint first, const Rules& rules) {
+    const uint own = own_key() + LANE % 4 * 2;
+    const ulong there = rules.there >> own;
+    UNROLL for (int i = 0; i < kKeyTiles; i++) {
+      UNROLL for (int j = 0; j < 2 * kCount; j++) {
+        const uint at = 8 * i + j % 2;
+        if (rules.shaped) z_[i][j] = rules.shape(z_[i][j] * scale(j / 2), first + own + at, j / 2);
+        if ((there >> at & 1) == 0) z_[i][j] = -INFINITY;
+      }
+    }
+  }
+  GPU_FN void hide(uint first, const Rules& rules) {
+    UNROLL for (int m = 0; m < kCount; m++) {
+      const SeenKeys seen = at_.seen[LANE / 4 + 8 * m];
+      const uint key = first + own_key() + LANE % 4 * 2;
+      const int lo = int(seen.lo - key), hi = int(seen.hi - key);
+      float per_unit = 0.0f;
+      if constexpr (!kPlain) per_unit = 1.0f / unit(m, rules);
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2; j++) {
+          float& z = z_[i][2 * m + j];
+          if (8 * i + j < lo || 8 * i + j >= hi) {
+            z = -INFINITY;
+          } else if constexpr (!kPlain) {
+            if (rules.mask != nullptr) z += rules.cell(key + 8 * i + j, m) * per_unit;
+          }
+        }
+      }
+    }
+  }
+  // References of the rows that see their first keys in this tile.
+  GPU_FN void begin(const Rules& rules) {
+    float largest[kCount];
+    UNROLL for (int m = 0; m < kCount; m++) {
+      largest[m] = -INFINITY;
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        largest[m] = fmaxf(largest[m], fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
+      }
+    }
+    largest_logits(largest, rules);
+    constexpr float kFresh = kRoom - kLeastReference;
+    bool fresh = false;
+    UNROLL for (int m = 0; m < kCount; m++) {
+      if (shift_[m] == kFresh) shift_[m] = fminf(kFresh, kRoom - largest[m]);
+      fresh = fresh || shift_[m] == kFresh;
+    }
+    fresh_ = __any_sync(~0u, fresh);
+  }
+  // Scores of lanes become the largest logits of rows.
+  GPU_FN void largest_logits(float (&largest)[kCount], const Rules& rules) const {
+    UNROLL for (int m = 0; m < kCount; m++) {
+      UNROLL for (int o = 1; o < 4; o *= 2) {
+        largest[m] = fmaxf(largest[m], __shfl_xor_sync(~0u, largest[m], o));
+      }
+      largest[m] *= unit(m, rules);
+      if constexpr (kShared) post(m, largest[m]);
+    }
+    if constexpr (kShared) {
+      any_of_group<S>(at_.group, false);
+      UNROLL for (int m = 0; m < kCount; m++) {
+        UNROLL for (int s = 0; s < S::kShares; s++) largest[m] = fmaxf(largest[m], posted(s, m));
+      }
+    }
+  }
+  GPU_FN void weigh(int k, Part& part, const Rules& rules) const {
+    UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+      UNROLL for (int j = 0; j < 4; j++) {  // rows g and g + 8 of keys 2t, then of keys 2t + 8
+        const int m = 2 * r + j % 2;
+        const float* const z = z_[2 * k + j / 2] + 2 * m;
+        float x = fast_exp2(fmaf(z[0], unit(m, rules), shift_[m]));
+        float y = fast_exp2(fmaf(z[1], unit(m, rules), shift_[m]));
+        part.sum[m] = j < 2 ? x + y : part.sum[m] + (x + y);
+        UNROLL for (int term = 0; term < S::kTerms; term++) {
+          part.a[r][term][j] = pack2(x, y, T());
+          if (term + 1 < S::kTerms) {
+            const float2 taken = unpack2(part.a[r][term][j], T());
+            x -= taken.x;
+            y -= taken.y;
+          }
+        }
+      }
+    }
+  }
+  GPU_FN static bool full(const Part& part) {
+    bool any = false;
+    UNROLL for (int m = 0; m < kCount; m++) any = any || !(part.sum[m] <= kFull);
+    return any;
+  }
+  GPU_FN void check(int k, Part& part, const Rules& rules) {
+    if (__any_sync(~0u, full(part))) {
+      lift<1>(k, &part, rules);
+      weigh(k, part, rules);
+    }
+    UNROLL for (int m = 0; m < kCount; m++) total_[m] += part.sum[m];
+  }
+  // Lifts the references of the rows with a full sum among parts k, k + 1, ... to their largest
+  // logit there.
+  template <int kLifted>
+  GPU_FN void lift(int k, const Part* parts, const Rules& rules) {
+    float largest[kCount];
+    UNROLL for (int m = 0; m < kCount; m++) {
+      bool any = false;
+      float most = -INFINITY;
+      UNROLL for (int n = 0; n < kLifted; n++) {
+        any = any || !(parts[n].sum[m] <= kFull);
+        UNROLL for (int i = 2 * (k + n); i < 2 * (k + n) + 2; i++) {
+          most = fmaxf(most, fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
+        }
+      }
+      any = (__ballot_sync(~0u, any) >> (LANE & 28) & 15) != 0;
+      largest[m] = any ? most : -INFINITY;
+    }
+    largest_logits(largest, rules);
+    UNROLL for (int m = 0; m < kCount; m++) {
+      const float next = fminf(shift_[m], kRoom - largest[m]);
+      const float keep = fast_exp2(next - shift_[m]);
+      shift_[m] = next;
+      total_[m] *= keep;
+      UNROLL for (int i = 0; i < kOutTiles; i++) {
+        out_[i][2 * m] *= keep;
+        out_[i][2 * m + 1] *= keep;
+      }
+    }
+  }
+  // Gives the weights of this simdgroup's keys to those with the same rows.
+  GPU_FN void exchange(const Rules& rules) {
+    Part parts[kParts];
+    bool any = false;
+    UNROLL for (int k = 0; k < kParts; k++) {
+      weigh(k, parts[k], rules);
+      any = any || full(parts[k]);
+      put_weights(k, parts[k].a);
+    }
+    if (any_of_group<S>(at_.group, any)) {
+      lift<kParts>(0, parts, rules);
+      UNROLL for (int k = 0; k < kParts; k++) {
+        weigh(k, parts[k], rules);
+        put_weights(k, parts[k].a);
+      }
+      any_of_group<S>(at_.group, false);
+    }
+    UNROLL for (int k = 0; k < kParts; k++) {
+      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
+    }
+  }
+  GPU_FN void put_weights(int k, const Operand& a) const {
+    uchar* const to =
+        at_.weights + LANE / 4 * S::kWeightPitch + 2 * (own_key() + 16 * k) + LANE % 4 * 4;
+    UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+      UNROLL for (int term = 0; term < S::kTerms; term++) {
+        UNROLL for (int j = 0; j < 4; j++) {
+          const int row = term * S::kRows + 16 * r + j % 2 * 8;
+          *reinterpret_cast<uint*>(to + row * S::kWeightPitch + j / 2 * 16) = a[r][term][j];
+        }
+      }
+    }
+  }
+  // Weights of 16 keys times their rows at v_at.
+  GPU_FN void add_part(uint v_at, const Operand& a) {
+    UNROLL for (int i = 0; i < kOutTiles; i += 2) {
+      uint b[4];
+      load_transposed(v_at + 16 * i, b);
+      UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
+        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+          multiply(T(), out_[i] + 4 * r, a[r][term], b[0], b[1]);
+          multiply(T(), out_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  Places at_;
+  bool fresh_ = true;
+  float scale_[kScales];
+  float shift_[kCount];  // kRoom less the reference
+  float total_[kCount];
+  float z_[kKeyTiles][2 * kCount];
+  float out_[kOutTiles][2 * kCount];
+};
+
+}  // namespace kernels_attn_prefill_mma
+}  // namespace gpu
+}  // namespace mlxn
