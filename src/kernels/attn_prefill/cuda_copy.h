@@ -28,7 +28,13 @@ struct Shape {
   static constexpr int kOwnKeys = kKeys / kShares;
   static constexpr int kWeightPitch = 2 * kKeys + 16;
   static constexpr int kWeightBytes = kShares > 1 ? kTerms* kRows* kWeightPitch : 0;
+  static constexpr int kNorms = 0;  // of a row of codes: attn_prefill_tq/cuda_codes.h
   static_assert(kRows <= kThreads);
+};
+
+// Rows of floats are used as they are.
+struct FloatRows {
+  GPU_FN void rotate(float*) const {}
 };
 
 // The queries of a threadgroup as they are, rows that are not there as zeros.
@@ -44,16 +50,17 @@ GPU_FN void copy_queries(uint to, const uchar* q, ulong first_row, uint row_stri
 // The queries of a simdgroup as terms in threadgroup memory, [term][row]. An f32 row is scaled by a
 // power of two to at most 2^14, so that its last term is a normal f16; undo[row] takes it back. A
 // row below 2^-64 counts as one of that size.
-template <typename T, class S>
+template <typename T, class S, class Source>
 GPU_FN void put_queries(const uchar* q, ulong first_row, uint row_stride, uint rows,
                         const GpuAttnPrefill& p, uint warp_row, uint share, uchar* terms,
-                        float* undo) {
+                        float* undo, const Source& source) {
   constexpr uint kTop = 127 + 13, kLeast = 127 - 64;
 #pragma unroll 2
   for (uint r = share; r < S::kWarpRows; r += S::kShares) {
     float x[kRowElements];
     load_query<32>(q, first_row + ulong(r < rows ? r : 0) * row_stride, p.query_type,
                    r < rows ? S::kDim : 0, LANE, true, x);
+    source.rotate(x);
     float largest = 0.0f;
     UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
     const uint exponent = max(__reduce_max_sync(~0u, __float_as_uint(largest)) >> 23, kLeast);

@@ -38,6 +38,9 @@ struct TileRules {
   uint mask_type;
   ulong cells[kCount];  // of key 0
   ulong there;          // bit i: key i of the tile
+  // Of codes: factors of the tile's keys, [norm][key], of V those of the share and, kNorms rows
+  // further, exponents of two that they do not exceed.
+  const float *k_norms, *v_norms;
 
   GPU_FN float shape(float logit, uint key, int m) const {
     if (cap > 0.0f) logit = cap * tanhf(logit / cap);
@@ -72,7 +75,7 @@ GPU_FN bool any_of_group(uint group, bool flag) {
 template <typename T, class S, bool kPlain>
 class Rows {
  public:
-  static constexpr bool kShared = S::kShares > 1;
+  static constexpr bool kShared = S::kOwnKeys < S::kKeys;
   static constexpr int kKeyTiles = S::kOwnKeys / 8, kOutTiles = S::kShareDim / 8;
   static constexpr int kParts = S::kOwnKeys / 16;
   static constexpr int kCount = 2 * S::kRowTiles;  // rows of a lane: g + 8 m
@@ -110,42 +113,19 @@ class Rows {
   }
 
   // q k for this simdgroup's keys of the tile at `k`.
-  GPU_FN void score(uint k) {
-    // Sums of few products at a time would wait for each other: odd steps have their own.
-    constexpr int kChains = kKeyTiles * S::kRowTiles < 4 ? 2 : 1;
-    float odd[kChains == 2 ? kKeyTiles : 1][2 * kCount];
-    UNROLL for (int i = 0; i < kKeyTiles; i++) {
-      UNROLL for (int j = 0; j < 2 * kCount; j++) {
-        z_[i][j] = 0.0f;
-        if (kChains == 2) odd[i][j] = 0.0f;
-      }
-    }
-    const uint q_at = at_.queries + LANE % 16 * S::kPitch + LANE / 16 * 16;
-    const uint k_at = k + (own_key() + LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
-    constexpr int kSteps = S::kDim / 16;
-#pragma unroll(kSteps <= 16 ? kSteps : 8)
-    for (int step = 0; step < kSteps; step++) {
-      uint a[S::kRowTiles][S::kTerms][4];
-      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-        UNROLL for (int term = 0; term < S::kTerms; term++) {
-          load_matrices(q_at + (term * S::kRows + 16 * r) * S::kPitch + 32 * step, a[r][term]);
-        }
-      }
-      UNROLL for (int i = 0; i < kKeyTiles; i += 2) {
-        uint b[4];
-        load_matrices(k_at + 8 * i * S::kPitch + 32 * step, b);
-        float* const c = kChains == 2 && step % 2 == 1 ? odd[i] : z_[i];
-        UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
-          UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-            multiply(T(), c + 4 * r, a[r][term], b[0], b[1]);
-            multiply(T(), c + 2 * kCount + 4 * r, a[r][term], b[2], b[3]);
-          }
-        }
-      }
-    }
-    if constexpr (kChains == 2) {
+  GPU_FN void score(uint k, const Rules& rules) {
+    constexpr int kSteps = S::kDim / 16 / (S::kNorms == 2 ? 2 : 1);  // of a norm
+    multiply_queries<0, kSteps>(k);
+    if constexpr (S::kNorms > 0) multiply_norms(rules.k_norms);
+    if constexpr (S::kNorms == 2) {
+      float rest[kKeyTiles][2 * kCount];
       UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += odd[i][j];
+        UNROLL for (int j = 0; j < 2 * kCount; j++) rest[i][j] = z_[i][j];
+      }
+      multiply_queries<kSteps, kSteps>(k);
+      multiply_norms(rules.k_norms + S::kKeys);
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += rest[i][j];
       }
     }
   }
@@ -205,8 +185,65 @@ class Rows {
   struct Part {
     Operand a;
     float sum[kCount];
+    float fill[kCount];  // of codes: sums of products with norms, and of weights next to infinite
   };
 
+  // z of kSteps times 16 elements.
+  template <int kFirst, int kSteps>
+  GPU_FN void multiply_queries(uint k) {
+    // Sums of few products at a time would wait for each other: odd steps have their own.
+    constexpr int kChains = kKeyTiles * S::kRowTiles < 4 ? 2 : 1;
+    float odd[kChains == 2 ? kKeyTiles : 1][2 * kCount];
+    UNROLL for (int i = 0; i < kKeyTiles; i++) {
+      UNROLL for (int j = 0; j < 2 * kCount; j++) {
+        z_[i][j] = 0.0f;
+        if (kChains == 2) odd[i][j] = 0.0f;
+      }
+    }
+    const uint q_at = at_.queries + LANE % 16 * S::kPitch + LANE / 16 * 16;
+    const uint k_at = k + (own_key() + LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
+#pragma unroll(kSteps <= 16 ? kSteps : 8)
+    for (int step = kFirst; step < kFirst + kSteps; step++) {
+      uint a[S::kRowTiles][S::kTerms][4];
+      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+        UNROLL for (int term = 0; term < S::kTerms; term++) {
+          load_matrices(q_at + (term * S::kRows + 16 * r) * S::kPitch + 32 * step, a[r][term]);
+        }
+      }
+      UNROLL for (int i = 0; i < kKeyTiles; i += 2) {
+        uint b[4];
+        load_matrices(k_at + 8 * i * S::kPitch + 32 * step, b);
+        float* const c = kChains == 2 && step % 2 == 1 ? odd[i] : z_[i];
+        UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
+          UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+            multiply(T(), c + 4 * r, a[r][term], b[0], b[1]);
+            multiply(T(), c + 2 * kCount + 4 * r, a[r][term], b[2], b[3]);
+          }
+        }
+      }
+    }
+    if constexpr (kChains == 2) {
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += odd[i][j];
+      }
+    }
+  }
+  // Values of keys 8 tile + 2t and the next one.
+  GPU_FN static float2 of_keys(const float* values, int tile) {
+    return *reinterpret_cast<const float2*>(values + 8 * tile + LANE % 4 * 2);
+  }
+  GPU_FN void multiply_norms(const float* norms) {
+    UNROLL for (int i = 0; i < kKeyTiles; i++) {
+      const float2 norm = of_keys(norms, i);
+      UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] *= j % 2 == 0 ? norm.x : norm.y;
+    }
+  }
+  // A score, of codes that of the weight times the norm of V.
+  GPU_FN float peak(int i, int j, const Rules& rules) const {
+    if constexpr (S::kNorms == 0) return z_[i][j];
+    const float2 exponents = of_keys(rules.v_norms + S::kNorms * S::kKeys, i);
+    return z_[i][j] + (j % 2 == 0 ? exponents.x : exponents.y) / unit(j / 2, rules);
+  }
   // The first key of this simdgroup in a tile.
   GPU_FN uint own_key() const { return kShared ? at_.share * S::kOwnKeys : 0; }
   GPU_FN float scale(int m) const { return scale_[S::kTerms > 1 ? m : 0]; }
@@ -255,7 +292,7 @@ class Rows {
     UNROLL for (int m = 0; m < kCount; m++) {
       largest[m] = -INFINITY;
       UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        largest[m] = fmaxf(largest[m], fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
+        largest[m] = fmaxf(largest[m], fmaxf(peak(i, 2 * m, rules), peak(i, 2 * m + 1, rules)));
       }
     }
     largest_logits(largest, rules);
@@ -291,6 +328,13 @@ class Rows {
         float x = fast_exp2(fmaf(z[0], unit(m, rules), shift_[m]));
         float y = fast_exp2(fmaf(z[1], unit(m, rules), shift_[m]));
         part.sum[m] = j < 2 ? x + y : part.sum[m] + (x + y);
+        if constexpr (S::kNorms > 0) {
+          const float2 norm = of_keys(rules.v_norms, 2 * k + j / 2);
+          const float large = (x + y) * 0x1p-80f;
+          x *= norm.x;
+          y *= norm.y;
+          part.fill[m] = (j < 2 ? large : part.fill[m] + large) + (fabsf(x) + fabsf(y));
+        }
         UNROLL for (int term = 0; term < S::kTerms; term++) {
           part.a[r][term][j] = pack2(x, y, T());
           if (term + 1 < S::kTerms) {
@@ -302,9 +346,12 @@ class Rows {
       }
     }
   }
+  GPU_FN static bool full(const Part& part, int m) {
+    return !((S::kNorms > 0 ? part.fill[m] : part.sum[m]) <= kFull);
+  }
   GPU_FN static bool full(const Part& part) {
     bool any = false;
-    UNROLL for (int m = 0; m < kCount; m++) any = any || !(part.sum[m] <= kFull);
+    UNROLL for (int m = 0; m < kCount; m++) any = any || full(part, m);
     return any;
   }
   GPU_FN void check(int k, Part& part, const Rules& rules) {
@@ -323,9 +370,9 @@ class Rows {
       bool any = false;
       float most = -INFINITY;
       UNROLL for (int n = 0; n < kLifted; n++) {
-        any = any || !(parts[n].sum[m] <= kFull);
+        any = any || full(parts[n], m);
         UNROLL for (int i = 2 * (k + n); i < 2 * (k + n) + 2; i++) {
-          most = fmaxf(most, fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
+          most = fmaxf(most, fmaxf(peak(i, 2 * m, rules), peak(i, 2 * m + 1, rules)));
         }
       }
       any = (__ballot_sync(~0u, any) >> (LANE & 28) & 15) != 0;

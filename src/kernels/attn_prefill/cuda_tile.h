@@ -64,15 +64,28 @@ GPU_FN void store_row(uchar* out, ulong at, uint type, bool pairs, const R& rows
   }
 }
 
-// Grid: tiles of queries; heads; sequences. kPlain: the launch has no cap, slopes, mask, pages,
-// packed rows or ring starts, its cache holds at least a tile, and its scale is not tiny.
-template <typename T, class S, bool kPlain>
-__global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_prefill_mma(
-    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
-    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
-    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
-    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
-  await_inputs();
+// a(), and beside it b(), which the other half of the simdgroups begins with.
+template <class S, class A, class B>
+GPU_FN void by_turns(uint warp, const A& a, const B& b) {
+#pragma unroll 1
+  for (uint i = 0; i < 2; i++) {
+    if ((i == 0) == (warp < S::kWarps / 2)) {
+      a();
+    } else {
+      b();
+    }
+  }
+}
+
+// A threadgroup's rows. Source: what k and v are, floats or codes.
+template <typename T, class S, bool kPlain, class Source>
+GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const int* kv_len,
+                        const int* q_offset, const int* ring_start, const int* prefix_len,
+                        const int* q_starts, const int* k_starts, const int* block_table,
+                        const uchar* mask, const uchar* classes, const float* sinks,
+                        const float* slopes, uchar* out, float* lse, const GpuAttnPrefill& p,
+                        const Source& source) {
+  constexpr bool kCoded = S::kNorms > 0;
   extern __shared__ uint4 shared[];
   __shared__ float undo[S::kTerms > 1 ? S::kRows : 1];
   __shared__ SeenKeys seen[S::kRows];
@@ -115,23 +128,34 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   const uchar* const v_rows =
       v + 2 * (sequence * p.v.batch + ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row);
   const auto copy_k = [&](uint key, uint to) {
-    if (key < end) copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
+    if (key >= end) return;
+    if constexpr (kCoded) {
+      source.copy_k(b, head / p.group, key, places);
+    } else {
+      copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
+    }
   };
   const auto copy_v = [&](uint key, uint to) {
-    if (key < end) copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
+    if (key >= end) return;
+    if constexpr (kCoded) {
+      source.copy_v(b, head / p.group, key, places);
+    } else {
+      copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
+    }
   };
   const ulong first_row =
       ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + tile.first) * p.q.row;
   if constexpr (S::kTerms == 1) copy_queries<S>(queries, q, first_row, p.q.row, rows_there);
   copy_k(first, tiles);
-  if (S::kStages == 2) copy_v(first, tiles);
+  if (S::kStages == 2 || kCoded) copy_v(first, tiles);
   close_copies();
   if (threadIdx.x < S::kRows) {
     seen[threadIdx.x] = seen_keys(offset + tile.first + threadIdx.x, prefix, held, p);
   }
   if constexpr (S::kTerms > 1) {
     put_queries<T, S>(q, first_row + ulong(warp_row) * p.q.row, p.q.row,
-                      row < tile.count ? tile.count - row : 0, p, warp_row, share, memory, undo);
+                      row < tile.count ? tile.count - row : 0, p, warp_row, share, memory, undo,
+                      source);
   }
   __syncthreads();
   uint lo = ~0u, hi = 0, most_lo = 0, least_hi = ~0u;  // of this simdgroup's rows
@@ -168,11 +192,21 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   }
   MyRows rows(own, p);
   uint stage = 0;
+  if constexpr (kCoded) {
+    wait_copies<0>();
+    __syncthreads();
+    source.decode_k(tiles, 0);
+  }
   for (; first < end; first += S::kKeys) {
     wait_copies<0>();
     __syncthreads();  // the tile, or K of it, is there, and nobody reads the one before
-    const uint at = tiles + stage * kStageBytes;
-    if constexpr (S::kStages == 2) {
+    const uint at = tiles + (kCoded ? 0 : stage * kStageBytes);
+    if constexpr (kCoded) {  // K is there, and the codes of V
+      rules.k_norms = source.norms(stage);
+      rules.v_norms = rules.k_norms + (S::kNorms + share) * S::kKeys;
+      stage ^= 1;
+      copy_k(first + S::kKeys, at);
+    } else if constexpr (S::kStages == 2) {
       stage ^= 1;
       copy_k(first + S::kKeys, tiles + stage * kStageBytes);
       copy_v(first + S::kKeys, tiles + stage * kStageBytes);
@@ -197,20 +231,40 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       rules.there = ulong(there[1]) << 32 | there[0];
     }
     const bool sees = first < hi && first + S::kKeys > lo && mask_class != 0;
-    if (sees) {
-      rows.score(at);
+    const auto score = [&] {
+      if (!sees) return;
+      rows.score(at, rules);
       rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi && rules.mask == nullptr,
                   rules);
+    };
+    const auto add = [&] {
+      if (sees) rows.add(at + S::kTileBytes, rules);
+    };
+    if constexpr (kCoded) {
+      by_turns<S>(warp, score, [&] { source.decode_v(at + S::kTileBytes); });
+    } else {
+      score();
     }
     if constexpr (S::kStages == 1) {
       wait_copies<0>();
       __syncthreads();  // V is there, and nobody reads K
-      copy_k(first + S::kKeys, at);
+      if constexpr (kCoded) {
+        copy_v(first + S::kKeys, at);
+      } else {
+        copy_k(first + S::kKeys, at);
+      }
       close_copies();
     }
-    if (sees) rows.add(at + S::kTileBytes, rules);
+    if constexpr (kCoded) {
+      by_turns<S>(warp, add, [&] {
+        if (first + S::kKeys < end) source.decode_k(at, stage);
+      });
+    } else {
+      add();
+    }
   }
   rows.finish();
+  if constexpr (kCoded) __syncthreads();  // queries become outputs
 
   constexpr float kLn2 = 0.693147180559945f;
   const uint size = S::kTerms == 1 || p.query_type != kGpuQueryF32 ? 2 : 4;
@@ -224,13 +278,43 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
     const float scale = total == 0.0f ? 0.0f : kPerRoom * keep / total;
     const ulong out_row = ulong(b) * p.out.batch + ulong(head) * p.out.head +
                           ulong(tile.begin + at) * p.out.row + share * S::kShareDim + LANE % 4 * 2;
-    store_row<T, S>(out, out_row, S::kTerms == 1 ? type_of(T()) : p.query_type, pairs, rows, m,
-                    scale);
+    if constexpr (kCoded) {
+      float* const values =
+          source.row(memory, at - tile.first) + share * S::kShareDim + LANE % 4 * 2;
+      UNROLL for (int i = 0; i < MyRows::kOutTiles; i++) {
+        const float2 o = rows.output(i, m);
+        values[8 * i] = total == 0.0f ? 0.0f : o.x * scale;
+        values[8 * i + 1] = total == 0.0f ? 0.0f : o.y * scale;
+      }
+    } else {
+      store_row<T, S>(out, out_row, S::kTerms == 1 ? type_of(T()) : p.query_type, pairs, rows, m,
+                      scale);
+    }
     if (p.lse != 0 && share == 0 && LANE % 4 == 0) {
       const ulong sequences = p.q_starts != 0 ? 0 : b;
       lse[(sequences * p.num_heads + head) * p.q_len + tile.begin + at] = log_sum_exp(most, total);
     }
   }
+  if constexpr (kCoded) {
+    __syncthreads();
+    source.store_rows(
+        memory, out,
+        ulong(b) * p.out.batch + ulong(head) * p.out.head + ulong(tile.first) * p.out.row,
+        rows_there);
+  }
+}
+
+// Grid: tiles of queries; heads; sequences. kPlain: the launch has no cap, slopes, mask, pages,
+// packed rows or ring starts, its cache holds at least a tile, and its scale is not tiny.
+template <typename T, class S, bool kPlain>
+__global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_prefill_mma(
+    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
+    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
+    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
+    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
+  await_inputs();
+  attend_rows<T, S, kPlain>(q, k, v, kv_len, q_offset, ring_start, prefix_len, q_starts, k_starts,
+                            block_table, mask, classes, sinks, slopes, out, lse, p, FloatRows());
 }
 
 }  // namespace kernels_attn_prefill_mma

@@ -16,10 +16,10 @@ namespace kernels_attn_prefill_tq_mma {
 using kernels_attn_decode_tq_levels::LaneTable;
 
 // Threadgroup memory: queries, tiles of K and V, tables of K and, if another, of V, codes of both.
-template <int kHeadDim, int kWeights, int kShareCount, int kKeyCount>
-struct Shape : kernels_attn_prefill_mma::Shape<kHeadDim, 2, 8, 1, kShareCount, kKeyCount> {
-  static constexpr int kWeightTerms = kWeights, kNorms = kHeadDim == 512 ? 2 : 1;
-  static constexpr int kStageBytes = 0;
+template <int kHeadDim, int kShareCount, int kKeyCount, int kGroupCount>
+struct Shape
+    : kernels_attn_prefill_mma::Shape<kHeadDim, 2, 8, 1, kShareCount, kKeyCount, 1, kGroupCount> {
+  static constexpr int kNorms = kHeadDim == 512 ? 2 : 1, kOwnKeys = kKeyCount;
 };
 
 // Rows of codes in threadgroup memory: neither whole banks nor half of them from row to row.
@@ -71,68 +71,54 @@ class CodedRows {
     put_table(p.k, p.k_unit, tables);
     if (p.v_table > 0) put_table(p.v, p.v_unit, tables + p.k_table / 16);
   }
-  GPU_FN const float* norms() const { return norms_; }
-
+  GPU_FN const float* norms(uint stage) const { return norms_ + stage * kStageNorms; }
+  GPU_FN static float* row(uchar* memory, uint r) {
+    return reinterpret_cast<float*>(memory) + r * (S::kDim + 8);
+  }
   GPU_FN void rotate(float* x) const {
     if (p_.rotated != 0) return;
     Signs(p_.k).apply(x);
     kernels_attn_decode_tq_mma::fwht_row<S::kDim>(x);
   }
-  // Starts the copies of a tile's codes and norms; norms of keys that are not there are zeros.
+  // Start the copies of a tile's codes, with those of K of all norms; norms of keys that are not
+  // there are zeros.
   template <class Places>
-  GPU_FN void copy_tile(uint b, uint kv_head, uint first, const Places& places) const {
-    const uint first_slot = (first + places.held.shift) % places.capacity;
-    const GpuStrides& s = p_.attn.k;
-    const auto row_of = [&](uint key, bool* there) {
-      uint block, slot;
-      *there = places.find(first + key, first, first_slot, &block, &slot);
-      if (p_.attn.pages.size == 0) block = b;
-      return *there ? ulong(block) * s.batch + ulong(kv_head) * s.head + slot : 0;
-    };
-    constexpr uint kLanes = 8;  // that copy a row, eight bytes at a time
-    const uint lane = threadIdx.x % kLanes;
-#pragma unroll 1
-    for (uint key = threadIdx.x / kLanes; key < S::kKeys; key += S::kThreads / kLanes) {
-      bool there;
-      const ulong row = row_of(key, &there);
-      const uint k_to = codes_ + key * pitch_of(p_.k.row_bytes);
-      const uint v_to = v_codes() + key * pitch_of(p_.v.row_bytes);
-      for (uint at = 8 * lane; at < p_.k.row_bytes; at += 8 * kLanes) {
-        copy_few<8>(k_to + at, k_ + row * p_.k.row_bytes + at, true);
-      }
-      for (uint at = 8 * lane; at < p_.v.row_bytes; at += 8 * kLanes) {
-        copy_few<8>(v_to + at, v_ + row * p_.v.row_bytes + at, true);
-      }
-    }
-    if (threadIdx.x < kNormCount) {
-      const uint norm = threadIdx.x / S::kKeys;
-      const float* const from = norm < S::kNorms ? k_norms_ : v_norms_;
-      bool there;
-      const ulong row = row_of(threadIdx.x % S::kKeys, &there);
-      copy_few<4>(shared_address(raw_norm()), from + row * S::kNorms + norm % S::kNorms, there);
-    }
+  GPU_FN void copy_k(uint b, uint kv_head, uint first, const Places& places) const {
+    copy_codes(codes_, k_, p_.k.row_bytes, b, kv_head, first, places);
+    if (threadIdx.x >= kNormCount) return;
+    const uint norm = threadIdx.x / S::kKeys;
+    bool there;
+    const ulong row = find_row(b, kv_head, first, threadIdx.x % S::kKeys, places, &there);
+    copy_few<4>(shared_address(raw_norm()),
+                (norm < S::kNorms ? k_norms_ : v_norms_) + row * S::kNorms + norm % S::kNorms,
+                there);
   }
-  // Codes and norms of the tile become levels and factors.
-  GPU_FN void decode_tile(uint tiles) const {
-    decode(p_.k, codes_, k_table_, tiles);
-    decode(p_.v, v_codes(), v_table_, tiles + S::kTileBytes);
+  template <class Places>
+  GPU_FN void copy_v(uint b, uint kv_head, uint first, const Places& places) const {
+    copy_codes(v_codes(), v_, p_.v.row_bytes, b, kv_head, first, places);
+  }
+  // Codes become a tile of levels, and norms factors.
+  GPU_FN void decode_v(uint tile) const { decode(p_.v, v_codes(), v_table_, tile); }
+  GPU_FN void decode_k(uint tile, uint stage) const {
+    decode(p_.k, codes_, k_table_, tile);
     if (threadIdx.x >= kNormCount) return;
     const bool of_k = threadIdx.x < kNormCount / 2;
     const float norm = *raw_norm() * (of_k ? p_.k_unit * norm_scale<S::kDim>(p_.k)
                                            : p_.v_unit * norm_scale<S::kDim>(p_.v));
-    norms_[threadIdx.x] = norm;
+    float* const to = norms_ + stage * kStageNorms + threadIdx.x;
+    *to = norm;
     // Of norms next to nothing a weight may be as large as an f32, but no larger.
     const int exponent = int(__float_as_uint(fabsf(norm)) >> 23) - 126;
-    if (!of_k) norms_[threadIdx.x + kNormCount / 2] = float(max(exponent, -46));
+    if (!of_k) to[kNormCount / 2] = float(max(exponent, -46));
   }
-  // values: rows of kDim + 8 floats.
-  GPU_FN void store_rows(const float* values, uchar* out, ulong out_row, uint rows) const {
+  // Rows of row().
+  GPU_FN void store_rows(uchar* memory, uchar* out, ulong out_row, uint rows) const {
 #pragma unroll 1
-    for (uint r = warp_index(); r < min(rows, uint(S::kRows)); r += S::kWarps) {
+    for (uint r = warp_index(); r < rows; r += S::kWarps) {
       float x[kRowElements];
       UNROLL for (int i = 0; i < kRowElements; i++) {
         const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
-        x[i] = at < S::kDim ? values[r * (S::kDim + 8) + at] : 0.0f;
+        x[i] = at < S::kDim ? row(memory, r)[at] : 0.0f;
       }
       if (p_.rotated == 0) {
         kernels_attn_decode_tq_mma::fwht_row<S::kDim>(x);
@@ -149,11 +135,34 @@ class CodedRows {
  private:
   typedef kernels_attn_decode_tq_mma::LaneSigns<S::kDim == 512 ? 2 : 1> Signs;
   static constexpr int kNormCount = 2 * S::kNorms * S::kKeys;  // [K's, V's][key]
+  static constexpr int kStageNorms = 3 * kNormCount / 2;       // with the exponents of V's
 
   GPU_FN bool one_table() const { return p_.v_table == 0; }
   GPU_FN uint v_codes() const { return codes_ + S::kKeys * pitch_of(p_.k.row_bytes); }
-  GPU_FN float* raw_norm() const { return norms_ + 3 * kNormCount / 2 + threadIdx.x; }
+  GPU_FN float* raw_norm() const { return norms_ + 2 * kStageNorms + threadIdx.x; }
 
+  template <class Places>
+  GPU_FN ulong find_row(uint b, uint kv_head, uint first, uint key, const Places& places,
+                        bool* there) const {
+    uint block, slot;
+    *there = places.find(first + key, first, places.slot_of(first), &block, &slot);
+    if (p_.attn.pages.size == 0) block = b;
+    const GpuStrides& s = p_.attn.k;
+    return *there ? ulong(block) * s.batch + ulong(kv_head) * s.head + slot : 0;
+  }
+  // Eight threads copy a row, eight bytes at a time.
+  template <class Places>
+  GPU_FN void copy_codes(uint to, const uchar* from, uint row_bytes, uint b, uint kv_head,
+                         uint first, const Places& places) const {
+#pragma unroll 1
+    for (uint key = threadIdx.x / 8; key < S::kKeys; key += S::kThreads / 8) {
+      bool there;
+      const ulong row = find_row(b, kv_head, first, key, places, &there);
+      for (uint at = threadIdx.x % 8 * 8; at < row_bytes; at += 64) {
+        copy_few<8>(to + key * pitch_of(row_bytes) + at, from + row * row_bytes + at, true);
+      }
+    }
+  }
   GPU_FN void put_table(const GpuTqTable& t, float unit, uint4* table) const {
     with_codes<S::kDim>(t.code_bits, one_table(), [&](auto codes) {
       kernels_attn_decode_tq_levels::put_table<decltype(codes)>(t, 1.0f / unit, table);
@@ -186,19 +195,20 @@ class CodedRows {
   const GpuAttnPrefillTq& p_;
   const uchar *k_, *v_;
   const float *k_norms_, *v_norms_;
-  float* norms_;  // in threadgroup memory: factors of K and of V, exponents of V, norms as stored
+  float* norms_;  // in threadgroup memory: of two tiles factors of K and V and exponents of V, then
+                  // norms as stored
   uint k_table_, v_table_, codes_;
 };
 
 // Grid: tiles of queries; heads; sequences.
 template <class S, bool kPlain>
-__global__ __launch_bounds__(S::kThreads, kPlain&& S::kDim == 64 ? 2 : 1) void attn_prefill_tq_mma(
+__global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_prefill_tq_mma(
     const uchar* q, const uchar* k, const float* k_norms, const uchar* v, const float* v_norms,
     const int* kv_len, const int* q_offset, const int* ring_start, const int* prefix_len,
     const int* block_table, const float* sinks, const float* slopes, uchar* out, float* lse,
     const GpuAttnPrefillTq p) {
   extern __shared__ uint4 shared[];
-  __shared__ float norms[5 * S::kNorms * S::kKeys];
+  __shared__ float norms[8 * S::kNorms * S::kKeys];
   const CodedRows<S> rows(k, k_norms, v, v_norms,
                           shared + (S::kQueryBytes + 2 * S::kTileBytes) / 16, norms, p);
   await_inputs();

@@ -11,7 +11,7 @@ namespace mlxn::kernels {
 namespace {
 
 // As in cuda.cu.
-constexpr int64_t kThreads = 256;
+constexpr int64_t kThreads = 256, kStatic = 4096;  // bytes of norms and limits at most
 int64_t rows_of(int64_t dim) { return dim == 512 ? 64 : 128; }
 int64_t keys_of(int64_t dim) { return dim == 512 ? 16 : dim == 256 ? 32 : 64; }
 
@@ -33,8 +33,9 @@ int64_t memory_of(const AttnPrefillTqParams& p, const GpuAttnPrefillTq& args) {
 }
 
 bool is_plain(const AttnPrefillParams& a) {
-  return a.logits_soft_cap == 0.0f && a.alibi_slopes == nullptr && a.pages.table == nullptr &&
-         a.ring_start == nullptr && a.capacity >= keys_of(a.head_dim);
+  constexpr float kLeastScale = 0x1p-20f;  // as in attn_prefill/cuda_rows.h
+  return a.softmax_scale >= kLeastScale && a.logits_soft_cap == 0.0f && a.alibi_slopes == nullptr &&
+         a.pages.table == nullptr && a.ring_start == nullptr && a.capacity >= keys_of(a.head_dim);
 }
 
 }  // namespace
@@ -66,16 +67,13 @@ void attn_prefill_tq_cuda(StreamImpl& stream, const AttnPrefillTqParams& p,
   args.v_table = one_table ? 0 : table_bytes(p.v, false);
   const int64_t memory = memory_of(p, args);
   backends::GpuStream& gpu = backends::gpu_stream(stream);
-  // Beside it lie norms and limits.
-  if (static_cast<int64_t>(gpu.limits().threadgroup_memory) < memory + 2048) {
+  if (static_cast<int64_t>(gpu.limits().threadgroup_memory) < memory + kStatic) {
     return attn_prefill_tq_gpu(stream, p, std::move(access));
   }
-  // The weights of a 16-bit output are one term.
   const std::string base = is_plain(a) ? "attn_prefill_tq_mma_" : "attn_prefill_tq_mma_ruled_";
-  const int terms = a.q_dtype == DType::kF32 ? 2 : 1;
   backends::GpuLaunch launch{
       .op = "attn_prefill_tq",
-      .kernel = base + std::to_string(p.k.dim) + "_" + std::to_string(terms),
+      .kernel = base + std::to_string(p.k.dim),
       .groups = {divide_up(a.q_len, rows_of(p.k.dim)), static_cast<uint32_t>(a.num_heads),
                  static_cast<uint32_t>(a.batch)},
       .threads = kThreads};
