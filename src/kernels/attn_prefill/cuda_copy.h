@@ -8,15 +8,15 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_prefill_mma {
 
-// kShares simdgroups have the same rows: each scores its share of the keys of a tile, gives the
-// weights to the others and adds up its share of the elements of V. With two stages the next tile
-// is copied while one is multiplied; with one, K of it while weights meet V, and V while queries
-// meet K.
+// kShares simdgroups have the same rows. One alone multiplies queries, keys and values of a tile in
+// turn, while the next tile is copied. Of several, each scores its share of the keys, gives the
+// weights to the others and adds up its share of the elements of V, a tile behind: K of the next
+// tile is copied while weights meet V, and V while queries meet K.
 template <int kHeadDim, int kTermCount, int kWarpCount, int kRowTileCount, int kShareCount,
-          int kKeyCount, int kStageCount, int kGroupCount>
+          int kKeyCount, int kGroupCount>
 struct Shape {
   static constexpr int kDim = kHeadDim, kTerms = kTermCount, kWarps = kWarpCount;
-  static constexpr int kShares = kShareCount, kKeys = kKeyCount, kStages = kStageCount;
+  static constexpr int kShares = kShareCount, kKeys = kKeyCount;
   static constexpr int kGroups = kGroupCount;  // threadgroups of a core, of plain launches
   static constexpr int kRowTiles = kRowTileCount, kWarpRows = 16 * kRowTiles;
   static constexpr int kRows = kWarps / kShares * kWarpRows, kThreads = 32 * kWarps;
@@ -25,6 +25,7 @@ struct Shape {
   static constexpr int kPieces = kDim / 8;          // of 16 bytes, of a row
   static constexpr int kTileBytes = kKeys * kPitch;
   static constexpr int kQueryBytes = kTerms * kRows * kPitch;
+  static constexpr int kStages = kShares > 1 ? 1 : 2, kStageBytes = 2 * kTileBytes;
   static constexpr int kOwnKeys = kKeys / kShares;
   static constexpr int kWeightPitch = 2 * kKeys + 16;
   static constexpr int kWeightBytes = kShares > 1 ? kTerms* kRows* kWeightPitch : 0;

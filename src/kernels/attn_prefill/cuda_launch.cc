@@ -15,27 +15,28 @@ namespace {
 struct Shape {
   DType kv_dtype;
   int32_t dim;
-  int64_t terms, warps, row_tiles, shares, keys, stages;
+  int64_t terms, warps, row_tiles, shares, keys;
 
   int64_t rows() const { return warps / shares * row_tiles * 16; }
   int64_t memory() const {
+    const int64_t stages = shares > 1 ? 1 : 2;
     const int64_t weights = shares > 1 ? terms * rows() * (2 * keys + 16) : 0;
     return (terms * rows() + 2 * stages * keys) * (2 * dim + 16) + weights;
   }
 };
 constexpr Shape kShapes[] = {
-    {DType::kF16, 64, 1, 4, 2, 1, 64, 2},   {DType::kF16, 64, 2, 8, 1, 1, 64, 2},
-    {DType::kBF16, 64, 1, 4, 2, 1, 64, 2},  {DType::kBF16, 64, 3, 4, 1, 1, 64, 2},
-    {DType::kF16, 80, 1, 4, 2, 1, 64, 2},   {DType::kF16, 80, 2, 8, 1, 1, 64, 2},
-    {DType::kBF16, 80, 1, 4, 2, 1, 64, 2},  {DType::kBF16, 80, 3, 4, 1, 1, 64, 2},
-    {DType::kF16, 96, 1, 4, 2, 1, 64, 2},   {DType::kF16, 96, 2, 8, 1, 1, 64, 2},
-    {DType::kBF16, 96, 1, 4, 2, 1, 64, 2},  {DType::kBF16, 96, 3, 4, 1, 1, 64, 2},
-    {DType::kF16, 128, 1, 4, 2, 1, 64, 2},  {DType::kF16, 128, 2, 8, 1, 1, 64, 2},
-    {DType::kBF16, 128, 1, 4, 2, 1, 64, 2}, {DType::kBF16, 128, 3, 4, 1, 1, 64, 2},
-    {DType::kF16, 256, 1, 8, 1, 1, 64, 2},  {DType::kF16, 256, 2, 8, 1, 1, 32, 2},
-    {DType::kBF16, 256, 1, 8, 1, 1, 64, 2}, {DType::kBF16, 256, 3, 4, 1, 1, 32, 2},
-    {DType::kF16, 512, 1, 8, 1, 2, 32, 2},  {DType::kF16, 512, 2, 8, 1, 2, 32, 1},
-    {DType::kBF16, 512, 1, 8, 1, 2, 32, 2},
+    {DType::kF16, 64, 1, 4, 2, 1, 64},   {DType::kF16, 64, 2, 8, 1, 1, 64},
+    {DType::kBF16, 64, 1, 4, 2, 1, 64},  {DType::kBF16, 64, 3, 4, 1, 1, 64},
+    {DType::kF16, 80, 1, 4, 2, 1, 64},   {DType::kF16, 80, 2, 8, 1, 1, 64},
+    {DType::kBF16, 80, 1, 4, 2, 1, 64},  {DType::kBF16, 80, 3, 4, 1, 1, 64},
+    {DType::kF16, 96, 1, 4, 2, 1, 64},   {DType::kF16, 96, 2, 8, 1, 1, 64},
+    {DType::kBF16, 96, 1, 4, 2, 1, 64},  {DType::kBF16, 96, 3, 4, 1, 1, 64},
+    {DType::kF16, 128, 1, 4, 2, 1, 64},  {DType::kF16, 128, 2, 8, 1, 1, 64},
+    {DType::kBF16, 128, 1, 4, 2, 1, 64}, {DType::kBF16, 128, 3, 4, 1, 1, 64},
+    {DType::kF16, 256, 1, 4, 2, 2, 64},  {DType::kF16, 256, 2, 8, 1, 1, 32},
+    {DType::kBF16, 256, 1, 4, 2, 2, 64}, {DType::kBF16, 256, 3, 4, 1, 1, 32},
+    {DType::kF16, 512, 1, 8, 1, 2, 64},  {DType::kF16, 512, 2, 8, 1, 2, 32},
+    {DType::kBF16, 512, 1, 8, 1, 2, 64},
 };
 
 // A query of the cache's type is one term; an f32 in as many as it takes.

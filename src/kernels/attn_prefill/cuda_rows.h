@@ -113,84 +113,8 @@ class Rows {
   }
 
   // q k for this simdgroup's keys of the tile at `k`.
-  GPU_FN void score(uint k, const Rules& rules) {
-    constexpr int kSteps = S::kDim / 16 / (S::kNorms == 2 ? 2 : 1);  // of a norm
-    multiply_queries<0, kSteps>(k);
-    if constexpr (S::kNorms > 0) multiply_norms(rules.k_norms);
-    if constexpr (S::kNorms == 2) {
-      float rest[kKeyTiles][2 * kCount];
-      UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        UNROLL for (int j = 0; j < 2 * kCount; j++) rest[i][j] = z_[i][j];
-      }
-      multiply_queries<kSteps, kSteps>(k);
-      multiply_norms(rules.k_norms + S::kKeys);
-      UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += rest[i][j];
-      }
-    }
-  }
-  // What lies between scores and weights, of the tile of keys first .. first + kKeys. all_seen: by
-  // every row.
-  GPU_FN void settle(uint first, bool all_seen, const Rules& rules) {
-    if constexpr (!kPlain) shape(first, rules);
-    if (!all_seen) hide(first, rules);
-    if (fresh_) begin(rules);
-  }
-  // Weights times V.
-  GPU_FN void add(uint v, const Rules& rules) {
-    const uint v_at = v + at_.share * 2 * S::kShareDim + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch +
-                      LANE / 16 * 16;
-    if constexpr (kShared) {
-      exchange(rules);
-      const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
-      UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
-        uint a[S::kRowTiles][S::kTerms][4];
-        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-          UNROLL for (int term = 0; term < S::kTerms; term++) {
-            load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
-          }
-        }
-        add_part(v_at + 16 * k * S::kPitch, a);
-      }
-    } else {
-      Part part[2];
-      weigh(0, part[0], rules);
-      check(0, part[0], rules);
-      UNROLL for (int k = 0; k < kParts; k++) {
-        if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
-        add_part(v_at + 16 * k * S::kPitch, part[k % 2].a);
-        if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
-      }
-    }
-  }
-  GPU_FN void finish() {
-    UNROLL for (int m = 0; m < kCount; m++) {
-      UNROLL for (int o = 1; o < 4; o *= 2) total_[m] += __shfl_xor_sync(~0u, total_[m], o);
-      if constexpr (kShared) post(m, total_[m]);
-    }
-    if constexpr (kShared) {
-      any_of_group<S>(at_.group, false);
-      UNROLL for (int m = 0; m < kCount; m++) {
-        total_[m] = 0.0f;
-        UNROLL for (int s = 0; s < S::kShares; s++) total_[m] += posted(s, m);
-      }
-    }
-  }
-
- private:
-  static constexpr int kScales = S::kTerms > 1 ? kCount : 1;
-  typedef uint Operand[S::kRowTiles][S::kTerms][4];
-
-  // The weights of 16 keys as operands, and this lane's sums of them.
-  struct Part {
-    Operand a;
-    float sum[kCount];
-    float fill[kCount];  // of codes: sums of products with norms, and of weights next to infinite
-  };
-
-  // z of kSteps times 16 elements.
-  template <int kFirst, int kSteps>
-  GPU_FN void multiply_queries(uint k) {
+  template <int kFirst = 0, int kSteps = S::kDim / 16>
+  GPU_FN void score(uint k) {
     // Sums of few products at a time would wait for each other: odd steps have their own.
     constexpr int kChains = kKeyTiles * S::kRowTiles < 4 ? 2 : 1;
     float odd[kChains == 2 ? kKeyTiles : 1][2 * kCount];
@@ -228,6 +152,99 @@ class Rows {
       }
     }
   }
+  // The same of codes, where the elements of a norm are added up by themselves.
+  GPU_FN void score_codes(uint k, const Rules& rules) {
+    constexpr int kSteps = S::kDim / 16 / S::kNorms;
+    score<0, kSteps>(k);
+    multiply_norms(rules.k_norms);
+    if constexpr (S::kNorms == 2) {
+      float rest[kKeyTiles][2 * kCount];
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) rest[i][j] = z_[i][j];
+      }
+      score<kSteps, kSteps>(k);
+      multiply_norms(rules.k_norms + S::kKeys);
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += rest[i][j];
+      }
+    }
+  }
+  // What lies between scores and weights, of the tile of keys first .. first + kKeys. all_seen: by
+  // every row.
+  GPU_FN void settle(uint first, bool all_seen, const Rules& rules) {
+    if constexpr (!kPlain) shape(first, rules);
+    if (!all_seen) hide(first, rules);
+    if (fresh_) begin(rules);
+  }
+  // Weights of the settled scores times V.
+  GPU_FN void add(uint v, const Rules& rules) {
+    Part part[2];
+    weigh(0, part[0], rules);
+    check(0, part[0], rules);
+    UNROLL for (int k = 0; k < kParts; k++) {
+      if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
+      add_part(v_at(v) + 16 * k * S::kPitch, part[k % 2].a);
+      if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+    }
+  }
+  // Of shared rows: the weights that were given times V, and if there are any, those of the settled
+  // scores take their place.
+  GPU_FN void add_given(uint v) {
+    const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
+    UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
+      Operand a;
+      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+        UNROLL for (int term = 0; term < S::kTerms; term++) {
+          load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
+        }
+      }
+      add_part(v_at(v) + 16 * k * S::kPitch, a);
+    }
+  }
+  GPU_FN void give(uint v, bool given, const Rules& rules) {
+    Part parts[kParts];
+    if (given) {
+      weigh_all(parts, rules);
+      add_given(v);
+    } else {
+      weigh_all(parts, rules);
+    }
+    bool any = false;
+    UNROLL for (int k = 0; k < kParts; k++) any = any || full(parts[k]);
+    if (any_of_group<S>(at_.group, any)) {  // and nobody reads the weights of the tile before
+      lift<kParts>(0, parts, rules);
+      weigh_all(parts, rules);
+    }
+    UNROLL for (int k = 0; k < kParts; k++) {
+      put_weights(k, parts[k].a);
+      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
+    }
+  }
+  GPU_FN void finish() {
+    UNROLL for (int m = 0; m < kCount; m++) {
+      UNROLL for (int o = 1; o < 4; o *= 2) total_[m] += __shfl_xor_sync(~0u, total_[m], o);
+      if constexpr (kShared) post(m, total_[m]);
+    }
+    if constexpr (kShared) {
+      any_of_group<S>(at_.group, false);
+      UNROLL for (int m = 0; m < kCount; m++) {
+        total_[m] = 0.0f;
+        UNROLL for (int s = 0; s < S::kShares; s++) total_[m] += posted(s, m);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kScales = S::kTerms > 1 ? kCount : 1;
+  typedef uint Operand[S::kRowTiles][S::kTerms][4];
+
+  // The weights of 16 keys as operands, and this lane's sums of them.
+  struct Part {
+    Operand a;
+    float sum[kCount];
+    float fill[kCount];  // of codes: sums of products with norms, and of weights next to infinite
+  };
+
   // Values of keys 8 tile + 2t and the next one.
   GPU_FN static float2 of_keys(const float* values, int tile) {
     return *reinterpret_cast<const float2*>(values + 8 * tile + LANE % 4 * 2);
@@ -390,26 +407,8 @@ class Rows {
       }
     }
   }
-  // Gives the weights of this simdgroup's keys to those with the same rows.
-  GPU_FN void exchange(const Rules& rules) {
-    Part parts[kParts];
-    bool any = false;
-    UNROLL for (int k = 0; k < kParts; k++) {
-      weigh(k, parts[k], rules);
-      any = any || full(parts[k]);
-      put_weights(k, parts[k].a);
-    }
-    if (any_of_group<S>(at_.group, any)) {
-      lift<kParts>(0, parts, rules);
-      UNROLL for (int k = 0; k < kParts; k++) {
-        weigh(k, parts[k], rules);
-        put_weights(k, parts[k].a);
-      }
-      any_of_group<S>(at_.group, false);
-    }
-    UNROLL for (int k = 0; k < kParts; k++) {
-      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
-    }
+  GPU_FN void weigh_all(Part (&parts)[kParts], const Rules& rules) const {
+    UNROLL for (int k = 0; k < kParts; k++) weigh(k, parts[k], rules);
   }
   GPU_FN void put_weights(int k, const Operand& a) const {
     uchar* const to =
@@ -423,7 +422,11 @@ class Rows {
       }
     }
   }
-  // Weights of 16 keys times their rows at v_at.
+  GPU_FN uint v_at(uint v) const {
+    return v + (S::kShares > 1 ? at_.share * 2 * S::kShareDim : 0) +
+           (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch + LANE / 16 * 16;
+  }
+  // Weights of 16 keys times their rows.
   GPU_FN void add_part(uint v_at, const Operand& a) {
     UNROLL for (int i = 0; i < kOutTiles; i += 2) {
       uint b[4];

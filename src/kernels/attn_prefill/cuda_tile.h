@@ -20,6 +20,18 @@ struct RowTile {
   bool there;
 };
 
+// Bit i: key first + i is there, i < 64.
+template <class Places>
+GPU_FN ulong find_keys(const Places& places, uint first) {
+  uint there[2];
+  UNROLL for (int i = 0; i < 2; i++) {
+    uint block, slot;
+    const uint key = first + 32 * i + LANE;
+    there[i] = __ballot_sync(~0u, places.find(key, first, places.slot_of(first), &block, &slot));
+  }
+  return ulong(there[1]) << 32 | there[0];
+}
+
 // Tiles of packed sequences are counted over all of them. The last ones come first, as they see
 // most keys.
 template <class S, bool kPlain>
@@ -64,7 +76,7 @@ GPU_FN void store_row(uchar* out, ulong at, uint type, bool pairs, const R& rows
   }
 }
 
-// a(), and beside it b(), which the other half of the simdgroups begins with.
+// a(), and beside it b(), with which the other half of the simdgroups begins.
 template <class S, class A, class B>
 GPU_FN void by_turns(uint warp, const A& a, const B& b) {
 #pragma unroll 1
@@ -91,7 +103,6 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   __shared__ SeenKeys seen[S::kRows];
   uchar* const memory = reinterpret_cast<uchar*>(shared);
   const uint queries = shared_address(memory), tiles = queries + S::kQueryBytes;
-  constexpr uint kStageBytes = 2 * S::kTileBytes;
   const uint warp = __shfl_sync(~0u, threadIdx.x / 32, 0), share = warp % S::kShares;
   const uint warp_row = warp / S::kShares * S::kWarpRows;
   const RowTile tile = find_rows<S, kPlain>(q_starts, p);
@@ -128,26 +139,20 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   const uchar* const v_rows =
       v + 2 * (sequence * p.v.batch + ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row);
   const auto copy_k = [&](uint key, uint to) {
-    if (key >= end) return;
-    if constexpr (kCoded) {
-      source.copy_k(b, head / p.group, key, places);
-    } else {
-      copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
+    if constexpr (!kCoded) {
+      if (key < end) copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
     }
   };
   const auto copy_v = [&](uint key, uint to) {
-    if (key >= end) return;
-    if constexpr (kCoded) {
-      source.copy_v(b, head / p.group, key, places);
-    } else {
-      copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
+    if constexpr (!kCoded) {
+      if (key < end) copy_tile<S>(to, v_rows, p.v.row, p.v.batch, key, places);
     }
   };
   const ulong first_row =
       ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + tile.first) * p.q.row;
   if constexpr (S::kTerms == 1) copy_queries<S>(queries, q, first_row, p.q.row, rows_there);
   copy_k(first, tiles);
-  if (S::kStages == 2 || kCoded) copy_v(first, tiles);
+  if (S::kShares == 1) copy_v(first, tiles + S::kTileBytes);
   close_copies();
   if (threadIdx.x < S::kRows) {
     seen[threadIdx.x] = seen_keys(offset + tile.first + threadIdx.x, prefix, held, p);
@@ -188,30 +193,59 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
     own.group = warp / S::kShares;
     own.share = share;
     own.board = boards + own.group;
-    own.weights = memory + S::kQueryBytes + S::kStages * kStageBytes + warp_row * S::kWeightPitch;
+    own.weights =
+        memory + S::kQueryBytes + S::kStages * S::kStageBytes + warp_row * S::kWeightPitch;
   }
   MyRows rows(own, p);
-  uint stage = 0;
   if constexpr (kCoded) {
-    wait_copies<0>();
-    __syncthreads();
+    // While one half of the simdgroups multiplies, the other decodes what comes next.
+    const uint kv_head = head / p.group, v_tile = tiles + S::kTileBytes;
+    const auto arrive = [] {
+      close_copies();
+      wait_copies<0>();
+      __syncthreads();
+    };
+    source.copy_k(b, kv_head, first, end, places);
+    source.copy_v(b, kv_head, first, end, places);
+    arrive();
     source.decode_k(tiles, 0);
-  }
-  for (; first < end; first += S::kKeys) {
-    wait_copies<0>();
-    __syncthreads();  // the tile, or K of it, is there, and nobody reads the one before
-    const uint at = tiles + (kCoded ? 0 : stage * kStageBytes);
-    if constexpr (kCoded) {  // K is there, and the codes of V
+    for (uint stage = 0; first < end; first += S::kKeys) {
+      arrive();  // K and the codes of V
       rules.k_norms = source.norms(stage);
       rules.v_norms = rules.k_norms + (S::kNorms + share) * S::kKeys;
       stage ^= 1;
-      copy_k(first + S::kKeys, at);
-    } else if constexpr (S::kStages == 2) {
+      source.copy_k(b, kv_head, first + S::kKeys, end, places);
+      if constexpr (!kPlain) rules.there = find_keys(places, first);
+      const bool sees = first < hi && first + S::kKeys > lo;
+      const auto score = [&] {
+        if (!sees) return;
+        rows.score_codes(tiles, rules);
+        rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi, rules);
+      };
+      by_turns<S>(warp, score, [&] { source.decode_v(v_tile); });
+      arrive();  // V and the codes of the next K
+      source.copy_v(b, kv_head, first + S::kKeys, end, places);
+      const auto add = [&] {
+        if (sees) rows.add(v_tile, rules);
+      };
+      by_turns<S>(warp, add, [&] {
+        if (first + S::kKeys < end) source.decode_k(tiles, stage);
+      });
+    }
+  }
+  uint stage = 0;      // of K and V, the latter kTileBytes behind
+  bool given = false;  // shared rows have weights of the tile before
+  const uint begin = first;
+  for (; !kCoded && first < end; first += S::kKeys) {
+    wait_copies<0>();
+    __syncthreads();  // the tile, or K of it, is there, and nobody reads the one before
+    const uint at = tiles + stage * S::kStageBytes;
+    if constexpr (S::kShares == 1) {
       stage ^= 1;
-      copy_k(first + S::kKeys, tiles + stage * kStageBytes);
-      copy_v(first + S::kKeys, tiles + stage * kStageBytes);
-    } else {
-      copy_v(first, at);
+      copy_k(first + S::kKeys, tiles + stage * S::kStageBytes);
+      copy_v(first + S::kKeys, tiles + stage * S::kStageBytes + S::kTileBytes);
+    } else if (first > begin) {
+      copy_v(first - S::kKeys, at + S::kTileBytes);
     }
     close_copies();
     uint mask_class = 1;
@@ -221,47 +255,37 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
                              first / kMaskKeyTile];
       }
       rules.mask = p.mask.type != kGpuMaskNone && mask_class == 1 ? mask : nullptr;
-      uint there[2];
-      UNROLL for (int i = 0; i < 2; i++) {
-        uint block, slot;
-        const uint key = first + 32 * i + LANE;
-        there[i] =
-            __ballot_sync(~0u, places.find(key, first, places.slot_of(first), &block, &slot));
-      }
-      rules.there = ulong(there[1]) << 32 | there[0];
+      rules.there = find_keys(places, first);
     }
     const bool sees = first < hi && first + S::kKeys > lo && mask_class != 0;
-    const auto score = [&] {
-      if (!sees) return;
-      rows.score(at, rules);
+    if (sees) {
+      rows.score(at);
       rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi && rules.mask == nullptr,
                   rules);
-    };
-    const auto add = [&] {
-      if (sees) rows.add(at + S::kTileBytes, rules);
-    };
-    if constexpr (kCoded) {
-      by_turns<S>(warp, score, [&] { source.decode_v(at + S::kTileBytes); });
-    } else {
-      score();
     }
-    if constexpr (S::kStages == 1) {
+    if constexpr (S::kShares == 1) {
+      if (sees) rows.add(at + S::kTileBytes, rules);
+    } else {
       wait_copies<0>();
-      __syncthreads();  // V is there, and nobody reads K
-      if constexpr (kCoded) {
-        copy_v(first + S::kKeys, at);
-      } else {
+      __syncthreads();  // V of the tile before is there, and nobody reads K
+      if (first + S::kKeys < end) {
         copy_k(first + S::kKeys, at);
+      } else {
+        copy_v(first, at);
       }
       close_copies();
+      if (sees) {
+        rows.give(at + S::kTileBytes, given, rules);
+      } else if (given) {
+        rows.add_given(at + S::kTileBytes);
+      }
+      given = sees;
     }
-    if constexpr (kCoded) {
-      by_turns<S>(warp, add, [&] {
-        if (first + S::kKeys < end) source.decode_k(at, stage);
-      });
-    } else {
-      add();
-    }
+  }
+  if constexpr (S::kShares > 1) {
+    wait_copies<0>();
+    __syncthreads();
+    if (given) rows.add_given(tiles);
   }
   rows.finish();
   if constexpr (kCoded) __syncthreads();  // queries become outputs
@@ -279,12 +303,11 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
     const ulong out_row = ulong(b) * p.out.batch + ulong(head) * p.out.head +
                           ulong(tile.begin + at) * p.out.row + share * S::kShareDim + LANE % 4 * 2;
     if constexpr (kCoded) {
-      float* const values =
-          source.row(memory, at - tile.first) + share * S::kShareDim + LANE % 4 * 2;
+      float* const to = source.row(memory, at - tile.first) + share * S::kShareDim + LANE % 4 * 2;
       UNROLL for (int i = 0; i < MyRows::kOutTiles; i++) {
         const float2 o = rows.output(i, m);
-        values[8 * i] = total == 0.0f ? 0.0f : o.x * scale;
-        values[8 * i + 1] = total == 0.0f ? 0.0f : o.y * scale;
+        to[8 * i] = total == 0.0f ? 0.0f : o.x * scale;
+        to[8 * i + 1] = total == 0.0f ? 0.0f : o.y * scale;
       }
     } else {
       store_row<T, S>(out, out_row, S::kTerms == 1 ? type_of(T()) : p.query_type, pairs, rows, m,

@@ -18,7 +18,7 @@ using kernels_attn_decode_tq_levels::LaneTable;
 // Threadgroup memory: queries, tiles of K and V, tables of K and, if another, of V, codes of both.
 template <int kHeadDim, int kShareCount, int kKeyCount, int kGroupCount>
 struct Shape
-    : kernels_attn_prefill_mma::Shape<kHeadDim, 2, 8, 1, kShareCount, kKeyCount, 1, kGroupCount> {
+    : kernels_attn_prefill_mma::Shape<kHeadDim, 2, 8, 1, kShareCount, kKeyCount, kGroupCount> {
   static constexpr int kNorms = kHeadDim == 512 ? 2 : 1, kOwnKeys = kKeyCount;
 };
 
@@ -81,9 +81,10 @@ class CodedRows {
     kernels_attn_decode_tq_mma::fwht_row<S::kDim>(x);
   }
   // Start the copies of a tile's codes, with those of K of all norms; norms of keys that are not
-  // there are zeros.
+  // there are zeros. Nothing is there from `end` on.
   template <class Places>
-  GPU_FN void copy_k(uint b, uint kv_head, uint first, const Places& places) const {
+  GPU_FN void copy_k(uint b, uint kv_head, uint first, uint end, const Places& places) const {
+    if (first >= end) return;
     copy_codes(codes_, k_, p_.k.row_bytes, b, kv_head, first, places);
     if (threadIdx.x >= kNormCount) return;
     const uint norm = threadIdx.x / S::kKeys;
@@ -94,8 +95,8 @@ class CodedRows {
                 there);
   }
   template <class Places>
-  GPU_FN void copy_v(uint b, uint kv_head, uint first, const Places& places) const {
-    copy_codes(v_codes(), v_, p_.v.row_bytes, b, kv_head, first, places);
+  GPU_FN void copy_v(uint b, uint kv_head, uint first, uint end, const Places& places) const {
+    if (first < end) copy_codes(v_codes(), v_, p_.v.row_bytes, b, kv_head, first, places);
   }
   // Codes become a tile of levels, and norms factors.
   GPU_FN void decode_v(uint tile) const { decode(p_.v, v_codes(), v_table_, tile); }
