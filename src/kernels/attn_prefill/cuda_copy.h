@@ -99,6 +99,11 @@ struct KeyPlaces {
     const uint at = position + held.shift;
     return at < capacity ? at : at % capacity;
   }
+  // Keys first .. first + count are there, one row after the other.
+  GPU_FN bool in_order(uint first, uint count) const {
+    return kPlain && first >= held.first && first + count <= held.end &&
+           slot_of(first) + count <= capacity;
+  }
   // The page and the slot of a position; false if it is not there.
   GPU_FN bool find(uint position, uint first, uint first_slot, uint* block, uint* slot) const {
     uint at = first_slot + (position - first);
@@ -129,8 +134,7 @@ GPU_FN void copy_tile(uint to, const uchar* rows, uint row, uint page, uint firs
                       const KeyPlaces<kPlain>& places) {
   const uint first_slot = places.slot_of(first);
   // Most tiles are rows in order.
-  if (kPlain && S::kThreads % S::kPieces == 0 && first >= places.held.first &&
-      first + S::kKeys <= places.held.end && first_slot + S::kKeys <= places.capacity) {
+  if (S::kThreads % S::kPieces == 0 && places.in_order(first, S::kKeys)) {
     constexpr uint kStep = S::kThreads / S::kPieces;
     const uint key = threadIdx.x / S::kPieces, piece = threadIdx.x % S::kPieces;
     const uint place = to + key * S::kPitch + 16 * piece;

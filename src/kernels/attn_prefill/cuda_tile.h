@@ -199,14 +199,15 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   MyRows rows(own, p);
   if constexpr (kCoded) {
     // While one half of the simdgroups multiplies, the other decodes what comes next.
-    const uint kv_head = head / p.group, v_tile = tiles + S::kTileBytes;
+    const uint v_tile = tiles + S::kTileBytes;
+    const ulong head_row = sequence * p.k.batch + ulong(head / p.group) * p.k.head;
     const auto arrive = [] {
       close_copies();
       wait_copies<0>();
       __syncthreads();
     };
-    source.copy_k(b, kv_head, first, end, places);
-    source.copy_v(b, kv_head, first, end, places);
+    source.copy_k(head_row, first, end, places);
+    source.copy_v(head_row, first, end, places);
     arrive();
     source.decode_k(tiles, 0);
     for (uint stage = 0; first < end; first += S::kKeys) {
@@ -214,7 +215,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       rules.k_norms = source.norms(stage);
       rules.v_norms = rules.k_norms + (S::kNorms + share) * S::kKeys;
       stage ^= 1;
-      source.copy_k(b, kv_head, first + S::kKeys, end, places);
+      source.copy_k(head_row, first + S::kKeys, end, places);
       if constexpr (!kPlain) rules.there = find_keys(places, first);
       const bool sees = first < hi && first + S::kKeys > lo;
       const auto score = [&] {
@@ -224,7 +225,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       };
       by_turns<S>(warp, score, [&] { source.decode_v(v_tile); });
       arrive();  // V and the codes of the next K
-      source.copy_v(b, kv_head, first + S::kKeys, end, places);
+      source.copy_v(head_row, first + S::kKeys, end, places);
       const auto add = [&] {
         if (sees) rows.add(v_tile, rules);
       };

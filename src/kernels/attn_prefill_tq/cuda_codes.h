@@ -83,20 +83,20 @@ class CodedRows {
   // Start the copies of a tile's codes, with those of K of all norms; norms of keys that are not
   // there are zeros. Nothing is there from `end` on.
   template <class Places>
-  GPU_FN void copy_k(uint b, uint kv_head, uint first, uint end, const Places& places) const {
+  GPU_FN void copy_k(ulong head_row, uint first, uint end, const Places& places) const {
     if (first >= end) return;
-    copy_codes(codes_, k_, p_.k.row_bytes, b, kv_head, first, places);
+    copy_codes(codes_, k_, p_.k, head_row, first, places);
     if (threadIdx.x >= kNormCount) return;
     const uint norm = threadIdx.x / S::kKeys;
     bool there;
-    const ulong row = find_row(b, kv_head, first, threadIdx.x % S::kKeys, places, &there);
+    const ulong row = find_row(head_row, first, threadIdx.x % S::kKeys, places, &there);
     copy_few<4>(shared_address(raw_norm()),
                 (norm < S::kNorms ? k_norms_ : v_norms_) + row * S::kNorms + norm % S::kNorms,
                 there);
   }
   template <class Places>
-  GPU_FN void copy_v(uint b, uint kv_head, uint first, uint end, const Places& places) const {
-    if (first < end) copy_codes(v_codes(), v_, p_.v.row_bytes, b, kv_head, first, places);
+  GPU_FN void copy_v(ulong head_row, uint first, uint end, const Places& places) const {
+    if (first < end) copy_codes(v_codes(), v_, p_.v, head_row, first, places);
   }
   // Codes become a tile of levels, and norms factors.
   GPU_FN void decode_v(uint tile) const { decode(p_.v, v_codes(), v_table_, tile); }
@@ -142,25 +142,38 @@ class CodedRows {
   GPU_FN uint v_codes() const { return codes_ + S::kKeys * pitch_of(p_.k.row_bytes); }
   GPU_FN float* raw_norm() const { return norms_ + 2 * kStageNorms + threadIdx.x; }
 
+  // head_row: the first of the sequence (or cache) and KV head.
   template <class Places>
-  GPU_FN ulong find_row(uint b, uint kv_head, uint first, uint key, const Places& places,
+  GPU_FN ulong find_row(ulong head_row, uint first, uint key, const Places& places,
                         bool* there) const {
     uint block, slot;
     *there = places.find(first + key, first, places.slot_of(first), &block, &slot);
-    if (p_.attn.pages.size == 0) block = b;
-    const GpuStrides& s = p_.attn.k;
-    return *there ? ulong(block) * s.batch + ulong(kv_head) * s.head + slot : 0;
+    return head_row + (*there ? ulong(block) * p_.attn.k.batch + slot : 0);
   }
-  // Eight threads copy a row, eight bytes at a time.
   template <class Places>
-  GPU_FN void copy_codes(uint to, const uchar* from, uint row_bytes, uint b, uint kv_head,
+  GPU_FN void copy_codes(uint to, const uchar* from, const GpuTqTable& t, ulong head_row,
                          uint first, const Places& places) const {
+    if (places.in_order(first, S::kKeys)) {
+      from += (head_row + places.slot_of(first)) * t.row_bytes;
+      return with_codes<S::kDim>(t.code_bits, true, [&](auto codes) {
+        constexpr uint kRowBytes = S::kDim * decltype(codes)::kBits / 8;
+        constexpr uint kBytes = kRowBytes % 16 == 0 ? 16 : 8, kPieces = kRowBytes / kBytes;
+        UNROLL for (uint begin = 0; begin < S::kKeys * kPieces; begin += S::kThreads) {
+          const uint i = begin + threadIdx.x;
+          if (begin + S::kThreads > S::kKeys * kPieces && i >= S::kKeys * kPieces) return;
+          copy_few<kBytes>(to + i / kPieces * pitch_of(kRowBytes) + i % kPieces * kBytes,
+                           from + i * kBytes, true);
+        }
+      });
+    }
+    // Eight threads copy a row, eight bytes at a time.
 #pragma unroll 1
     for (uint key = threadIdx.x / 8; key < S::kKeys; key += S::kThreads / 8) {
       bool there;
-      const ulong row = find_row(b, kv_head, first, key, places, &there);
-      for (uint at = threadIdx.x % 8 * 8; at < row_bytes; at += 64) {
-        copy_few<8>(to + key * pitch_of(row_bytes) + at, from + row * row_bytes + at, true);
+      const ulong row = find_row(head_row, first, key, places, &there);
+#pragma unroll 1
+      for (uint at = threadIdx.x % 8 * 8; at < t.row_bytes; at += 64) {
+        copy_few<8>(to + key * pitch_of(t.row_bytes) + at, from + row * t.row_bytes + at, true);
       }
     }
   }
