@@ -9,9 +9,9 @@ namespace gpu {
 namespace kernels_attn_prefill_mma {
 
 // kShares simdgroups have the same rows. One alone multiplies queries, keys and values of a tile in
-// turn, while the next tile is copied. Of several, each scores its share of the keys, gives the
-// weights to the others and adds up its share of the elements of V, a tile behind: K of the next
-// tile is copied while weights meet V, and V while queries meet K.
+// turn while the next tile is copied. Of several, each scores its share of the keys, gives the
+// weights to the others and adds up its share of the elements of V; K of the next tile is copied
+// while weights meet V, and V while queries meet K.
 template <int kHeadDim, int kTermCount, int kWarpCount, int kRowTileCount, int kShareCount,
           int kKeyCount, int kGroupCount>
 struct Shape {
@@ -104,9 +104,9 @@ struct KeyPlaces {
     return kPlain && first >= held.first && first + count <= held.end &&
            slot_of(first) + count <= capacity;
   }
-  // The page and the slot of a position; false if it is not there.
-  GPU_FN bool find(uint position, uint first, uint first_slot, uint* block, uint* slot) const {
-    uint at = first_slot + (position - first);
+  // The page and the slot of a key of the tile from `first` on; false if it is not there.
+  GPU_FN bool find(uint first, uint key, uint* block, uint* slot) const {
+    uint at = slot_of(first) + key;
     if constexpr (kPlain) {
       if (at >= capacity) at -= capacity;
     } else {
@@ -114,7 +114,7 @@ struct KeyPlaces {
     }
     *block = 0;
     *slot = at;
-    bool there = position >= held.first && position < held.end;
+    bool there = first + key >= held.first && first + key < held.end;
     if constexpr (!kPlain) {
       there = there && at < held.num_valid;
       if (pages.size > 0 && there) {
@@ -148,7 +148,7 @@ GPU_FN void copy_tile(uint to, const uchar* rows, uint row, uint page, uint firs
   for (uint i = threadIdx.x; i < S::kKeys * S::kPieces; i += S::kThreads) {
     const uint key = i / S::kPieces, piece = i % S::kPieces;
     uint block, slot;
-    const bool there = places.find(first + key, first, first_slot, &block, &slot);
+    const bool there = places.find(first, key, &block, &slot);
     ulong at = ulong(there ? slot : 0) * row;
     if constexpr (!kPlain) at += ulong(there ? block : 0) * page;
     copy_ahead(to + key * S::kPitch + 16 * piece, rows + 2 * at + 16 * piece, there);

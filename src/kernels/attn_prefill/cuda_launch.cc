@@ -5,17 +5,18 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/attn_prefill/cuda_shapes.h"
 #include "kernels/attn_prefill/gpu_launch.h"
 #include "kernels/common/gpu_attn_launch.h"
 
 namespace mlxn::kernels {
 namespace {
 
-// As in cuda.cu.
+// As in cuda_copy.h.
 struct Shape {
   DType kv_dtype;
   int32_t dim;
-  int64_t terms, warps, row_tiles, shares, keys;
+  int64_t terms, warps, row_tiles, shares, keys, groups;
 
   int64_t rows() const { return warps / shares * row_tiles * 16; }
   int64_t memory() const {
@@ -24,20 +25,8 @@ struct Shape {
     return (terms * rows() + 2 * stages * keys) * (2 * dim + 16) + weights;
   }
 };
-constexpr Shape kShapes[] = {
-    {DType::kF16, 64, 1, 4, 2, 1, 64},   {DType::kF16, 64, 2, 8, 1, 1, 64},
-    {DType::kBF16, 64, 1, 4, 2, 1, 64},  {DType::kBF16, 64, 3, 4, 1, 1, 64},
-    {DType::kF16, 80, 1, 4, 2, 1, 64},   {DType::kF16, 80, 2, 8, 1, 1, 64},
-    {DType::kBF16, 80, 1, 4, 2, 1, 64},  {DType::kBF16, 80, 3, 4, 1, 1, 64},
-    {DType::kF16, 96, 1, 4, 2, 1, 64},   {DType::kF16, 96, 2, 8, 1, 1, 64},
-    {DType::kBF16, 96, 1, 4, 2, 1, 64},  {DType::kBF16, 96, 3, 4, 1, 1, 64},
-    {DType::kF16, 128, 1, 4, 2, 1, 64},  {DType::kF16, 128, 2, 8, 1, 1, 64},
-    {DType::kBF16, 128, 1, 4, 2, 1, 64}, {DType::kBF16, 128, 3, 4, 1, 1, 64},
-    {DType::kF16, 256, 1, 4, 2, 2, 64},  {DType::kF16, 256, 2, 8, 1, 1, 32},
-    {DType::kBF16, 256, 1, 4, 2, 2, 64}, {DType::kBF16, 256, 3, 4, 1, 1, 32},
-    {DType::kF16, 512, 1, 8, 1, 2, 64},  {DType::kF16, 512, 2, 8, 1, 2, 32},
-    {DType::kBF16, 512, 1, 8, 1, 2, 64},
-};
+#define PREFILL_MMA(...) {__VA_ARGS__},
+constexpr Shape kShapes[] = {PREFILL_MMA_SHAPES(PREFILL_MMA)};
 
 // A query of the cache's type is one term; an f32 in as many as it takes.
 const Shape* shape_of(const AttnPrefillParams& p) {
@@ -50,7 +39,7 @@ const Shape* shape_of(const AttnPrefillParams& p) {
 
 // What the plain kernels do without.
 bool is_plain(const AttnPrefillParams& p, const Shape& shape) {
-  constexpr float kLeastScale = 0x1p-20f;  // as in cuda_rows.h
+  constexpr float kLeastScale = 0x1p-20f;  // as there
   return p.softmax_scale >= kLeastScale && p.logits_soft_cap == 0.0f && p.alibi_slopes == nullptr &&
          p.mask.data == nullptr && p.pages.table == nullptr && p.ring_start == nullptr &&
          p.q_starts == nullptr && p.k_starts == nullptr && p.capacity >= shape.keys;
@@ -75,7 +64,8 @@ std::optional<std::string_view> attn_prefill_cuda_leaves(const AttnPrefillParams
   }
   if (!aligned_operand(p.q, p.q_strides, p.q_dtype) ||
       !aligned_operand(p.k, p.k_strides, p.kv_dtype) ||
-      !aligned_operand(p.v, p.v_strides, p.kv_dtype)) {
+      !aligned_operand(p.v, p.v_strides, p.kv_dtype) ||
+      !aligned_operand(p.out, p.out_strides, p.q_dtype)) {
     return "is for rows aligned to 16 bytes";
   }
   return std::nullopt;

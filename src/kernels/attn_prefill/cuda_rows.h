@@ -53,25 +53,6 @@ struct TileRules {
   }
 };
 
-// What the simdgroups of the same rows tell each other.
-template <class S>
-struct Board {
-  float values[S::kShares][S::kWarpRows];
-};
-
-// True if `flag` is in any thread of the simdgroups of the same rows, number `group`; a barrier.
-template <class S>
-GPU_FN bool any_of_group(uint group, bool flag) {
-  uint any;
-  asm volatile(
-      "{.reg .pred p, q; setp.ne.u32 p, %1, 0; barrier.cta.red.or.pred.aligned q, %2, %3, p; "
-      "selp.u32 %0, 1, 0, q;}"
-      : "=r"(any)
-      : "r"(uint(flag)), "r"(group + 1), "n"(32 * S::kShares)
-      : "memory");
-  return any != 0;
-}
-
 template <typename T, class S, bool kPlain>
 class Rows {
  public:
@@ -87,7 +68,7 @@ class Rows {
     const float* undo;
     const SeenKeys* seen;
     uchar* weights;
-    Board<S>* board;
+    float* board;  // [share][row]
     uint group, share;
   };
 
@@ -115,40 +96,23 @@ class Rows {
   // q k for this simdgroup's keys of the tile at `k`.
   template <int kFirst = 0, int kSteps = S::kDim / 16>
   GPU_FN void score(uint k) {
-    // Sums of few products at a time would wait for each other: odd steps have their own.
-    constexpr int kChains = kKeyTiles * S::kRowTiles < 4 ? 2 : 1;
-    float odd[kChains == 2 ? kKeyTiles : 1][2 * kCount];
     UNROLL for (int i = 0; i < kKeyTiles; i++) {
-      UNROLL for (int j = 0; j < 2 * kCount; j++) {
-        z_[i][j] = 0.0f;
-        if (kChains == 2) odd[i][j] = 0.0f;
-      }
+      UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] = 0.0f;
     }
-    const uint q_at = at_.queries + LANE % 16 * S::kPitch + LANE / 16 * 16;
     const uint k_at = k + (own_key() + LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
 #pragma unroll(kSteps <= 16 ? kSteps : 8)
     for (int step = kFirst; step < kFirst + kSteps; step++) {
-      uint a[S::kRowTiles][S::kTerms][4];
-      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-        UNROLL for (int term = 0; term < S::kTerms; term++) {
-          load_matrices(q_at + (term * S::kRows + 16 * r) * S::kPitch + 32 * step, a[r][term]);
-        }
-      }
+      Operand a;
+      load<S::kPitch>(at_.queries + 32 * step, a);
       UNROLL for (int i = 0; i < kKeyTiles; i += 2) {
         uint b[4];
         load_matrices(k_at + 8 * i * S::kPitch + 32 * step, b);
-        float* const c = kChains == 2 && step % 2 == 1 ? odd[i] : z_[i];
         UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
           UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-            multiply(T(), c + 4 * r, a[r][term], b[0], b[1]);
-            multiply(T(), c + 2 * kCount + 4 * r, a[r][term], b[2], b[3]);
+            multiply(T(), z_[i] + 4 * r, a[r][term], b[0], b[1]);
+            multiply(T(), z_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
           }
         }
-      }
-    }
-    if constexpr (kChains == 2) {
-      UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += odd[i][j];
       }
     }
   }
@@ -176,61 +140,45 @@ class Rows {
     if (!all_seen) hide(first, rules);
     if (fresh_) begin(rules);
   }
-  // Weights of the settled scores times V.
+  // Weights times V.
   GPU_FN void add(uint v, const Rules& rules) {
-    Part part[2];
-    weigh(0, part[0], rules);
-    check(0, part[0], rules);
-    UNROLL for (int k = 0; k < kParts; k++) {
-      if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2], rules);
-      add_part(v_at(v) + 16 * k * S::kPitch, part[k % 2].a);
-      if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
-    }
-  }
-  // Of shared rows: the weights that were given times V, and if there are any, those of the settled
-  // scores take their place.
-  GPU_FN void add_given(uint v) {
-    const uint w_at = shared_address(at_.weights) + LANE % 16 * S::kWeightPitch + LANE / 16 * 16;
-    UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
-      Operand a;
-      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-        UNROLL for (int term = 0; term < S::kTerms; term++) {
-          load_matrices(w_at + (term * S::kRows + 16 * r) * S::kWeightPitch + 32 * k, a[r][term]);
-        }
+    const uint v_at = v + at_.share * 2 * S::kShareDim + (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch +
+                      LANE / 16 * 16;
+    if constexpr (kShared) {
+      Part parts[kParts];
+      UNROLL for (int k = 0; k < kParts; k++) {
+        weigh(k, parts[k], rules);
+        put_weights(k, parts[k].a);
       }
-      add_part(v_at(v) + 16 * k * S::kPitch, a);
-    }
-  }
-  GPU_FN void give(uint v, bool given, const Rules& rules) {
-    Part parts[kParts];
-    if (given) {
-      weigh_all(parts, rules);
-      add_given(v);
+      if (check(0, parts, rules)) {
+        UNROLL for (int k = 0; k < kParts; k++) put_weights(k, parts[k].a);
+        any_of_group(false);
+      }
+      UNROLL for (int k = 0; k < S::kKeys / 16; k++) {
+        Operand a;
+        load<S::kWeightPitch>(shared_address(at_.weights) + 32 * k, a);
+        add_part(v_at + 16 * k * S::kPitch, a);
+      }
     } else {
-      weigh_all(parts, rules);
-    }
-    bool any = false;
-    UNROLL for (int k = 0; k < kParts; k++) any = any || full(parts[k]);
-    if (any_of_group<S>(at_.group, any)) {  // and nobody reads the weights of the tile before
-      lift<kParts>(0, parts, rules);
-      weigh_all(parts, rules);
-    }
-    UNROLL for (int k = 0; k < kParts; k++) {
-      put_weights(k, parts[k].a);
-      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[k].sum[m];
+      Part part[2][1];
+      weigh(0, part[0][0], rules);
+      check(0, part[0], rules);
+      UNROLL for (int k = 0; k < kParts; k++) {
+        if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2][0], rules);
+        add_part(v_at + 16 * k * S::kPitch, part[k % 2][0].a);
+        if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+      }
     }
   }
   GPU_FN void finish() {
     UNROLL for (int m = 0; m < kCount; m++) {
       UNROLL for (int o = 1; o < 4; o *= 2) total_[m] += __shfl_xor_sync(~0u, total_[m], o);
-      if constexpr (kShared) post(m, total_[m]);
+      post(m, total_[m]);
     }
-    if constexpr (kShared) {
-      any_of_group<S>(at_.group, false);
-      UNROLL for (int m = 0; m < kCount; m++) {
-        total_[m] = 0.0f;
-        UNROLL for (int s = 0; s < S::kShares; s++) total_[m] += posted(s, m);
-      }
+    any_of_group(false);
+    UNROLL for (int m = 0; kShared && m < kCount; m++) {
+      total_[m] = 0.0f;
+      UNROLL for (int s = 0; s < S::kShares; s++) total_[m] += posted(s, m);
     }
   }
 
@@ -245,6 +193,16 @@ class Rows {
     float fill[kCount];  // of codes: sums of products with norms, and of weights next to infinite
   };
 
+  // 16 elements of the terms of the rows, from those of the first row on.
+  template <int kPitch>
+  GPU_FN static void load(uint from, Operand& a) {
+    UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+      UNROLL for (int term = 0; term < S::kTerms; term++) {
+        const uint row = term * S::kRows + 16 * r + LANE % 16;
+        load_matrices(from + row * kPitch + LANE / 16 * 16, a[r][term]);
+      }
+    }
+  }
   // Values of keys 8 tile + 2t and the next one.
   GPU_FN static float2 of_keys(const float* values, int tile) {
     return *reinterpret_cast<const float2*>(values + 8 * tile + LANE % 4 * 2);
@@ -268,10 +226,25 @@ class Rows {
   GPU_FN float unit(int m, const Rules& rules) const {
     return !kPlain && rules.shaped ? 1.0f : scale(m);
   }
+  // Values of rows for the simdgroups that share them, from barrier to barrier.
   GPU_FN void post(int m, float value) const {
-    if (LANE % 4 == 0) at_.board->values[at_.share][LANE / 4 + 8 * m] = value;
+    if (kShared && LANE % 4 == 0) at_.board[at_.share * S::kWarpRows + LANE / 4 + 8 * m] = value;
   }
-  GPU_FN float posted(int share, int m) const { return at_.board->values[share][LANE / 4 + 8 * m]; }
+  GPU_FN float posted(int share, int m) const {
+    return at_.board[share * S::kWarpRows + LANE / 4 + 8 * m];
+  }
+  // True if `flag` is in any lane of the simdgroups of these rows; a barrier of them.
+  GPU_FN bool any_of_group(bool flag) const {
+    if constexpr (!kShared) return __any_sync(~0u, flag);
+    uint any;
+    asm volatile(
+        "{.reg .pred p, q; setp.ne.u32 p, %1, 0; barrier.cta.red.or.pred.aligned q, %2, %3, p; "
+        "selp.u32 %0, 1, 0, q;}"
+        : "=r"(any)
+        : "r"(uint(flag)), "r"(at_.group + 1), "n"(32 * S::kShares)
+        : "memory");
+    return any != 0;
+  }
 
   GPU_FN void shape(uint first, const Rules& rules) {
     const uint own = own_key() + LANE % 4 * 2;
@@ -289,8 +262,7 @@ class Rows {
       const SeenKeys seen = at_.seen[LANE / 4 + 8 * m];
       const uint key = first + own_key() + LANE % 4 * 2;
       const int lo = int(seen.lo - key), hi = int(seen.hi - key);
-      float per_unit = 0.0f;
-      if constexpr (!kPlain) per_unit = 1.0f / unit(m, rules);
+      const float per_unit = kPlain ? 0.0f : 1.0f / unit(m, rules);
       UNROLL for (int i = 0; i < kKeyTiles; i++) {
         UNROLL for (int j = 0; j < 2; j++) {
           float& z = z_[i][2 * m + j];
@@ -305,37 +277,12 @@ class Rows {
   }
   // References of the rows that see their first keys in this tile.
   GPU_FN void begin(const Rules& rules) {
-    float largest[kCount];
-    UNROLL for (int m = 0; m < kCount; m++) {
-      largest[m] = -INFINITY;
-      UNROLL for (int i = 0; i < kKeyTiles; i++) {
-        largest[m] = fmaxf(largest[m], fmaxf(peak(i, 2 * m, rules), peak(i, 2 * m + 1, rules)));
-      }
-    }
-    largest_logits(largest, rules);
     constexpr float kFresh = kRoom - kLeastReference;
-    bool fresh = false;
-    UNROLL for (int m = 0; m < kCount; m++) {
-      if (shift_[m] == kFresh) shift_[m] = fminf(kFresh, kRoom - largest[m]);
-      fresh = fresh || shift_[m] == kFresh;
-    }
-    fresh_ = __any_sync(~0u, fresh);
-  }
-  // Scores of lanes become the largest logits of rows.
-  GPU_FN void largest_logits(float (&largest)[kCount], const Rules& rules) const {
-    UNROLL for (int m = 0; m < kCount; m++) {
-      UNROLL for (int o = 1; o < 4; o *= 2) {
-        largest[m] = fmaxf(largest[m], __shfl_xor_sync(~0u, largest[m], o));
-      }
-      largest[m] *= unit(m, rules);
-      if constexpr (kShared) post(m, largest[m]);
-    }
-    if constexpr (kShared) {
-      any_of_group<S>(at_.group, false);
-      UNROLL for (int m = 0; m < kCount; m++) {
-        UNROLL for (int s = 0; s < S::kShares; s++) largest[m] = fmaxf(largest[m], posted(s, m));
-      }
-    }
+    bool fresh[kCount], any = false;
+    UNROLL for (int m = 0; m < kCount; m++) fresh[m] = shift_[m] == kFresh;
+    lift<kParts>(0, fresh, rules);
+    UNROLL for (int m = 0; m < kCount; m++) any = any || shift_[m] == kFresh;
+    fresh_ = __any_sync(~0u, any);
   }
   GPU_FN void weigh(int k, Part& part, const Rules& rules) const {
     UNROLL for (int r = 0; r < S::kRowTiles; r++) {
@@ -363,40 +310,47 @@ class Rows {
       }
     }
   }
-  GPU_FN static bool full(const Part& part, int m) {
-    return !((S::kNorms > 0 ? part.fill[m] : part.sum[m]) <= kFull);
-  }
-  GPU_FN static bool full(const Part& part) {
-    bool any = false;
-    UNROLL for (int m = 0; m < kCount; m++) any = any || full(part, m);
+  // Adds up the sums. True if one was too large and the keys were weighed anew.
+  template <int kChecked>
+  GPU_FN bool check(int k, Part (&parts)[kChecked], const Rules& rules) {
+    bool full[kCount] = {}, any = false;
+    UNROLL for (int m = 0; m < kCount; m++) {
+      UNROLL for (int n = 0; n < kChecked; n++) {
+        full[m] = full[m] || !((S::kNorms > 0 ? parts[n].fill : parts[n].sum)[m] <= kFull);
+      }
+      any = any || full[m];
+    }
+    any = any_of_group(any);
+    if (any) {
+      UNROLL for (int m = 0; m < kCount; m++) {
+        full[m] = (__ballot_sync(~0u, full[m]) >> (LANE & 28) & 15) != 0;
+      }
+      lift<kChecked>(k, full, rules);
+      UNROLL for (int n = 0; n < kChecked; n++) weigh(k + n, parts[n], rules);
+    }
+    UNROLL for (int n = 0; n < kChecked; n++) {
+      UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[n].sum[m];
+    }
     return any;
   }
-  GPU_FN void check(int k, Part& part, const Rules& rules) {
-    if (__any_sync(~0u, full(part))) {
-      lift<1>(k, &part, rules);
-      weigh(k, part, rules);
-    }
-    UNROLL for (int m = 0; m < kCount; m++) total_[m] += part.sum[m];
-  }
-  // Lifts the references of the rows with a full sum among parts k, k + 1, ... to their largest
-  // logit there.
+  // Lifts the references of these rows to their largest logit among keys 16 k .. 16 (k + kLifted).
   template <int kLifted>
-  GPU_FN void lift(int k, const Part* parts, const Rules& rules) {
+  GPU_FN void lift(int k, const bool (&lifted)[kCount], const Rules& rules) {
     float largest[kCount];
     UNROLL for (int m = 0; m < kCount; m++) {
-      bool any = false;
       float most = -INFINITY;
-      UNROLL for (int n = 0; n < kLifted; n++) {
-        any = any || full(parts[n], m);
-        UNROLL for (int i = 2 * (k + n); i < 2 * (k + n) + 2; i++) {
-          most = fmaxf(most, fmaxf(peak(i, 2 * m, rules), peak(i, 2 * m + 1, rules)));
-        }
+      UNROLL for (int i = 2 * k; i < 2 * (k + kLifted); i++) {
+        most = fmaxf(most, fmaxf(peak(i, 2 * m, rules), peak(i, 2 * m + 1, rules)));
       }
-      any = (__ballot_sync(~0u, any) >> (LANE & 28) & 15) != 0;
-      largest[m] = any ? most : -INFINITY;
+      UNROLL for (int o = 1; o < 4; o *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
+      largest[m] = lifted[m] ? most * unit(m, rules) : -INFINITY;
+      post(m, largest[m]);
     }
-    largest_logits(largest, rules);
+    any_of_group(false);
     UNROLL for (int m = 0; m < kCount; m++) {
+      UNROLL for (int s = 1; kShared && s < S::kShares; s++) {
+        largest[m] = fmaxf(largest[m], posted((at_.share + s) % S::kShares, m));
+      }
       const float next = fminf(shift_[m], kRoom - largest[m]);
       const float keep = fast_exp2(next - shift_[m]);
       shift_[m] = next;
@@ -406,9 +360,6 @@ class Rows {
         out_[i][2 * m + 1] *= keep;
       }
     }
-  }
-  GPU_FN void weigh_all(Part (&parts)[kParts], const Rules& rules) const {
-    UNROLL for (int k = 0; k < kParts; k++) weigh(k, parts[k], rules);
   }
   GPU_FN void put_weights(int k, const Operand& a) const {
     uchar* const to =
@@ -422,19 +373,24 @@ class Rows {
       }
     }
   }
-  GPU_FN uint v_at(uint v) const {
-    return v + (S::kShares > 1 ? at_.share * 2 * S::kShareDim : 0) +
-           (LANE % 8 + LANE / 8 % 2 * 8) * S::kPitch + LANE / 16 * 16;
-  }
-  // Weights of 16 keys times their rows.
+  // Weights of 16 keys times their rows at v_at. Matrix units cut sums off, they do not round: with
+  // the precision of several terms each product of 16 keys is a sum of its own.
   GPU_FN void add_part(uint v_at, const Operand& a) {
     UNROLL for (int i = 0; i < kOutTiles; i += 2) {
       uint b[4];
       load_transposed(v_at + 16 * i, b);
-      UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
-        UNROLL for (int r = 0; r < S::kRowTiles; r++) {
-          multiply(T(), out_[i] + 4 * r, a[r][term], b[0], b[1]);
-          multiply(T(), out_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
+      UNROLL for (int r = 0; r < S::kRowTiles; r++) {
+        UNROLL for (int n = 0; n < 2; n++) {
+          float* const out = out_[i + n] + 4 * r;
+          if constexpr (S::kTerms == 1) {
+            multiply(T(), out, a[r][0], b[2 * n], b[2 * n + 1]);
+          } else {
+            float sum[4] = {};
+            UNROLL for (int term = S::kTerms - 1; term >= 0; term--) {
+              multiply(T(), sum, a[r][term], b[2 * n], b[2 * n + 1]);
+            }
+            UNROLL for (int j = 0; j < 4; j++) out[j] += sum[j];
+          }
         }
       }
     }

@@ -26,8 +26,7 @@ GPU_FN ulong find_keys(const Places& places, uint first) {
   uint there[2];
   UNROLL for (int i = 0; i < 2; i++) {
     uint block, slot;
-    const uint key = first + 32 * i + LANE;
-    there[i] = __ballot_sync(~0u, places.find(key, first, places.slot_of(first), &block, &slot));
+    there[i] = __ballot_sync(~0u, places.find(first, 32 * i + LANE, &block, &slot));
   }
   return ulong(there[1]) << 32 | there[0];
 }
@@ -47,33 +46,6 @@ GPU_FN RowTile find_rows(const int* q_starts, const GpuAttnPrefill& p) {
   }
   tile.there = false;
   return tile;
-}
-
-GPU_FN constexpr uint type_of(half) { return kGpuQueryF16; }
-GPU_FN constexpr uint type_of(bfloat) { return kGpuQueryBF16; }
-
-// The outputs of row g + 8 m from element `at` on, times scale. pairs: rows start at whole pairs.
-template <typename T, class S, class R>
-GPU_FN void store_row(uchar* out, ulong at, uint type, bool pairs, const R& rows, int m,
-                      float scale) {
-  const bool zero = scale == 0.0f;  // no key is seen
-  if (pairs && (S::kTerms == 1 || type == kGpuQueryF32)) {
-    UNROLL for (int i = 0; i < R::kOutTiles; i++) {
-      const float2 o = rows.output(i, m);
-      const float x = zero ? 0.0f : o.x * scale, y = zero ? 0.0f : o.y * scale;
-      if constexpr (S::kTerms == 1) {
-        reinterpret_cast<uint*>(out)[at / 2 + 4 * i] = pack2(x, y, T());
-      } else {
-        reinterpret_cast<float2*>(out)[at / 2 + 4 * i] = make_float2(x, y);
-      }
-    }
-    return;
-  }
-  UNROLL for (int i = 0; i < R::kOutTiles; i++) {
-    const float2 o = rows.output(i, m);
-    store_output(out, at + 8 * i, type, zero ? 0.0f : o.x * scale);
-    store_output(out, at + 8 * i + 1, type, zero ? 0.0f : o.y * scale);
-  }
 }
 
 // a(), and beside it b(), with which the other half of the simdgroups begins.
@@ -130,8 +102,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   const uint rows_there = min(tile.count - tile.first, uint(S::kRows));
 
   // Both ends of what rows see grow from row to row.
-  const SeenKeys last_seen = seen_keys(offset + tile.first + rows_there - 1, prefix, held, p);
-  const uint end = last_seen.hi;
+  const uint end = seen_keys(offset + tile.first + rows_there - 1, prefix, held, p).hi;
   uint first = min(seen_keys(offset + tile.first, prefix, held, p).lo, end) / S::kKeys * S::kKeys;
   const ulong sequence = !kPlain && p.pages.size > 0 ? 0 : b;
   const uchar* const k_rows =
@@ -145,17 +116,19 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   };
   const auto copy_v = [&](uint key, uint to) {
     if constexpr (!kCoded) {
-      if (key < end) copy_tile<S>(to, v_rows, p.v.row, p.v.batch, key, places);
+      if (key < end) copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
     }
   };
   const ulong first_row =
       ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + tile.first) * p.q.row;
   if constexpr (S::kTerms == 1) copy_queries<S>(queries, q, first_row, p.q.row, rows_there);
   copy_k(first, tiles);
-  if (S::kShares == 1) copy_v(first, tiles + S::kTileBytes);
+  if (S::kShares == 1) copy_v(first, tiles);
   close_copies();
   if (threadIdx.x < S::kRows) {
-    seen[threadIdx.x] = seen_keys(offset + tile.first + threadIdx.x, prefix, held, p);
+    const SeenKeys none = {0, 0};
+    const long position = offset + tile.first + threadIdx.x;
+    seen[threadIdx.x] = threadIdx.x < rows_there ? seen_keys(position, prefix, held, p) : none;
   }
   if constexpr (S::kTerms > 1) {
     put_queries<T, S>(q, first_row + ulong(warp_row) * p.q.row, p.q.row,
@@ -189,10 +162,10 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   typedef Rows<T, S, kPlain> MyRows;
   typename MyRows::Places own = {queries + warp_row * S::kPitch, undo + warp_row, seen + warp_row};
   if constexpr (S::kShares > 1) {
-    __shared__ Board<S> boards[S::kWarps / S::kShares];
+    __shared__ float board[S::kWarps * S::kWarpRows];
     own.group = warp / S::kShares;
     own.share = share;
-    own.board = boards + own.group;
+    own.board = board + own.group * S::kShares * S::kWarpRows;
     own.weights =
         memory + S::kQueryBytes + S::kStages * S::kStageBytes + warp_row * S::kWeightPitch;
   }
@@ -234,9 +207,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       });
     }
   }
-  uint stage = 0;      // of K and V, the latter kTileBytes behind
-  bool given = false;  // shared rows have weights of the tile before
-  const uint begin = first;
+  uint stage = 0;
   for (; !kCoded && first < end; first += S::kKeys) {
     wait_copies<0>();
     __syncthreads();  // the tile, or K of it, is there, and nobody reads the one before
@@ -244,9 +215,9 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
     if constexpr (S::kShares == 1) {
       stage ^= 1;
       copy_k(first + S::kKeys, tiles + stage * S::kStageBytes);
-      copy_v(first + S::kKeys, tiles + stage * S::kStageBytes + S::kTileBytes);
-    } else if (first > begin) {
-      copy_v(first - S::kKeys, at + S::kTileBytes);
+      copy_v(first + S::kKeys, tiles + stage * S::kStageBytes);
+    } else {
+      copy_v(first, at);
     }
     close_copies();
     uint mask_class = 1;
@@ -264,37 +235,19 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi && rules.mask == nullptr,
                   rules);
     }
-    if constexpr (S::kShares == 1) {
-      if (sees) rows.add(at + S::kTileBytes, rules);
-    } else {
+    if constexpr (S::kShares > 1) {
       wait_copies<0>();
-      __syncthreads();  // V of the tile before is there, and nobody reads K
-      if (first + S::kKeys < end) {
-        copy_k(first + S::kKeys, at);
-      } else {
-        copy_v(first, at);
-      }
+      __syncthreads();  // V is there, and nobody reads K
+      copy_k(first + S::kKeys, at);
       close_copies();
-      if (sees) {
-        rows.give(at + S::kTileBytes, given, rules);
-      } else if (given) {
-        rows.add_given(at + S::kTileBytes);
-      }
-      given = sees;
     }
+    if (sees) rows.add(at + S::kTileBytes, rules);
   }
-  if constexpr (S::kShares > 1) {
-    wait_copies<0>();
-    __syncthreads();
-    if (given) rows.add_given(tiles);
-  }
+  wait_copies<0>();  // if no key is seen, those of the queries
   rows.finish();
   if constexpr (kCoded) __syncthreads();  // queries become outputs
 
   constexpr float kLn2 = 0.693147180559945f;
-  const uint size = S::kTerms == 1 || p.query_type != kGpuQueryF32 ? 2 : 4;
-  const bool pairs =
-      ulong(out) % (2 * size) == 0 && (p.out.row | p.out.head | p.out.batch) % 2 == 0;
   UNROLL for (int m = 0; m < kCount; m++) {
     const uint at = row + LANE / 4 + 8 * m;
     if (at >= tile.count) continue;
@@ -303,16 +256,19 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
     const float scale = total == 0.0f ? 0.0f : kPerRoom * keep / total;
     const ulong out_row = ulong(b) * p.out.batch + ulong(head) * p.out.head +
                           ulong(tile.begin + at) * p.out.row + share * S::kShareDim + LANE % 4 * 2;
-    if constexpr (kCoded) {
-      float* const to = source.row(memory, at - tile.first) + share * S::kShareDim + LANE % 4 * 2;
-      UNROLL for (int i = 0; i < MyRows::kOutTiles; i++) {
-        const float2 o = rows.output(i, m);
-        to[8 * i] = total == 0.0f ? 0.0f : o.x * scale;
-        to[8 * i + 1] = total == 0.0f ? 0.0f : o.y * scale;
+    UNROLL for (int i = 0; i < MyRows::kOutTiles; i++) {
+      const float2 o = rows.output(i, m);
+      const float x = total == 0.0f ? 0.0f : o.x * scale, y = total == 0.0f ? 0.0f : o.y * scale;
+      if constexpr (kCoded) {
+        float* const to = source.row(memory, at - tile.first) + share * S::kShareDim;
+        to[LANE % 4 * 2 + 8 * i] = x;
+        to[LANE % 4 * 2 + 8 * i + 1] = y;
+      } else if constexpr (S::kTerms == 1) {
+        reinterpret_cast<uint*>(out)[out_row / 2 + 4 * i] = pack2(x, y, T());
+      } else {
+        store_output(out, out_row + 8 * i, p.query_type, x);
+        store_output(out, out_row + 8 * i + 1, p.query_type, y);
       }
-    } else {
-      store_row<T, S>(out, out_row, S::kTerms == 1 ? type_of(T()) : p.query_type, pairs, rows, m,
-                      scale);
     }
     if (p.lse != 0 && share == 0 && LANE % 4 == 0) {
       const ulong sequences = p.q_starts != 0 ? 0 : b;

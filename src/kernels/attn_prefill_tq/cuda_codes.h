@@ -147,7 +147,7 @@ class CodedRows {
   GPU_FN ulong find_row(ulong head_row, uint first, uint key, const Places& places,
                         bool* there) const {
     uint block, slot;
-    *there = places.find(first + key, first, places.slot_of(first), &block, &slot);
+    *there = places.find(first, key, &block, &slot);
     return head_row + (*there ? ulong(block) * p_.attn.k.batch + slot : 0);
   }
   template <class Places>
