@@ -171,54 +171,40 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   }
   MyRows rows(own, p);
   if constexpr (kCoded) {
-    // While one half of the simdgroups multiplies, the other decodes what comes next: the next tile
-    // or, with one buffer, V beside scores and the next K beside outputs.
+    // While one half of the simdgroups multiplies, the other decodes what comes next.
+    const uint v_tile = tiles + S::kTileBytes;
     const ulong head_row = sequence * p.k.batch + ulong(head / p.group) * p.k.head;
     const auto arrive = [] {
       close_copies();
       wait_copies<0>();
       __syncthreads();
     };
-    constexpr bool kAhead = S::kBuffers == 2;
-    source.copy_k(head_row, first, end, places, 0);
-    source.copy_v(head_row, first, end, places, 0);
+    source.copy_k(head_row, first, end, places);
+    source.copy_v(head_row, first, end, places);
     arrive();
-    if constexpr (kAhead) {
-      source.copy_k(head_row, first + S::kKeys, end, places, 1);
-      source.copy_v(head_row, first + S::kKeys, end, places, 1);
-      source.decode_v(tiles + S::kTileBytes, 0);
-    }
     source.decode_k(tiles, 0);
-    for (uint stage = 0; first < end; first += S::kKeys, stage ^= 1) {
-      arrive();
+    for (uint stage = 0; first < end; first += S::kKeys) {
+      arrive();  // K and the codes of V
       rules.k_norms = source.norms(stage);
       rules.v_norms = rules.k_norms + (S::kNorms + share) * S::kKeys;
-      source.copy_k(head_row, first + S::kBuffers * S::kKeys, end, places, kAhead ? stage : 0);
-      if (kAhead) source.copy_v(head_row, first + 2 * S::kKeys, end, places, stage);
+      stage ^= 1;
+      source.copy_k(head_row, first + S::kKeys, end, places);
       if constexpr (!kPlain) rules.there = find_keys(places, first);
-      const bool sees = first < hi && first + S::kKeys > lo, more = first + S::kKeys < end;
-      const uint at = tiles + (kAhead ? stage * S::kStageBytes : 0);
-      const uint next = tiles + (kAhead ? (stage ^ 1) * S::kStageBytes : 0);
+      const bool sees = first < hi && first + S::kKeys > lo;
       const auto score = [&] {
         if (!sees) return;
-        rows.score_codes(at, rules);
+        rows.score_codes(tiles, rules);
         rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi, rules);
-        if (kAhead) rows.add(at + S::kTileBytes, rules);
       };
-      by_turns<S>(warp, score, [&] {
-        if (!kAhead || more) source.decode_v(next + S::kTileBytes, stage ^ 1);
-        if (kAhead && more) source.decode_k(next, stage ^ 1);
+      by_turns<S>(warp, score, [&] { source.decode_v(v_tile); });
+      arrive();  // V and the codes of the next K
+      source.copy_v(head_row, first + S::kKeys, end, places);
+      const auto add = [&] {
+        if (sees) rows.add(v_tile, rules);
+      };
+      by_turns<S>(warp, add, [&] {
+        if (first + S::kKeys < end) source.decode_k(tiles, stage);
       });
-      if constexpr (!kAhead) {
-        arrive();
-        source.copy_v(head_row, first + S::kKeys, end, places, 0);
-        const auto add = [&] {
-          if (sees) rows.add(at + S::kTileBytes, rules);
-        };
-        by_turns<S>(warp, add, [&] {
-          if (more) source.decode_k(next, stage ^ 1);
-        });
-      }
     }
   }
   uint stage = 0;

@@ -15,13 +15,11 @@ namespace kernels_attn_prefill_tq_mma {
 
 using kernels_attn_decode_tq_levels::LaneTable;
 
-// Threadgroup memory: queries, kBuffers times tiles of K and V, tables of K and, if another, of V,
-// kBuffers times codes of both.
+// Threadgroup memory: queries, tiles of K and V, tables of K and, if another, of V, codes of both.
 template <int kHeadDim, int kShareCount, int kKeyCount, int kGroupCount>
 struct Shape
     : kernels_attn_prefill_mma::Shape<kHeadDim, 2, 8, 1, kShareCount, kKeyCount, kGroupCount> {
   static constexpr int kNorms = kHeadDim == 512 ? 2 : 1, kOwnKeys = kKeyCount;
-  static constexpr int kBuffers = kHeadDim == 128 ? 2 : 1;
 };
 
 // Rows of codes in threadgroup memory: neither whole banks nor half of them from row to row.
@@ -85,34 +83,29 @@ class CodedRows {
   // Start the copies of a tile's codes, with those of K of all norms; norms of keys that are not
   // there are zeros. Nothing is there from `end` on.
   template <class Places>
-  GPU_FN void copy_k(ulong head_row, uint first, uint end, const Places& places,
-                     uint buffer) const {
+  GPU_FN void copy_k(ulong head_row, uint first, uint end, const Places& places) const {
     if (first >= end) return;
-    copy_codes(k_codes(buffer), k_, p_.k, head_row, first, places);
+    copy_codes(codes_, k_, p_.k, head_row, first, places);
     if (threadIdx.x >= kNormCount) return;
     const uint norm = threadIdx.x / S::kKeys;
     bool there;
     const ulong row = find_row(head_row, first, threadIdx.x % S::kKeys, places, &there);
-    copy_few<4>(shared_address(raw_norm(buffer)),
+    copy_few<4>(shared_address(raw_norm()),
                 (norm < S::kNorms ? k_norms_ : v_norms_) + row * S::kNorms + norm % S::kNorms,
                 there);
   }
   template <class Places>
-  GPU_FN void copy_v(ulong head_row, uint first, uint end, const Places& places,
-                     uint buffer) const {
-    if (first < end) copy_codes(v_codes(buffer), v_, p_.v, head_row, first, places);
+  GPU_FN void copy_v(ulong head_row, uint first, uint end, const Places& places) const {
+    if (first < end) copy_codes(v_codes(), v_, p_.v, head_row, first, places);
   }
-  // Codes become a tile of levels, and norms factors; stage: of factors, and of several buffers.
-  GPU_FN void decode_v(uint tile, uint stage) const {
-    decode(p_.v, v_codes(S::kBuffers == 2 ? stage : 0), v_table_, tile);
-  }
+  // Codes become a tile of levels, and norms factors.
+  GPU_FN void decode_v(uint tile) const { decode(p_.v, v_codes(), v_table_, tile); }
   GPU_FN void decode_k(uint tile, uint stage) const {
-    const uint buffer = S::kBuffers == 2 ? stage : 0;
-    decode(p_.k, k_codes(buffer), k_table_, tile);
+    decode(p_.k, codes_, k_table_, tile);
     if (threadIdx.x >= kNormCount) return;
     const bool of_k = threadIdx.x < kNormCount / 2;
-    const float norm = *raw_norm(buffer) * (of_k ? p_.k_unit * norm_scale<S::kDim>(p_.k)
-                                                 : p_.v_unit * norm_scale<S::kDim>(p_.v));
+    const float norm = *raw_norm() * (of_k ? p_.k_unit * norm_scale<S::kDim>(p_.k)
+                                           : p_.v_unit * norm_scale<S::kDim>(p_.v));
     float* const to = norms_ + stage * kStageNorms + threadIdx.x;
     *to = norm;
     // Of norms next to nothing a weight may be as large as an f32, but no larger.
@@ -146,15 +139,8 @@ class CodedRows {
   static constexpr int kStageNorms = 3 * kNormCount / 2;       // with the exponents of V's
 
   GPU_FN bool one_table() const { return p_.v_table == 0; }
-  GPU_FN uint k_codes(uint buffer) const {
-    return codes_ + buffer * S::kKeys * (pitch_of(p_.k.row_bytes) + pitch_of(p_.v.row_bytes));
-  }
-  GPU_FN uint v_codes(uint buffer) const {
-    return k_codes(buffer) + S::kKeys * pitch_of(p_.k.row_bytes);
-  }
-  GPU_FN float* raw_norm(uint buffer) const {
-    return norms_ + 2 * kStageNorms + buffer * kNormCount + threadIdx.x;
-  }
+  GPU_FN uint v_codes() const { return codes_ + S::kKeys * pitch_of(p_.k.row_bytes); }
+  GPU_FN float* raw_norm() const { return norms_ + 2 * kStageNorms + threadIdx.x; }
 
   // head_row: the first of the sequence (or cache) and KV head.
   template <class Places>
@@ -236,9 +222,9 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
     const int* block_table, const float* sinks, const float* slopes, uchar* out, float* lse,
     const GpuAttnPrefillTq p) {
   extern __shared__ uint4 shared[];
-  __shared__ float norms[(6 + 2 * S::kBuffers) * S::kNorms * S::kKeys];
+  __shared__ float norms[8 * S::kNorms * S::kKeys];
   const CodedRows<S> rows(k, k_norms, v, v_norms,
-                          shared + (S::kQueryBytes + S::kBuffers * S::kStageBytes) / 16, norms, p);
+                          shared + (S::kQueryBytes + 2 * S::kTileBytes) / 16, norms, p);
   await_inputs();
   kernels_attn_prefill_mma::attend_rows<half, S, kPlain>(
       q, nullptr, nullptr, kv_len, q_offset, ring_start, prefix_len, nullptr, nullptr, block_table,

@@ -11,7 +11,7 @@ namespace mlxn::kernels {
 namespace {
 
 // As in cuda.cu.
-constexpr int64_t kThreads = 256, kStatic = 5120;  // bytes of norms and limits at most
+constexpr int64_t kThreads = 256, kStatic = 4096;  // bytes of norms and limits at most
 int64_t rows_of(int64_t dim) { return dim == 512 ? 64 : 128; }
 int64_t keys_of(int64_t dim) { return dim == 512 ? 16 : dim == 256 ? 32 : 64; }
 
@@ -26,9 +26,9 @@ uint32_t table_bytes(const TqCache& cache, bool one_table) {
 }
 
 int64_t memory_of(const AttnPrefillTqParams& p, const GpuAttnPrefillTq& args) {
-  const int64_t dim = p.k.dim, buffers = dim == 128 ? 2 : 1, keys = buffers * keys_of(dim);
+  const int64_t dim = p.k.dim, rows = rows_of(dim), keys = keys_of(dim);
   const auto pitch = [](int64_t bytes) { return ((bytes + 15) / 16 | 1) * 16; };
-  return 2 * (rows_of(dim) + keys) * (2 * dim + 16) + args.k_table + args.v_table +
+  return 2 * (rows + keys) * (2 * dim + 16) + args.k_table + args.v_table +
          keys * (pitch(p.k.row_bytes) + pitch(p.v.row_bytes));
 }
 
