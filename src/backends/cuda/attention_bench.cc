@@ -46,24 +46,26 @@ Case decode(const Heads& h, DType kv_dtype, int64_t kv_len) {
           }};
 }
 
-Case decode_tq(const Heads& h, int bits, int64_t kv_len) {
+ops::TqRows coded_rows(const Device& device, const Heads& h, int bits, int64_t kv_len) {
   const ops::TqFormat format{.bits = bits};
-  const double row = static_cast<double>(ops::tq_row_bytes(format, h.head_dim) +
+  const Shape codes = {1, h.kv_heads, kv_len, ops::tq_row_bytes(format, h.head_dim)};
+  const Shape norms = {1, h.kv_heads, kv_len, ops::tq_norm_count(h.head_dim)};
+  const std::vector<float> ones(static_cast<size_t>(norms[1] * norms[2] * norms[3]), 1.0f);
+  return {random_bytes(device, u8, codes, 0xffff), device.upload(ones.data(), f32, norms), format};
+}
+
+double coded_bytes(const Heads& h, int bits, int64_t kv_len) {
+  const double row = static_cast<double>(ops::tq_row_bytes({.bits = bits}, h.head_dim) +
                                          4 * ops::tq_norm_count(h.head_dim));
-  return {2.0 * static_cast<double>(h.kv_heads * kv_len) * row,
+  return 2.0 * static_cast<double>(h.kv_heads * kv_len) * row;
+}
+
+Case decode_tq(const Heads& h, int bits, int64_t kv_len) {
+  return {coded_bytes(h, bits, kv_len),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
-            const auto rows = [&] {
-              const Shape codes = {1, h.kv_heads, kv_len, ops::tq_row_bytes(format, h.head_dim)};
-              const Shape norms = {1, h.kv_heads, kv_len, ops::tq_norm_count(h.head_dim)};
-              int64_t count = 1;
-              for (const int64_t extent : norms) count *= extent;
-              const std::vector<float> ones(static_cast<size_t>(count), 1.0f);
-              return ops::TqRows{random_bytes(device, u8, codes, 0xffff),
-                                 device.upload(ones.data(), f32, norms), format};
-            };
             ops::AttnDecodeTqArgs args{.q = normals(device, f32, {1, h.heads, h.head_dim}),
-                                       .k = rows(),
-                                       .v = rows(),
+                                       .k = coded_rows(device, h, bits, kv_len),
+                                       .v = coded_rows(device, h, bits, kv_len),
                                        .out = device.alloc(f32, {1, h.heads, h.head_dim}),
                                        .kv_len = kv_len};
             args.softmax_scale = 0.05f;
@@ -72,9 +74,14 @@ Case decode_tq(const Heads& h, int bits, int64_t kv_len) {
 }
 
 // A whole prompt at once; a pair is a query and a key it sees.
-Case prefill(const Heads& h, DType q_dtype, DType kv_dtype, int64_t len, int64_t window) {
+void count_pairs(Case& c, const Heads& h, int64_t len, int64_t window) {
   const double all = static_cast<double>(len), kept = static_cast<double>(window);
   const double pairs = window == 0 ? all * (all + 1) / 2 : kept * all - kept * (kept - 1) / 2;
+  c.operations = 4.0 * static_cast<double>(h.heads * h.head_dim) * pairs;
+  c.calls = 8;
+}
+
+Case prefill(const Heads& h, DType q_dtype, DType kv_dtype, int64_t len, int64_t window) {
   Case c{2.0 * static_cast<double>(h.kv_heads * len * h.head_dim) * size(kv_dtype),
          [=](const Device& device, Stream& stream) -> std::function<void()> {
            const Shape cache = {1, h.kv_heads, len, h.head_dim};
@@ -88,8 +95,23 @@ Case prefill(const Heads& h, DType q_dtype, DType kv_dtype, int64_t len, int64_t
                .window_size = window};
            return [&stream, args] { ops::attn_prefill(stream, args); };
          }};
-  c.operations = 4.0 * static_cast<double>(h.heads * h.head_dim) * pairs;
-  c.calls = 8;
+  count_pairs(c, h, len, window);
+  return c;
+}
+
+Case prefill_tq(const Heads& h, DType q_dtype, int bits, int64_t len, int64_t window) {
+  Case c{coded_bytes(h, bits, len),
+         [=](const Device& device, Stream& stream) -> std::function<void()> {
+           ops::AttnPrefillTqArgs args{.q = normals(device, q_dtype, {1, h.heads, len, h.head_dim}),
+                                       .k = coded_rows(device, h, bits, len),
+                                       .v = coded_rows(device, h, bits, len),
+                                       .out = device.alloc(q_dtype, {1, h.heads, len, h.head_dim}),
+                                       .kv_len = len};
+           args.softmax_scale = 0.05f;
+           args.window_size = window;
+           return [&stream, args] { ops::attn_prefill_tq(stream, args); };
+         }};
+  count_pairs(c, h, len, window);
   return c;
 }
 
@@ -113,6 +135,11 @@ const bool registered = [] {
       add_case("attn_prefill/f16/f16" + at, prefill(h, f16, f16, 8192, window));
       add_case("attn_prefill/bf16/bf16" + at, prefill(h, bf16, bf16, 8192, window));
       add_case("attn_prefill/f32/f16" + at, prefill(h, f32, f16, 8192, window));
+      add_case("attn_prefill_tq/f16/tq4" + at, prefill_tq(h, f16, 4, 8192, window));
+      for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        add_case("attn_prefill_tq/f32/tq" + std::to_string(bits) + at,
+                 prefill_tq(h, f32, bits, 8192, window));
+      }
     }
   }
   return true;

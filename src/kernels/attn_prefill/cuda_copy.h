@@ -29,7 +29,13 @@ struct Shape {
   static constexpr int kOwnKeys = kKeys / kShares;
   static constexpr int kWeightPitch = 2 * kKeys + 16;
   static constexpr int kWeightBytes = kShares > 1 ? kTerms* kRows* kWeightPitch : 0;
+  static constexpr int kNorms = 0;  // of a row of codes: attn_prefill_tq/cuda_codes.h
   static_assert(kRows <= kThreads);
+};
+
+// Rows of floats are used as they are.
+struct FloatRows {
+  GPU_FN void rotate(float*) const {}
 };
 
 // The queries of a threadgroup as they are, rows that are not there as zeros.
@@ -45,16 +51,17 @@ GPU_FN void copy_queries(uint to, const uchar* q, ulong first_row, uint row_stri
 // The queries of a simdgroup as terms in threadgroup memory, [term][row]. An f32 row is scaled by a
 // power of two to at most 2^14, so that its last term is a normal f16; undo[row] takes it back. A
 // row below 2^-64 counts as one of that size.
-template <typename T, class S>
+template <typename T, class S, class Source>
 GPU_FN void put_queries(const uchar* q, ulong first_row, uint row_stride, uint rows,
                         const GpuAttnPrefill& p, uint warp_row, uint share, uchar* terms,
-                        float* undo) {
+                        float* undo, const Source& source) {
   constexpr uint kTop = 127 + 13, kLeast = 127 - 64;
 #pragma unroll 2
   for (uint r = share; r < S::kWarpRows; r += S::kShares) {
     float x[kRowElements];
     load_query<32>(q, first_row + ulong(r < rows ? r : 0) * row_stride, p.query_type,
                    r < rows ? S::kDim : 0, LANE, true, x);
+    source.rotate(x);
     float largest = 0.0f;
     UNROLL for (int i = 0; i < kRowElements; i++) largest = fmaxf(largest, fabsf(x[i]));
     const uint exponent = max(__reduce_max_sync(~0u, __float_as_uint(largest)) >> 23, kLeast);
@@ -92,6 +99,11 @@ struct KeyPlaces {
     const uint at = position + held.shift;
     return at < capacity ? at : at % capacity;
   }
+  // Keys first .. first + count are there, one row after the other.
+  GPU_FN bool in_order(uint first, uint count) const {
+    return kPlain && first >= held.first && first + count <= held.end &&
+           slot_of(first) + count <= capacity;
+  }
   // The page and the slot of a key of the tile from `first` on; false if it is not there.
   GPU_FN bool find(uint first, uint key, uint* block, uint* slot) const {
     uint at = slot_of(first) + key;
@@ -122,8 +134,7 @@ GPU_FN void copy_tile(uint to, const uchar* rows, uint row, uint page, uint firs
                       const KeyPlaces<kPlain>& places) {
   const uint first_slot = places.slot_of(first);
   // Most tiles are rows in order.
-  if (kPlain && S::kThreads % S::kPieces == 0 && first >= places.held.first &&
-      first + S::kKeys <= places.held.end && first_slot + S::kKeys <= places.capacity) {
+  if (S::kThreads % S::kPieces == 0 && places.in_order(first, S::kKeys)) {
     constexpr uint kStep = S::kThreads / S::kPieces;
     const uint key = threadIdx.x / S::kPieces, piece = threadIdx.x % S::kPieces;
     const uint place = to + key * S::kPitch + 16 * piece;

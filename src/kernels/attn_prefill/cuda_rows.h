@@ -38,6 +38,9 @@ struct TileRules {
   uint mask_type;
   ulong cells[kCount];  // of key 0
   ulong there;          // bit i: key i of the tile
+  // Of codes: factors of the tile's keys, [norm][key], of V those of the share and, kNorms rows
+  // further, exponents of two that they do not exceed.
+  const float *k_norms, *v_norms;
 
   GPU_FN float shape(float logit, uint key, int m) const {
     if (cap > 0.0f) logit = cap * tanhf(logit / cap);
@@ -53,7 +56,7 @@ struct TileRules {
 template <typename T, class S, bool kPlain>
 class Rows {
  public:
-  static constexpr bool kShared = S::kShares > 1;
+  static constexpr bool kShared = S::kOwnKeys < S::kKeys;
   static constexpr int kKeyTiles = S::kOwnKeys / 8, kOutTiles = S::kShareDim / 8;
   static constexpr int kParts = S::kOwnKeys / 16;
   static constexpr int kCount = 2 * S::kRowTiles;  // rows of a lane: g + 8 m
@@ -91,14 +94,14 @@ class Rows {
   }
 
   // q k for this simdgroup's keys of the tile at `k`.
+  template <int kFirst = 0, int kSteps = S::kDim / 16>
   GPU_FN void score(uint k) {
     UNROLL for (int i = 0; i < kKeyTiles; i++) {
       UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] = 0.0f;
     }
     const uint k_at = k + (own_key() + LANE % 8 + LANE / 16 * 8) * S::kPitch + LANE / 8 % 2 * 16;
-    constexpr int kSteps = S::kDim / 16;
 #pragma unroll(kSteps <= 16 ? kSteps : 8)
-    for (int step = 0; step < kSteps; step++) {
+    for (int step = kFirst; step < kFirst + kSteps; step++) {
       Operand a;
       load<S::kPitch>(at_.queries + 32 * step, a);
       UNROLL for (int i = 0; i < kKeyTiles; i += 2) {
@@ -110,6 +113,23 @@ class Rows {
             multiply(T(), z_[i + 1] + 4 * r, a[r][term], b[2], b[3]);
           }
         }
+      }
+    }
+  }
+  // The same of codes, where the elements of a norm are added up by themselves.
+  GPU_FN void score_codes(uint k, const Rules& rules) {
+    constexpr int kSteps = S::kDim / 16 / S::kNorms;
+    score<0, kSteps>(k);
+    multiply_norms(rules.k_norms);
+    if constexpr (S::kNorms == 2) {
+      float rest[kKeyTiles][2 * kCount];
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) rest[i][j] = z_[i][j];
+      }
+      score<kSteps, kSteps>(k);
+      multiply_norms(rules.k_norms + S::kKeys);
+      UNROLL for (int i = 0; i < kKeyTiles; i++) {
+        UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += rest[i][j];
       }
     }
   }
@@ -170,6 +190,7 @@ class Rows {
   struct Part {
     Operand a;
     float sum[kCount];
+    float fill[kCount];  // of codes: sums of products with norms, and of weights next to infinite
   };
 
   // 16 elements of the terms of the rows, from those of the first row on.
@@ -181,6 +202,22 @@ class Rows {
         load_matrices(from + row * kPitch + LANE / 16 * 16, a[r][term]);
       }
     }
+  }
+  // Values of keys 8 tile + 2t and the next one.
+  GPU_FN static float2 of_keys(const float* values, int tile) {
+    return *reinterpret_cast<const float2*>(values + 8 * tile + LANE % 4 * 2);
+  }
+  GPU_FN void multiply_norms(const float* norms) {
+    UNROLL for (int i = 0; i < kKeyTiles; i++) {
+      const float2 norm = of_keys(norms, i);
+      UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] *= j % 2 == 0 ? norm.x : norm.y;
+    }
+  }
+  // A score, of codes that of the weight times the norm of V.
+  GPU_FN float peak(int i, int j, const Rules& rules) const {
+    if constexpr (S::kNorms == 0) return z_[i][j];
+    const float2 exponents = of_keys(rules.v_norms + S::kNorms * S::kKeys, i);
+    return z_[i][j] + (j % 2 == 0 ? exponents.x : exponents.y) / unit(j / 2, rules);
   }
   // The first key of this simdgroup in a tile.
   GPU_FN uint own_key() const { return kShared ? at_.share * S::kOwnKeys : 0; }
@@ -255,6 +292,13 @@ class Rows {
         float x = fast_exp2(fmaf(z[0], unit(m, rules), shift_[m]));
         float y = fast_exp2(fmaf(z[1], unit(m, rules), shift_[m]));
         part.sum[m] = j < 2 ? x + y : part.sum[m] + (x + y);
+        if constexpr (S::kNorms > 0) {
+          const float2 norm = of_keys(rules.v_norms, 2 * k + j / 2);
+          const float large = (x + y) * 0x1p-80f;
+          x *= norm.x;
+          y *= norm.y;
+          part.fill[m] = (j < 2 ? large : part.fill[m] + large) + (fabsf(x) + fabsf(y));
+        }
         UNROLL for (int term = 0; term < S::kTerms; term++) {
           part.a[r][term][j] = pack2(x, y, T());
           if (term + 1 < S::kTerms) {
@@ -271,7 +315,9 @@ class Rows {
   GPU_FN bool check(int k, Part (&parts)[kChecked], const Rules& rules) {
     bool full[kCount] = {}, any = false;
     UNROLL for (int m = 0; m < kCount; m++) {
-      UNROLL for (int n = 0; n < kChecked; n++) full[m] = full[m] || !(parts[n].sum[m] <= kFull);
+      UNROLL for (int n = 0; n < kChecked; n++) {
+        full[m] = full[m] || !((S::kNorms > 0 ? parts[n].fill : parts[n].sum)[m] <= kFull);
+      }
       any = any || full[m];
     }
     any = any_of_group(any);
@@ -294,7 +340,7 @@ class Rows {
     UNROLL for (int m = 0; m < kCount; m++) {
       float most = -INFINITY;
       UNROLL for (int i = 2 * k; i < 2 * (k + kLifted); i++) {
-        most = fmaxf(most, fmaxf(z_[i][2 * m], z_[i][2 * m + 1]));
+        most = fmaxf(most, fmaxf(peak(i, 2 * m, rules), peak(i, 2 * m + 1, rules)));
       }
       UNROLL for (int o = 1; o < 4; o *= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
       largest[m] = lifted[m] ? most * unit(m, rules) : -INFINITY;
@@ -302,7 +348,7 @@ class Rows {
     }
     any_of_group(false);
     UNROLL for (int m = 0; m < kCount; m++) {
-      UNROLL for (int s = 1; s < S::kShares; s++) {
+      UNROLL for (int s = 1; kShared && s < S::kShares; s++) {
         largest[m] = fmaxf(largest[m], posted((at_.share + s) % S::kShares, m));
       }
       const float next = fminf(shift_[m], kRoom - largest[m]);

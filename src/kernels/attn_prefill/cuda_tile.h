@@ -20,6 +20,17 @@ struct RowTile {
   bool there;
 };
 
+// Bit i: key first + i is there, i < 64.
+template <class Places>
+GPU_FN ulong find_keys(const Places& places, uint first) {
+  uint there[2];
+  UNROLL for (int i = 0; i < 2; i++) {
+    uint block, slot;
+    there[i] = __ballot_sync(~0u, places.find(first, 32 * i + LANE, &block, &slot));
+  }
+  return ulong(there[1]) << 32 | there[0];
+}
+
 // Tiles of packed sequences are counted over all of them. The last ones come first, as they see
 // most keys.
 template <class S, bool kPlain>
@@ -37,15 +48,28 @@ GPU_FN RowTile find_rows(const int* q_starts, const GpuAttnPrefill& p) {
   return tile;
 }
 
-// Grid: tiles of queries; heads; sequences. kPlain: the launch has no cap, slopes, mask, pages,
-// packed rows or ring starts, its cache holds at least a tile, and its scale is not tiny.
-template <typename T, class S, bool kPlain>
-__global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_prefill_mma(
-    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
-    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
-    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
-    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
-  await_inputs();
+// a(), and beside it b(), with which the other half of the simdgroups begins.
+template <class S, class A, class B>
+GPU_FN void by_turns(uint warp, const A& a, const B& b) {
+#pragma unroll 1
+  for (uint i = 0; i < 2; i++) {
+    if ((i == 0) == (warp < S::kWarps / 2)) {
+      a();
+    } else {
+      b();
+    }
+  }
+}
+
+// A threadgroup's rows. Source: what k and v are, floats or codes.
+template <typename T, class S, bool kPlain, class Source>
+GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const int* kv_len,
+                        const int* q_offset, const int* ring_start, const int* prefix_len,
+                        const int* q_starts, const int* k_starts, const int* block_table,
+                        const uchar* mask, const uchar* classes, const float* sinks,
+                        const float* slopes, uchar* out, float* lse, const GpuAttnPrefill& p,
+                        const Source& source) {
+  constexpr bool kCoded = S::kNorms > 0;
   extern __shared__ uint4 shared[];
   __shared__ float undo[S::kTerms > 1 ? S::kRows : 1];
   __shared__ SeenKeys seen[S::kRows];
@@ -86,10 +110,14 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   const uchar* const v_rows =
       v + 2 * (sequence * p.v.batch + ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row);
   const auto copy_k = [&](uint key, uint to) {
-    if (key < end) copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
+    if constexpr (!kCoded) {
+      if (key < end) copy_tile<S>(to, k_rows, p.k.row, p.k.batch, key, places);
+    }
   };
   const auto copy_v = [&](uint key, uint to) {
-    if (key < end) copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
+    if constexpr (!kCoded) {
+      if (key < end) copy_tile<S>(to + S::kTileBytes, v_rows, p.v.row, p.v.batch, key, places);
+    }
   };
   const ulong first_row =
       ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + tile.first) * p.q.row;
@@ -104,7 +132,8 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   }
   if constexpr (S::kTerms > 1) {
     put_queries<T, S>(q, first_row + ulong(warp_row) * p.q.row, p.q.row,
-                      row < tile.count ? tile.count - row : 0, p, warp_row, share, memory, undo);
+                      row < tile.count ? tile.count - row : 0, p, warp_row, share, memory, undo,
+                      source);
   }
   __syncthreads();
   uint lo = ~0u, hi = 0, most_lo = 0, least_hi = ~0u;  // of this simdgroup's rows
@@ -141,8 +170,45 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
         memory + S::kQueryBytes + S::kStages * S::kStageBytes + warp_row * S::kWeightPitch;
   }
   MyRows rows(own, p);
+  if constexpr (kCoded) {
+    // While one half of the simdgroups multiplies, the other decodes what comes next.
+    const uint v_tile = tiles + S::kTileBytes;
+    const ulong head_row = sequence * p.k.batch + ulong(head / p.group) * p.k.head;
+    const auto arrive = [] {
+      close_copies();
+      wait_copies<0>();
+      __syncthreads();
+    };
+    source.copy_k(head_row, first, end, places);
+    source.copy_v(head_row, first, end, places);
+    arrive();
+    source.decode_k(tiles, 0);
+    for (uint stage = 0; first < end; first += S::kKeys) {
+      arrive();  // K and the codes of V
+      rules.k_norms = source.norms(stage);
+      rules.v_norms = rules.k_norms + (S::kNorms + share) * S::kKeys;
+      stage ^= 1;
+      source.copy_k(head_row, first + S::kKeys, end, places);
+      if constexpr (!kPlain) rules.there = find_keys(places, first);
+      const bool sees = first < hi && first + S::kKeys > lo;
+      const auto score = [&] {
+        if (!sees) return;
+        rows.score_codes(tiles, rules);
+        rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi, rules);
+      };
+      by_turns<S>(warp, score, [&] { source.decode_v(v_tile); });
+      arrive();  // V and the codes of the next K
+      source.copy_v(head_row, first + S::kKeys, end, places);
+      const auto add = [&] {
+        if (sees) rows.add(v_tile, rules);
+      };
+      by_turns<S>(warp, add, [&] {
+        if (first + S::kKeys < end) source.decode_k(tiles, stage);
+      });
+    }
+  }
   uint stage = 0;
-  for (; first < end; first += S::kKeys) {
+  for (; !kCoded && first < end; first += S::kKeys) {
     wait_copies<0>();
     __syncthreads();  // the tile, or K of it, is there, and nobody reads the one before
     const uint at = tiles + stage * S::kStageBytes;
@@ -161,12 +227,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
                              first / kMaskKeyTile];
       }
       rules.mask = p.mask.type != kGpuMaskNone && mask_class == 1 ? mask : nullptr;
-      uint there[2];
-      UNROLL for (int i = 0; i < 2; i++) {
-        uint block, slot;
-        there[i] = __ballot_sync(~0u, places.find(first, 32 * i + LANE, &block, &slot));
-      }
-      rules.there = ulong(there[1]) << 32 | there[0];
+      rules.there = find_keys(places, first);
     }
     const bool sees = first < hi && first + S::kKeys > lo && mask_class != 0;
     if (sees) {
@@ -184,6 +245,7 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
   }
   wait_copies<0>();  // if no key is seen, those of the queries
   rows.finish();
+  if constexpr (kCoded) __syncthreads();  // queries become outputs
 
   constexpr float kLn2 = 0.693147180559945f;
   UNROLL for (int m = 0; m < kCount; m++) {
@@ -197,7 +259,11 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
     UNROLL for (int i = 0; i < MyRows::kOutTiles; i++) {
       const float2 o = rows.output(i, m);
       const float x = total == 0.0f ? 0.0f : o.x * scale, y = total == 0.0f ? 0.0f : o.y * scale;
-      if constexpr (S::kTerms == 1) {
+      if constexpr (kCoded) {
+        float* const to = source.row(memory, at - tile.first) + share * S::kShareDim;
+        to[LANE % 4 * 2 + 8 * i] = x;
+        to[LANE % 4 * 2 + 8 * i + 1] = y;
+      } else if constexpr (S::kTerms == 1) {
         reinterpret_cast<uint*>(out)[out_row / 2 + 4 * i] = pack2(x, y, T());
       } else {
         store_output(out, out_row + 8 * i, p.query_type, x);
@@ -209,6 +275,26 @@ __global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_pre
       lse[(sequences * p.num_heads + head) * p.q_len + tile.begin + at] = log_sum_exp(most, total);
     }
   }
+  if constexpr (kCoded) {
+    __syncthreads();
+    source.store_rows(
+        memory, out,
+        ulong(b) * p.out.batch + ulong(head) * p.out.head + ulong(tile.first) * p.out.row,
+        rows_there);
+  }
+}
+
+// Grid: tiles of queries; heads; sequences. kPlain: the launch has no cap, slopes, mask, pages,
+// packed rows or ring starts, its cache holds at least a tile, and its scale is not tiny.
+template <typename T, class S, bool kPlain>
+__global__ __launch_bounds__(S::kThreads, kPlain ? S::kGroups : 1) void attn_prefill_mma(
+    const uchar* q, const uchar* k, const uchar* v, const int* kv_len, const int* q_offset,
+    const int* ring_start, const int* prefix_len, const int* q_starts, const int* k_starts,
+    const int* block_table, const uchar* mask, const uchar* classes, const float* sinks,
+    const float* slopes, uchar* out, float* lse, const GpuAttnPrefill p) {
+  await_inputs();
+  attend_rows<T, S, kPlain>(q, k, v, kv_len, q_offset, ring_start, prefix_len, q_starts, k_starts,
+                            block_table, mask, classes, sinks, slopes, out, lse, p, FloatRows());
 }
 
 }  // namespace kernels_attn_prefill_mma

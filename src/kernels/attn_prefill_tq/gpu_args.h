@@ -8,5 +8,8 @@ struct GpuAttnPrefillTq {
   GpuAttnPrefill attn;  // no mask, nothing packed; of k and v the tables below say how they lie
   GpuTqTable k, v;
   unsigned int rotated;  // 1: q and out are in the rotated domain
+  // On CUDA's matrix units: bytes of the tables of levels, of V 0 if it has that of K; their units.
+  unsigned int k_table, v_table;
+  float k_unit, v_unit;
 };
-static_assert(sizeof(GpuAttnPrefillTq) == 2428, "4-byte scalars only");
+static_assert(sizeof(GpuAttnPrefillTq) == 2444, "4-byte scalars only");

@@ -6,23 +6,23 @@
 #include <utility>
 
 #include "kernels/attn_prefill/gpu_launch.h"
-#include "kernels/attn_prefill_tq/gpu_args.h"
 #include "kernels/common/gpu_tq_launch.h"
 
 namespace mlxn::kernels {
-namespace {
 
-GpuAttnPrefillTq args_of(const AttnPrefillTqParams& p) {
+GpuAttnPrefillTq attn_prefill_tq_args(const AttnPrefillTqParams& p) {
   GpuAttnPrefillTq args{.attn = attn_prefill_args(p.attn),
                         .k = gpu_tq_table(p.k),
                         .v = gpu_tq_table(p.v),
-                        .rotated = p.rotated};
+                        .rotated = p.rotated,
+                        .k_table = 0,
+                        .v_table = 0,
+                        .k_unit = p.k.table.half_unit,
+                        .v_unit = p.v.table.half_unit};
   // Rows of q and out are multiples of eight elements, so they are where the first one is.
   args.attn.vectors = aligned({p.attn.q, p.attn.out});
   return args;
 }
-
-}  // namespace
 
 std::optional<std::string_view> attn_prefill_tq_gpu_refuses(const AttnPrefillTqParams& p) {
   const AttnPrefillParams& a = p.attn;
@@ -34,7 +34,7 @@ void attn_prefill_tq_gpu(StreamImpl& stream, const AttnPrefillTqParams& p,
                          backends::Access access) {
   constexpr uint32_t kSimdsPerGroup = 4;
   const AttnPrefillParams& a = p.attn;
-  const GpuAttnPrefillTq args = args_of(p);
+  const GpuAttnPrefillTq args = attn_prefill_tq_args(p);
   backends::GpuLaunch launch{.op = "attn_prefill_tq",
                              .kernel = std::max(a.head_dim, a.v_dim) <= 128 ? "attn_prefill_tq_128"
                                                                             : "attn_prefill_tq_512",

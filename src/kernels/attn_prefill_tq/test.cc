@@ -31,7 +31,7 @@ struct Case {
 
 class AttnPrefillTq : public ::testing::TestWithParam<std::string> {
  protected:
-  Device device_ = test_device(GetParam());
+  Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
   // Slots that hold no key have norms of NaN.
@@ -138,6 +138,24 @@ TEST_P(AttnPrefillTq, EveryWidthHeadDimAndDtype) {
   }
 }
 
+// Matrix units take dims that are powers of two.
+TEST_P(AttnPrefillTq, EveryPairOfWidths) {
+  const int widths[] = {2, 3, 4, 5, 6, 8};
+  for (const int64_t dim : testing::unless_emulated<int64_t>({64, 128, 256, 512}, {64})) {
+    for (int i = 0; i < 36; ++i) {
+      const Case c{.q_len = 35 + i,
+                   .kv_len = 100,
+                   .dim = dim,
+                   .bits_k = widths[i / 6],
+                   .bits_v = widths[i % 6],
+                   .q_dtype = i % 3 == 0   ? f32
+                              : i % 3 == 1 ? f16
+                                           : bf16};
+      expect_oracle(make_args(c, static_cast<uint32_t>(i)), c.name());
+    }
+  }
+}
+
 // Chunks at multiples of 64 over a linear cache, a ring and pages give the bits of the whole, and
 // so does a sequence beside others and on any number of threads.
 TEST_P(AttnPrefillTq, TheSameBits) {
@@ -181,7 +199,7 @@ TEST_P(AttnPrefillTq, TheSameBits) {
     }
   }
   for (int threads : testing::unless_emulated<int>({1, 3}, {1})) {
-    const Device device = test_device(GetParam(), threads);
+    const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto copy = [&](const Buffer& b) {
       return device.upload(b.data(), b.dtype(), b.shape());
