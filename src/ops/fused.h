@@ -33,26 +33,18 @@ struct ResidualNormsArgs {
 // is read, but for join.residual and the operand of its own norm.
 void residual_norms(Stream& stream, const ResidualNormsArgs& args);
 
-// tq_encode of k and then of v, at the same positions; fields as there.
-struct KvEncodeArgs {
-  Buffer k, v;
-  TqRows k_to, v_to;  // widths may differ
-  Lengths pos = {};
-  bool ring = false;
-  Buffer block_table = {};
-};
-
 // A layer's projections on their way to attention.
 struct QkvRopeArgs {
-  HeadNormRopeArgs v = {};  // V's norm; left empty, append.v or encode.v is V as it is
+  HeadNormRopeArgs v = {};  // V's norm; left empty, V is appended as it is
   HeadNormRopeArgs k;
-  HeadNormRopeArgs q = {};   // may be left empty
-  KvAppendArgs append = {};  // of k.out and v.out
-  KvEncodeArgs encode = {};  // or this, of a coded cache
+  HeadNormRopeArgs q = {};     // may be left empty
+  KvAppendArgs append = {};    // of k.out and v.out
+  TqEncodeArgs k_encode = {};  // or these, of a coded cache
+  TqEncodeArgs v_encode = {};
 };
 
 // The calls in this order, to the bit; k.out and v.out are working memory, and v.x, append.v or
-// encode.v may be k.x: V is then K before its norm. One kernel on GPUs for f32 projections and
+// v_encode.src may be k.x: V is then K before its norm. One kernel on GPUs for f32 projections and
 // weights and rows of K and V of one length, in coded or head-major caches.
 // Throws as the calls do.
 void qkv_rope(Stream& stream, const QkvRopeArgs& args);

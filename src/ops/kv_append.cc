@@ -88,15 +88,9 @@ Cache check(const Device& device, const KvAppendArgs& args, int64_t n) {
                   {"v", &args.v},
                   {"pos", &args.pos.device},
                   {"block_table", &args.block_table}});
-  const int64_t capacity = cache.capacity;
-  if (!args.ring) {
-    if (n > capacity) {
-      fail(kOp, "n", std::to_string(n), "at most the " + std::to_string(capacity) + " slots");
-    }
-    check_lengths(kOp, "pos", device, args.pos, batch, 0, capacity - n);
-  } else {
-    check_lengths(kOp, "pos", device, args.pos, batch, 0, kIntMax - n);
-  }
+  if (!args.ring) check_range(kOp, "n", n, 0, cache.capacity);
+  const int64_t last = (args.ring ? kIntMax : cache.capacity) - n;
+  check_lengths(kOp, "pos", device, args.pos, batch, 0, last);
   return cache;
 }
 

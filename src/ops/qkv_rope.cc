@@ -8,20 +8,6 @@
 namespace mlxn::ops {
 namespace {
 
-// K's call and V's.
-std::vector<Call<kernels::TqEncodeParams>> encode_calls(Stream& stream, const KvEncodeArgs& args) {
-  std::vector<Call<kernels::TqEncodeParams>> calls;
-  for (const bool is_k : {true, false}) {
-    TqEncodeArgs call{.src = is_k ? args.k : args.v,
-                      .to = is_k ? args.k_to : args.v_to,
-                      .pos = args.pos,
-                      .ring = args.ring};
-    call.block_table = args.block_table;
-    if (auto made = tq_encode_call(stream, call)) calls.push_back(*std::move(made));
-  }
-  return calls;
-}
-
 // The rows of both, without their caches.
 kernels::KvAppendParams rows_of(const kernels::TqEncodeParams& k,
                                 const kernels::TqEncodeParams& v) {
@@ -54,13 +40,16 @@ void qkv_rope(Stream& stream, const QkvRopeArgs& args) try {
   ropes.push_back(rope_call(kOp, device, args.k));
   if (args.q.x) ropes.push_back(rope_call(kOp, device, args.q));
   std::vector<Call<kernels::TqEncodeParams>> encode;
-  std::optional<Call<kernels::KvAppendParams>> append;
-  if (args.encode.k) {
-    encode = encode_calls(stream, args.encode);
-  } else {
-    append = kv_append_call(stream, args.append);
+  for (const TqEncodeArgs* some : {&args.k_encode, &args.v_encode}) {
+    auto call = some->src ? tq_encode_call(stream, *some) : std::nullopt;
+    if (call) encode.push_back(*std::move(call));
   }
-  if (append || encode.size() == 2) {
+  std::optional<Call<kernels::KvAppendParams>> append;
+  if (!args.k_encode.src) append = kv_append_call(stream, args.append);
+  const Lengths &k_pos = args.k_encode.pos, &v_pos = args.v_encode.pos;
+  const bool is_pair =
+      encode.size() == 2 && k_pos.host == v_pos.host && k_pos.device.data() == v_pos.device.data();
+  if (append || is_pair) {
     kernels::QkvRopeParams params{.v = std::nullopt,
                                   .k = ropes[args.v.x ? 1 : 0].params,
                                   .q = std::nullopt,

@@ -21,13 +21,14 @@ GPU_FN void fwht_elements(THREAD float* v, uint dim, uint lane) {
       }
     }
   }
-  UNROLL for (int o = 1; o < kLanes; o *= 2) {
+  // Not unrolled: code that runs once a launch is slower to fetch than to run.
+  for (uint o = 1; 8 * o < min(dim, 8u * kLanes); o *= 2) {
     UNROLL for (int i = 0; i < kRowElements; i++) {
-      if (i == 8 && 8 * kLanes >= dim) break;
+      if (i == 8 && uint(8 * kLanes) >= dim) break;
       const uint e = 8 * (i / 8 * kLanes + lane);
       const float other = simd_shuffle_xor(v[i], o);
       const float mixed = (lane & o) != 0 ? other - v[i] : v[i] + other;
-      v[i] = (e ^ dim) >= uint(16 * o) ? mixed : v[i];
+      v[i] = (e ^ dim) >= 16 * o ? mixed : v[i];
     }
   }
   if (((8 * lane) ^ dim) >= uint(16 * kLanes)) {
@@ -38,6 +39,7 @@ GPU_FN void fwht_elements(THREAD float* v, uint dim, uint lane) {
     }
   }
   UNROLL for (int run = 0; run < 2; run++) {
+    if (uint(8 * run * kLanes) >= dim) break;
     const uint differ = (8 * (run * kLanes + lane)) ^ dim;
     uint size = 8;
     while (2 * size <= differ) size *= 2;
@@ -161,6 +163,7 @@ GPU_FN void encode_elements(THREAD float* v, CONSTANT GpuTqCoder& c,
   float norms_of[2] = {roots.x, roots.y};
   float z_z[2] = {0.0f, 0.0f}, z_level[2] = {0.0f, 0.0f};
   UNROLL for (int run = 0; run < 2; run++) {
+    if (256u * run >= c.dim) break;
     float factor = sqrt(float(c.dim)) / norms_of[run];
     if (!one_norm) {
       norms_of[run] = norms_of[run] / 16.0f;  // root mean square of 256

@@ -40,21 +40,37 @@ INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 2, true, bfloat, float)
 INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 2, true, bfloat, half)
 INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 2, true, bfloat, bfloat)
 
-// Heads of one token that a simdgroup takes, from `first` on: of q (part 0), k (1) or v (2).
+// Heads of one token that a simdgroup takes, of q (part 0), k (1) or v (2).
 struct QkvHeads {
-  uint token, part, first, count;
-  ulong row;  // element where they start
+  uint token, part, count;
+  ulong row;   // element where they start
+  ulong to;    // row of the cache for the first head; every next one lies `slots` further
+  uint slots;  // of a sequence or a page
+  bool held;   // that row is there; so is q's
 };
 
-GPU_FN QkvHeads qkv_heads(uint index, CONSTANT GpuQkvRope& p) {
+GPU_FN QkvHeads qkv_heads(uint index, DEVICE const int* pos, DEVICE const int* block_table,
+                          CONSTANT GpuQkvRope& p) {
   QkvHeads h;
   const uint chunk = index % p.rope.chunks, k_end = p.q_chunks + p.kv_chunks;
   h.token = index / p.rope.chunks;
   h.part = chunk < p.q_chunks ? 0 : chunk < k_end ? 1 : 2;
   const uint heads = h.part == 0 ? p.num_heads : p.num_kv_heads;
-  h.first = (chunk - (h.part == 0 ? 0 : h.part == 1 ? p.q_chunks : k_end)) * p.rope.heads_per_simd;
-  h.count = min(p.rope.heads_per_simd, heads - h.first);
-  h.row = (ulong(h.token) * heads + h.first) * p.rope.head_dim;
+  const uint first = (chunk - (h.part == 0   ? 0
+                               : h.part == 1 ? p.q_chunks
+                                             : k_end)) *
+                     p.rope.heads_per_simd;
+  h.count = min(p.rope.heads_per_simd, heads - first);
+  h.row = (ulong(h.token) * heads + first) * p.rope.head_dim;
+  h.held = true;
+  h.to = h.slots = 0;
+  if (h.part == 0) return h;
+  const uint b = h.token / p.n;
+  const CacheSlot found =
+      find_place(block_table, p.pages, b, long(pos[b]) + h.token % p.n, p.ring != 0, p.capacity);
+  h.held = found.held;
+  h.slots = p.pages.size > 0 ? p.pages.size : p.capacity;
+  h.to = (ulong(found.block) * heads + first) * h.slots + found.slot;
   return h;
 }
 
@@ -85,25 +101,22 @@ KERNEL(qkv_rope, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weigh
   const bool halves = SPEC(rope_halves);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.rope.head_dim;
   if (index >= p.rope.simds) return;
-  const QkvHeads h = qkv_heads(index, p);
+  const QkvHeads h = qkv_heads(index, pos, block_table, p);
+  if (!h.held) return;
   if (h.part == 0) {
     return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
                             dim, halves, LANE, p);
   }
-  const uint b = h.token / p.n, slots = p.pages.size > 0 ? p.pages.size : p.capacity;
-  const CacheSlot found =
-      find_place(block_table, p.pages, b, long(pos[b]) + h.token % p.n, p.ring != 0, p.capacity);
-  if (!found.held) return;
-  const ulong to = (ulong(found.block) * p.num_kv_heads + h.first) * slots + found.slot;
   rope_part<To>((h.part == 1 ? k : v) + h.row, h, h.count, k_weight, positions, inv_freq,
-                (h.part == 1 ? k_cache : v_cache) + to * dim, ulong(slots) * dim, halves, LANE, p);
+                (h.part == 1 ? k_cache : v_cache) + h.to * dim, ulong(h.slots) * dim, halves, LANE,
+                p);
 }
 
 INSTANTIATE_SPEC(qkv_rope_f32, qkv_rope, 1, float)
 INSTANTIATE_SPEC(qkv_rope_f16, qkv_rope, 1, half)
 INSTANTIATE_SPEC(qkv_rope_bf16, qkv_rope, 1, bfloat)
 
-// The same to coded caches; rows of k and v are in threadgroup memory until they are coded.
+// The same to coded caches; rows pass through threadgroup memory.
 //   codes, norms: turboquant/gpu.h
 template <typename Code SPEC_TPARAM>
 KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_weight),
@@ -113,41 +126,40 @@ KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_wei
   await_inputs();
   SHARED(float, all_rows, 4 * 512);  // of four simdgroups
   SHARED(float, all_bounds, 4 * 256);
-  const bool halves = SPEC(rope_halves);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.qkv.rope.head_dim;
   if (index >= p.qkv.rope.simds) return;
-  const QkvHeads h = qkv_heads(index, p.qkv);
-  if (h.part == 0) {
-    return rope_part<float>(q + h.row, h, h.count, q_weight, positions, inv_freq, q_out + h.row,
-                            dim, halves, LANE, p.qkv);
-  }
-  const uint b = h.token / p.qkv.n,
-             slots = p.qkv.pages.size > 0 ? p.qkv.pages.size : p.qkv.capacity;
-  const CacheSlot found = find_place(block_table, p.qkv.pages, b, long(pos[b]) + h.token % p.qkv.n,
-                                     p.qkv.ring != 0, p.qkv.capacity);
-  if (!found.held) return;
-  CONSTANT GpuTqCoder& coder = p.coders[h.part - 1];
+  const QkvHeads h = qkv_heads(index, pos, block_table, p.qkv);
+  if (!h.held) return;
+  const bool is_q = h.part == 0, is_k = h.part == 1;
+  CONSTANT GpuTqCoder& coder = p.coders[is_k ? 0 : 1];
   THREADGROUP float* const rows = all_rows + SIMD_ID * 512;
   THREADGROUP float* const bounds = all_bounds + SIMD_ID * 256;
-  for (uint i = LANE; i < 1u << coder.bits; i += SIMD_WIDTH) bounds[i] = coder.bounds[i];
+  for (uint i = LANE; !is_q && i < 1u << coder.bits; i += SIMD_WIDTH) bounds[i] = coder.bounds[i];
   // Heads that the lanes have side by side.
-  const uint step = SIMD_WIDTH / (h.part == 1 ? p.qkv.rope.lanes : p.qkv.v_lanes);
+  const uint step = SIMD_WIDTH / (h.part == 2 ? p.qkv.v_lanes : p.qkv.rope.lanes);
   for (uint i = 0; i < h.count; i++) {
+    const ulong at = h.row + i * dim, to = h.to + ulong(i) * h.slots;
+    THREADGROUP const float* const row = rows + i % step * dim;
     if (i % step == 0) {
       simdgroup_barrier(mem_flags::mem_threadgroup);
-      rope_part<float>((h.part == 1 ? k : v) + h.row + i * dim, h, min(step, h.count - i), k_weight,
-                       positions, inv_freq, rows, dim, halves, LANE, p.qkv);
+      rope_part<float>((is_q   ? q
+                        : is_k ? k
+                               : v) +
+                           at,
+                       h, min(step, h.count - i), is_q ? q_weight : k_weight, positions, inv_freq,
+                       rows, dim, SPEC(rope_halves), LANE, p.qkv);
       simdgroup_barrier(mem_flags::mem_threadgroup);
     }
+    for (uint j = LANE; is_q && j < dim; j += SIMD_WIDTH) q_out[at + j] = row[j];
+    if (is_q) continue;
     float x[kRowElements];
     UNROLL for (int j = 0; j < kRowElements; j++) {
-      const uint at = 8 * (j / 8 * 32 + LANE) + j % 8;
-      x[j] = at < dim ? rows[i % step * dim + at] : 0.0f;
+      const uint e = 8 * (j / 8 * 32 + LANE) + j % 8;
+      x[j] = e < dim ? row[e] : 0.0f;
     }
-    const ulong row = (ulong(found.block) * p.qkv.num_kv_heads + h.first + i) * slots + found.slot;
     encode_elements(x, coder, bounds, bounds, false,
-                    (h.part == 1 ? k_codes : v_codes) + row * coder.row_bytes,
-                    (h.part == 1 ? k_norms : v_norms) + row * coder.norm_count, LANE);
+                    (is_k ? k_codes : v_codes) + to * coder.row_bytes,
+                    (is_k ? k_norms : v_norms) + to * coder.norm_count, LANE);
   }
 }
 

@@ -125,10 +125,11 @@ std::optional<std::string_view> qkv_rope_gpu_refuses(const QkvRopeParams& p) {
     return "is for whole calls and head-major caches";
   }
   if (!p.codes.empty()) {
-    const TqEncodeParams& v = p.codes[1];
+    const TqEncodeParams &k = p.codes[0], &v = p.codes[1];
     if (v.batch != a.batch || v.n != a.n || v.n_src != a.n || v.num_kv_heads != a.num_kv_heads ||
-        v.capacity != a.capacity || v.src_dtype != a.src_dtype) {
-      return "is for K and V of one shape";
+        v.capacity != a.capacity || v.src_dtype != a.src_dtype || v.ring != a.ring ||
+        v.pages.table != a.pages.table || k.norm_correction || v.norm_correction) {
+      return "is for K and V in like places, without correction of norms";
     }
   }
   const bool v_is_k = p.v && p.v->x == p.k.x;

@@ -32,13 +32,13 @@ constexpr int64_t kKvHeads = 2;
 
 // Pages: four of 16 slots.
 ops::TqRows coded_rows(const Device& device, const Case& c, int bits) {
-  Shape shape = {c.paged ? 4 : c.batch, kKvHeads, c.paged ? 16 : c.capacity, 0};
-  ops::TqRows rows{.codes = {}, .norms = {}, .format = {.bits = bits}};
-  shape[3] = ops::tq_row_bytes(rows.format, c.dim);
-  rows.codes = device.alloc(u8, shape);
-  shape[3] = ops::tq_norm_count(c.dim);
-  rows.norms = device.alloc(f32, shape);
-  return rows;
+  const Shape slots = {c.paged ? 4 : c.batch, kKvHeads, c.paged ? 16 : c.capacity};
+  const auto alloc = [&](DType dtype, int64_t width) {
+    return device.alloc(dtype, {slots[0], slots[1], slots[2], width});
+  };
+  return {alloc(u8, ops::tq_row_bytes({.bits = bits}, c.dim)),
+          alloc(f32, ops::tq_norm_count(c.dim)),
+          {.bits = bits}};
 }
 
 ops::QkvRopeArgs make_args(const Device& device, const Case& c) {
@@ -69,14 +69,17 @@ ops::QkvRopeArgs make_args(const Device& device, const Case& c) {
   if (c.norm_v) args.v = {.x = c.k_is_v ? args.k.x : v, .out = v, .eps = 1e-6f};
   const Shape source = {c.batch, c.n, kKvHeads, c.dim};
   if (c.k_bits > 0) {
-    args.encode = {.k = args.k.out.reshape(source),
-                   .v = v.reshape(source),
-                   .k_to = coded_rows(device, c, c.k_bits),
-                   .v_to = coded_rows(device, c, c.v_bits),
-                   .pos = c.pos,
-                   .ring = c.ring};
+    args.k_encode = {.src = args.k.out.reshape(source),
+                     .to = coded_rows(device, c, c.k_bits),
+                     .pos = c.pos,
+                     .ring = c.ring};
     // Page 4 does not exist.
-    if (c.paged) args.encode.block_table = testing::make_i32(device, {3, 1, 0, 4}).reshape({2, 2});
+    if (c.paged) {
+      args.k_encode.block_table = testing::make_i32(device, {3, 1, 0, 4}).reshape({2, 2});
+    }
+    args.v_encode = args.k_encode;
+    args.v_encode.src = v.reshape(source);
+    args.v_encode.to = coded_rows(device, c, c.v_bits);
     return args;
   }
   const Shape cache = {c.batch, kKvHeads, c.capacity, c.dim};
@@ -96,22 +99,18 @@ std::vector<std::vector<std::byte>> run(const Device& device, const ops::QkvRope
     for (const auto* call : {&args.v, &args.k, &args.q}) {
       if (call->x) ops::head_norm_rope(stream, *call);
     }
-    const ops::KvEncodeArgs& e = args.encode;
     if (args.append.k) ops::kv_append(stream, args.append);
-    ops::TqEncodeArgs call{.src = e.k, .to = e.k_to, .pos = e.pos, .ring = e.ring};
-    call.block_table = e.block_table;
-    if (e.k) ops::tq_encode(stream, call);
-    call.src = e.v;
-    call.to = e.v_to;
-    if (e.k) ops::tq_encode(stream, call);
+    for (const auto* call : {&args.k_encode, &args.v_encode}) {
+      if (call->src) ops::tq_encode(stream, *call);
+    }
   } else {
     ops::qkv_rope(stream, args);
   }
   stream.commit().wait();
   std::vector<std::vector<std::byte>> results;
-  for (const Buffer* out :
-       {&args.append.k_cache, &args.append.v_cache, &args.encode.k_to.codes,
-        &args.encode.k_to.norms, &args.encode.v_to.codes, &args.encode.v_to.norms, &args.q.out}) {
+  const ops::TqRows &k = args.k_encode.to, &v = args.v_encode.to;
+  for (const Buffer* out : {&args.append.k_cache, &args.append.v_cache, &k.codes, &k.norms,
+                            &v.codes, &v.norms, &args.q.out}) {
     results.push_back(*out ? bytes_of(*out) : std::vector<std::byte>());
   }
   return results;
@@ -139,19 +138,18 @@ TEST(QkvRopeTest, GivesTheBitsOfTheSeparateOps) {
   cases.push_back({.heads = 40, .dim = 512, .rotary_dim = 128, .pos = 7});
   cases.push_back({.n = 400, .heads = 19, .capacity = 400, .k_is_v = true});
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
-    cases.push_back({.dim = 256, .pos = 5, .k_bits = bits, .v_bits = bits});
-    cases.push_back({.batch = 2, .n = 3, .dim = 96, .k_bits = bits, .v_bits = 10 - bits});
-    if (bits == 3 || bits == 5) cases.back().v_bits = 4;
+    const int64_t dim = bits == 4 ? 256 : 96;
+    cases.push_back({.batch = 2, .n = 3, .dim = dim, .pos = 5, .k_bits = bits, .v_bits = 4});
   }
   for (int64_t dim : {8, 64, 72, 128, 512}) {
     Case c{.batch = 2, .n = 2, .dim = dim, .rotary_dim = dim / 4 * 2, .pos = 5};
-    c.k_bits = c.v_bits = 4;
+    c.k_bits = 4;
+    c.v_bits = 8;
     c.k_is_v = dim > 64;
     cases.push_back(c);
     c.norm_v = c.k_is_v = false;
     c.ring = true;
     c.pos = 23;
-    c.heads = 0;
     cases.push_back(c);
     c.paged = true;
     c.capacity = 32;
@@ -179,12 +177,14 @@ TEST(QkvRopeTest, IsOneKernelOnGpus) {
 
 TEST(QkvRopeTest, WhatNoKernelTakesAndPlacesOutsideTheCache) {
   const Device device = test_device();
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 7; ++i) {
     const auto make = [&] {
       const int bits = i < 3 ? 0 : 4;
       ops::QkvRopeArgs args = make_args(device, {.batch = 3, .k_bits = bits, .v_bits = bits});
-      if (i == 3) args.encode.v_to = coded_rows(device, {.batch = 3, .capacity = 4}, 5);
-      if (i == 4) args.encode.pos = testing::make_i32(device, {-1, 8, 2});
+      if (i == 3) args.v_encode.to = coded_rows(device, {.batch = 3, .capacity = 4}, 5);
+      if (i == 4) args.v_encode.norm_correction = true;
+      if (i == 5) args.v_encode.pos = 3;
+      if (i == 6) args.k_encode.pos = args.v_encode.pos = testing::make_i32(device, {-1, 8, 2});
       if (i == 0) args.append.n = 0;
       if (i == 1) args.q.weight = device.alloc(bf16, {16});
       if (i == 2) args.append.pos = testing::make_i32(device, {-1, 8, 2});
@@ -207,7 +207,7 @@ TEST(QkvRopeErrors, EachCallNamesItsParameter) {
   expect({"inv_freq:", "9 frequencies"}, [&](auto& a) { a.q.inv_freq = device.alloc(f32, {9}); });
   expect({"pos:", "7", "0 to 6"}, [](auto& a) { a.append.pos = 7; });
   expect({"tq_encode: pos:", "7", "0 to 6"}, [&](auto& a) {
-    a.encode = make_args(device, {.n = 2, .pos = 7, .k_bits = 4, .v_bits = 4}).encode;
+    a.k_encode = make_args(device, {.n = 2, .pos = 7, .k_bits = 4, .v_bits = 4}).k_encode;
   });
   EXPECT_EQ(stream.counters().dispatches, 0u);
 }

@@ -88,12 +88,8 @@ void append(Stream& stream, const AttentionWeights& weights, const AttentionShap
   const KvCache part = part_of(cache, span);
   const bool ring = part.is_ring();
   if (part.is_coded()) {
-    heads.encode = {.k = k_rows,
-                    .v = v_rows,
-                    .k_to = part.k_rows(),
-                    .v_to = part.v_rows(),
-                    .pos = span.start,
-                    .ring = ring};
+    heads.k_encode = {.src = k_rows, .to = part.k_rows(), .pos = span.start, .ring = ring};
+    heads.v_encode = {.src = v_rows, .to = part.v_rows(), .pos = span.start, .ring = ring};
   } else {
     heads.append = {.k = k_rows,
                     .k_cache = part.k(),
