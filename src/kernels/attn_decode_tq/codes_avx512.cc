@@ -14,7 +14,8 @@
 // GCC 12's own header reads the "undefined" vectors that its intrinsics start from.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,bmi2")
+#pragma GCC target( \
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni,avx2,fma,f16c,bmi2")
 
 namespace mlxn::kernels::tq_avx512 {
 namespace {
@@ -156,6 +157,173 @@ void value_tile(const quant::TqTable& t, const float* weights, const float* fact
   next = ahead;
 }
 
+// Keeps a value that was loaded in a register: as an operand of two instructions it would be loaded
+// twice, and the loops over bytes have no load to spare.
+template <class V>
+inline V kept(V v) {
+  asm volatile("" : "+v"(v));
+  return v;
+}
+
+// 32 codes of each of two rows on their way to levels, in 14 steps between which other work finds
+// room.
+struct LookUp {
+  static constexpr int kSteps = 14;
+  const LevelBytes& bytes;
+  // Interleaving takes dwords k of all 16-byte lanes into vector k.
+  __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i mirror = _mm512_set1_epi64(kMirror), sign = _mm512_set1_epi8(-128);
+  __m512 levels[2][2] = {};  // the last ones that were finished, by row
+  __m512i code = {}, byte[3] = {}, half[4] = {};
+  __m512 made[4] = {};
+
+  // As a matrix over bits: bit 7 inverted, and with it, if it was clear, all others.
+  static constexpr int64_t kMirror = static_cast<int64_t>(0x8182848890a0c080);
+
+  template <int kStep>
+  void step(const uint8_t* row0, const uint8_t* row1) {
+    const __m512i zero = _mm512_setzero_si512();
+    if constexpr (kStep == 0) {
+      const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row0)),
+                    second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row1));
+      code = kept(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+    } else if constexpr (kStep == 1) {
+      code = kept(_mm512_permutexvar_epi32(order, code));
+    } else if constexpr (kStep == 2) {
+      code = kept(_mm512_gf2p8affine_epi64_epi8(code, mirror, 255));
+    } else if constexpr (kStep < 6) {  // an index has 7 bits
+      const uint8_t* const table = bytes.of[kStep - 3];
+      byte[kStep - 3] = kept(
+          _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64)));
+      if constexpr (kStep == 5) byte[2] = _mm512_ternarylogic_epi64(byte[2], code, sign, 0xf8);
+    } else if constexpr (kStep == 6) {
+      half[0] = kept(_mm512_unpacklo_epi8(zero, byte[0]));
+    } else if constexpr (kStep == 7) {
+      half[1] = kept(_mm512_unpackhi_epi8(zero, byte[0]));
+    } else if constexpr (kStep == 8) {
+      half[2] = kept(_mm512_unpacklo_epi8(byte[1], byte[2]));
+    } else if constexpr (kStep == 9) {
+      half[3] = kept(_mm512_unpackhi_epi8(byte[1], byte[2]));
+    } else if constexpr (kStep == 10) {
+      made[0] = _mm512_castsi512_ps(kept(_mm512_unpacklo_epi16(half[0], half[2])));
+    } else if constexpr (kStep == 11) {
+      made[1] = _mm512_castsi512_ps(kept(_mm512_unpackhi_epi16(half[0], half[2])));
+    } else if constexpr (kStep == 12) {
+      made[2] = _mm512_castsi512_ps(kept(_mm512_unpacklo_epi16(half[1], half[3])));
+    } else {
+      made[3] = _mm512_castsi512_ps(kept(_mm512_unpackhi_epi16(half[1], half[3])));
+    }
+  }
+  void finish() {
+    levels[0][0] = made[0];
+    levels[0][1] = made[1];
+    levels[1][0] = made[2];
+    levels[1][1] = made[3];
+  }
+};
+
+// Calls use(i) for i in [0, kCount), with the steps of a look-up spread between the calls.
+template <int kCount, class Use>
+inline void beside(LookUp& look_up, const uint8_t* row0, const uint8_t* row1, Use use) {
+  const auto steps = [&]<int kFirst, int... k>(std::integer_sequence<int, k...>) {
+    (look_up.step<kFirst + k>(row0, row1), ...);
+  };
+  [&]<int... i>(std::integer_sequence<int, i...>) {
+    ((use(i), steps.template operator()<i * LookUp::kSteps / kCount>(
+                  std::make_integer_sequence<int, (i + 1) * LookUp::kSteps / kCount -
+                                                      i * LookUp::kSteps / kCount>())),
+     ...);
+  }
+  (std::make_integer_sequence<int, kCount>());
+}
+
+// The sums of the lanes of four vectors.
+inline __m128 sums(__m512 v0, __m512 v1, __m512 v2, __m512 v3) {
+  const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(v0, v1), _mm512_unpackhi_ps(v0, v1)),
+               b = _mm512_add_ps(_mm512_unpacklo_ps(v2, v3), _mm512_unpackhi_ps(v2, v3));
+  const __m512d da = _mm512_castps_pd(a), db = _mm512_castps_pd(b);
+  const __m512 sum = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(da, db)),
+                                   _mm512_castpd_ps(_mm512_unpackhi_pd(da, db)));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+template <int kHeads>
+void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+                   int64_t count, int64_t width, Ahead& next, float* scores) {
+  Ahead ahead = next;
+  LookUp look_up{bytes};
+  const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
+  beside<1>(look_up, row(0), row(1), [](int) {});
+  look_up.finish();
+  for (int64_t j = 0; j < count; j += 2) {
+    __m512 acc[kHeads + 1][2];
+#pragma GCC unroll 9
+    for (int h = 0; h <= kHeads; ++h) acc[h][0] = acc[h][1] = _mm512_setzero_ps();
+    const float* of_q = q;
+    const uint8_t *row0 = row(j), *row1 = row(j + 1);
+    for (int64_t c = 32; c <= width; c += 32, of_q += 32 * kHeads) {
+      ahead.ask<64>();
+      row0 = c < width ? row0 + 32 : row(j + 2);
+      row1 = c < width ? row1 + 32 : row(j + 3);
+      beside<2 * kHeads>(look_up, row0, row1, [&](int i) {
+        const int h = i % kHeads, v = i / kHeads;
+        const __m512 of_head = kept(_mm512_load_ps(of_q + 16 * i));
+        acc[h][0] = _mm512_fmadd_ps(of_head, look_up.levels[0][v], acc[h][0]);
+        acc[h][1] = _mm512_fmadd_ps(of_head, look_up.levels[1][v], acc[h][1]);
+      });
+      look_up.finish();
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; h += 2) {
+      const __m128 pairs = sums(acc[h][0], acc[h][1], acc[h + 1][0], acc[h + 1][1]);
+      _mm_storel_pi(reinterpret_cast<__m64*>(scores + h * kAttnKeyTile + j), pairs);
+      if (h + 1 < kHeads) {
+        _mm_storeh_pi(reinterpret_cast<__m64*>(scores + (h + 1) * kAttnKeyTile + j), pairs);
+      }
+    }
+  }
+  next = ahead;
+}
+
+template <int kHeads>
+void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* factors,
+                   const uint8_t* const* rows, int64_t count, int64_t width, Ahead& next,
+                   float* out, int64_t stride) {
+  Ahead ahead = next;
+  LookUp look_up{bytes};
+  const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
+  beside<1>(look_up, row(0), row(1), [](int) {});
+  look_up.finish();
+  for (int64_t at = 0; at < width; at += 32) {
+    __m512 acc[kHeads][2];
+#pragma GCC unroll 8
+    for (int h = 0; h < kHeads; ++h) acc[h][0] = acc[h][1] = _mm512_setzero_ps();
+    for (int64_t j = 0; j < count; j += 2) {
+      ahead.ask<64>();
+      const bool more = j + 2 < count;
+      const int64_t then = more ? j + 2 : 0, column = more ? at : (at + 32) % width;
+      beside<2 * kHeads>(look_up, row(then) + column, row(then + 1) + column, [&](int i) {
+        const int h = i % kHeads, v = i / kHeads;
+        const __m512 w = kept(_mm512_set1_ps(weights[h * kAttnKeyTile + j + v]));
+        acc[h][0] = _mm512_fmadd_ps(w, look_up.levels[v][0], acc[h][0]);
+        acc[h][1] = _mm512_fmadd_ps(w, look_up.levels[v][1], acc[h][1]);
+      });
+      look_up.finish();
+    }
+#pragma GCC unroll 8
+    for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) {
+        float* const to = out + h * stride + at + 16 * i;
+        _mm512_storeu_ps(
+            to, _mm512_fmadd_ps(_mm512_loadu_ps(to), _mm512_set1_ps(factors[h]), acc[h][i]));
+      }
+    }
+  }
+  next = ahead;
+}
+
 template <int... kLess>
 constexpr auto dot_tiles(std::integer_sequence<int, kLess...>) {
   return std::array{dot_tile<kLess + 1>...};
@@ -164,13 +332,24 @@ template <int... kLess>
 constexpr auto value_tiles(std::integer_sequence<int, kLess...>) {
   return std::array{value_tile<kLess + 1>...};
 }
+template <int... kLess>
+constexpr auto dot_byte_tiles(std::integer_sequence<int, kLess...>) {
+  return std::array{dot_byte_tile<kLess + 1>...};
+}
+template <int... kLess>
+constexpr auto add_byte_tiles(std::integer_sequence<int, kLess...>) {
+  return std::array{add_byte_tile<kLess + 1>...};
+}
+constexpr auto kDotBytes = dot_byte_tiles(std::make_integer_sequence<int, 8>());
+constexpr auto kAddBytes = add_byte_tiles(std::make_integer_sequence<int, 8>());
 constexpr auto kDots = dot_tiles(std::make_integer_sequence<int, 8>());
 constexpr auto kValues = value_tiles(std::make_integer_sequence<int, 8>());
 
 }  // namespace
 
 bool is_here() {
-  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("gfni");
 }
 
 void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads, int32_t* digits,
@@ -256,6 +435,29 @@ void add_values(int64_t heads, const quant::TqTable& t, const float* weights, co
                 int64_t stride) {
   kValues[static_cast<size_t>(heads - 1)](t, weights, factors, codes, count, width, ahead, out,
                                           stride);
+}
+
+void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes) {
+  for (int i = 0; i < 128; i += 16) {
+    const auto* const half = reinterpret_cast<const __m256i*>(t.half.data() + 128 + i);
+    const __m512i level = _mm512_castps_si512(_mm512_cvtph_ps(_mm256_loadu_si256(half)));
+    for (int b = 0; b < 3; ++b) {
+      const __m512i shifted = _mm512_srlv_epi32(level, _mm512_set1_epi32(8 * b + 8));
+      _mm_store_si128(reinterpret_cast<__m128i*>(bytes.of[b] + i), _mm512_cvtepi32_epi8(shifted));
+    }
+  }
+}
+
+void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+               int64_t count, int64_t width, Ahead& ahead, float* scores) {
+  kDotBytes[static_cast<size_t>(heads - 1)](bytes, q, rows, count, width, ahead, scores);
+}
+
+void add_bytes(int64_t heads, const LevelBytes& bytes, const float* weights, const float* factors,
+               const uint8_t* const* rows, int64_t count, int64_t width, Ahead& ahead, float* out,
+               int64_t stride) {
+  kAddBytes[static_cast<size_t>(heads - 1)](bytes, weights, factors, rows, count, width, ahead, out,
+                                            stride);
 }
 
 }  // namespace mlxn::kernels::tq_avx512

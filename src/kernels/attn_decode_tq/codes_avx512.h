@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode attention over 4-bit codes of the project's own codebook, without rows of levels, with
-// AVX-512 VNNI and VBMI.
+// Decode attention over 4-bit codes of the project's own codebook and over 8-bit codes, without
+// rows of levels, with AVX-512 VNNI and VBMI.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ inline constexpr int64_t kChunk = 128;
 bool is_here();
 
 // Whether levels are odd integers 2 b + 1 times a unit, b a signed byte.
-inline bool has_bytes(const quant::TqTable& t) { return t.sign_magnitude && t.code_bits == 4; }
+inline bool has_digits(const quant::TqTable& t) { return t.sign_magnitude && t.code_bits == 4; }
 
 // A query of one head is scale * (65536 d2 + 256 d1 + d0), d three signed digits.
 struct HeadInts {
@@ -49,5 +49,25 @@ void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_
 void add_values(int64_t heads, const quant::TqTable& t, const float* weights, const float* factors,
                 const uint8_t* const* codes, int64_t count, int64_t width, Ahead& ahead, float* out,
                 int64_t stride);
+
+// Levels in f32 of 8-bit codes: bytes 1, 2 and 3 of the positive ones, ascending. Byte 0 is 0.
+struct LevelBytes {
+  alignas(64) uint8_t of[3][128];
+};
+
+// For a table whose half_mirrors.
+void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes);
+
+// scores[g * kAttnKeyTile + j] = <q_g, levels_j> over `width` elements, a multiple of 64, for one
+// to eight heads; `rows` begin at the first of them. Scores up to an even count are written. q:
+// [width / 16, heads, 16].
+void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+               int64_t count, int64_t width, Ahead& ahead, float* scores);
+
+// As ValueTile, over 8-bit codes; `width` is a multiple of 32. Weights up to a count that is a
+// multiple of four are used, those beyond `count` are 0.
+void add_bytes(int64_t heads, const LevelBytes& bytes, const float* weights, const float* factors,
+               const uint8_t* const* rows, int64_t count, int64_t width, Ahead& ahead, float* out,
+               int64_t stride);
 
 }  // namespace mlxn::kernels::tq_avx512

@@ -52,15 +52,16 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
 struct TqWays {
   bool key_ints = false;
   bool value_planes = false;
-  bool feed = false;  // levels of a LevelFeed
+  bool key_bytes = false;
+  bool value_bytes = false;
 };
 
 inline TqWays tq_ways(const AttnDecodeTqParams& p, Isa isa) {
   const quant::TqTable &k = p.k.table, &v = p.v.table;
   if (isa != Isa::kAvx512Vnni || !k.has_half || !v.has_half) return {};
-  return {tq_avx512::has_bytes(k) && p.k.dim >= 64,  // spread keys fit the room for levels
-          tq_avx512::has_bytes(v) && p.v.dim % tq_avx512::kChunk == 0,
-          k.half_mirrors && v.half_mirrors && p.k.dim % 64 == 0 && p.v.dim % 64 == 0};
+  return {tq_avx512::has_digits(k) && p.k.dim >= 64,  // spread keys fit the room for levels
+          tq_avx512::has_digits(v) && p.v.dim % tq_avx512::kChunk == 0,
+          k.half_mirrors && p.k.dim % 64 == 0, v.half_mirrors && p.v.dim % 32 == 0};
 }
 
 // Walks the slots of the positions [position, end) of one KV head.
@@ -160,9 +161,8 @@ struct TqWork {
   float* levels;              // [kTqRows, level_stride] in f32, twice in f16; or spread keys
   tq_avx512::HeadInts* ints;  // [group]
   TqWays ways;
-#if HWY_TARGET == HWY_AVX3
-  LevelFeed feed;
-#endif
+  tq_avx512::LevelBytes key_bytes;
+  tq_avx512::LevelBytes value_bytes;
   int64_t first_head;
   int64_t group;
   int64_t tiles;
@@ -251,22 +251,6 @@ struct TqCodes {
   }
 };
 
-#if HWY_TARGET == HWY_AVX3
-// Rows of codes from `first` on are to become levels next, beside those that are worked on.
-void FeedLevels(const TqCodes& codes, int64_t first, TqWork& w) {
-  const int64_t count = std::min(kTqRows, codes.count - first);
-  F16* const levels = reinterpret_cast<F16*>(w.levels);
-  F16* const other = levels + kTqRows * w.level_stride;
-  LevelFeed& feed = w.feed;
-  feed.row = codes.rows + first;
-  feed.end = feed.row + count;
-  feed.dim = codes.cache.dim;
-  feed.stride = w.level_stride;
-  feed.set_table(codes.cache.table);
-  feed.first = feed.to = feed.first == levels ? other : levels;
-}
-#endif
-
 // Calls use(rows, first, count, norm, ahead) with the levels of rows [first, first + count) of
 // `codes`, row pointers repeated up to a multiple of four. `then` are worked on next.
 template <class T, class Use>
@@ -276,28 +260,22 @@ HWY_INLINE void ForEachLevels(const TqCodes& codes, const TqCodes& then, TqWork&
   Ahead ahead = then.ahead();
   for (int64_t first = 0; first < codes.count; first += kTqRows) {
     const int64_t n = std::min(kTqRows, codes.count - first);
-    const auto use_all = [&](T* levels, auto& pace) {
-      for (int64_t j = 0; j < kTqRows; ++j) rows[j] = levels + std::min(j, n - 1) * w.level_stride;
-      for (int64_t b = 0; b < cache.norm_count; ++b) {
-        use(rows, first, n, b, pace);
-        for (const T*& row : rows) row += cache.dim / cache.norm_count;
-      }
-    };
-#if HWY_TARGET == HWY_AVX3
-    if constexpr (std::is_same_v<T, F16>) {
-      if (w.ways.feed) {
-        F16* const levels = w.feed.finish();
-        const bool more = first + kTqRows < codes.count;
-        if (first == 0) w.feed.codes = ahead;
-        FeedLevels(more ? codes : then, more ? first + kTqRows : 0, w);
-        use_all(levels, w.feed);
-        continue;
-      }
-    }
-#endif
     T* const levels = reinterpret_cast<T*>(w.levels);
     TqLevels(cache.table, codes.rows + first, n, cache.dim, levels, w.level_stride);
-    use_all(levels, ahead);
+    for (int64_t j = 0; j < kTqRows; ++j) rows[j] = levels + std::min(j, n - 1) * w.level_stride;
+    for (int64_t b = 0; b < cache.norm_count; ++b) {
+      use(rows, first, n, b, ahead);
+      for (const T*& row : rows) row += cache.dim / cache.norm_count;
+    }
+  }
+}
+
+// Weights of lanes up to the next multiple of four are read too; their factors may be NaN.
+void ClearLanesBeyond(const TqWork& w, int64_t count) {
+  for (int64_t j = count; j < base::round_up(count, 4); ++j) {
+    for (int64_t g = 0; g < w.group; ++g) {
+      w.scores[0][g * kAttnKeyTile + j] = w.scores[1][g * kAttnKeyTile + j] = 0.0f;
+    }
   }
 }
 
@@ -334,16 +312,31 @@ void DotTqKeys(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block) {
     }
     return;
   }
+  if (w.ways.key_bytes) {
+    Ahead ahead = values.ahead();
+    const uint8_t* rows[kAttnKeyTile];
+    for (int64_t b = 0; b < p.k.norm_count; ++b) {
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.keys[j] + b * width;
+      for (int64_t i = 0; i < w.tiles; ++i) {
+        const TqHeadTile tile = w.tile(i);
+        tq_avx512::dot_bytes(tile.count, w.key_bytes,
+                             w.q + tile.first * w.q_stride + b * width * tile.count, rows,
+                             block.count, width, ahead, w.scores[b] + tile.first * kAttnKeyTile);
+      }
+    }
+    return;
+  }
 #endif
-  ForEachLevels<T>({p.k, block.keys, block.count}, values, w,
-                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b, auto& ahead) {
-                     for (int64_t i = 0; i < w.tiles; ++i) {
-                       const TqHeadTile tile = w.tile(i);
-                       kTileFns<T, std::decay_t<decltype(ahead)>>.dot[tile.count - 1](
-                           w.q + tile.first * w.q_stride + b * width * tile.count, rows, count,
-                           width, ahead, w.scores[b] + tile.first * kAttnKeyTile + first);
-                     }
-                   });
+  ForEachLevels<T>(
+      {p.k, block.keys, block.count}, values, w,
+      [&](const T* const* rows, int64_t first, int64_t count, int64_t b, Ahead& ahead) {
+        for (int64_t i = 0; i < w.tiles; ++i) {
+          const TqHeadTile tile = w.tile(i);
+          kTileFns<T>.dot[tile.count - 1](w.q + tile.first * w.q_stride + b * width * tile.count,
+                                          rows, count, width, ahead,
+                                          w.scores[b] + tile.first * kAttnKeyTile + first);
+        }
+      });
 }
 
 // w.out = w.out * w.factors + the sum of w.scores[b] times the levels under norm b.
@@ -367,17 +360,32 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
     }
     return;
   }
+  if (w.ways.value_bytes) {
+    Ahead ahead = keys.ahead();
+    const uint8_t* rows[kAttnKeyTile];
+    for (int64_t b = 0; b < p.v.norm_count; ++b) {
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + b * width;
+      for (int64_t i = 0; i < w.tiles; ++i) {
+        const TqHeadTile tile = w.tile(i);
+        tq_avx512::add_bytes(tile.count, w.value_bytes, w.scores[b] + tile.first * kAttnKeyTile,
+                             w.factors + tile.first, rows, block.count, width, ahead,
+                             w.out + tile.first * w.out_stride + b * width, w.out_stride);
+      }
+    }
+    return;
+  }
 #endif
-  ForEachLevels<T>({p.v, block.values, block.count}, keys, w,
-                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b, auto& ahead) {
-                     for (int64_t i = 0; i < w.tiles; ++i) {
-                       const TqHeadTile tile = w.tile(i);
-                       kTileFns<T, std::decay_t<decltype(ahead)>>.value[tile.count - 1](
-                           w.scores[b] + tile.first * kAttnKeyTile + first,
-                           (first == 0 ? w.factors : w.ones) + tile.first, rows, count, width,
-                           ahead, w.out + tile.first * w.out_stride + b * width, w.out_stride);
-                     }
-                   });
+  ForEachLevels<T>(
+      {p.v, block.values, block.count}, keys, w,
+      [&](const T* const* rows, int64_t first, int64_t count, int64_t b, Ahead& ahead) {
+        for (int64_t i = 0; i < w.tiles; ++i) {
+          const TqHeadTile tile = w.tile(i);
+          kTileFns<T>.value[tile.count - 1](
+              w.scores[b] + tile.first * kAttnKeyTile + first,
+              (first == 0 ? w.factors : w.ones) + tile.first, rows, count, width, ahead,
+              w.out + tile.first * w.out_stride + b * width, w.out_stride);
+        }
+      });
 }
 
 // Folds a block into all heads. While it forms dot products the codes of its values are asked for,
@@ -403,6 +411,7 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
     ScaleKeys(w, w.scores[1], block.value_factors[1], nullptr, nullptr);
   }
   ScaleKeys(w, w.scores[0], block.value_factors[0], nullptr, nullptr);
+  ClearLanesBeyond(w, block.count);
   AddTqValues<T>(p, w, block, next);
 }
 
@@ -436,7 +445,8 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   const auto fold = half ? FoldTqBlock<F16> : FoldTqBlock<float>;
   walk.next(blocks[0]);
 #if HWY_TARGET == HWY_AVX3
-  if (ways.feed) FeedLevels({p.k, blocks[0].keys, blocks[0].count}, 0, w);
+  if (ways.key_bytes) tq_avx512::make_level_bytes(p.k.table, w.key_bytes);
+  if (ways.value_bytes) tq_avx512::make_level_bytes(p.v.table, w.value_bytes);
 #endif
   for (int64_t i = 0; blocks[i % 2].count > 0; ++i) {
     walk.next(blocks[(i + 1) % 2]);
@@ -529,7 +539,7 @@ std::optional<std::string_view> attn_decode_tq_vnni_leaves(const AttnDecodeTqPar
 #if defined(__x86_64__)
   if (tq_avx512::is_here()) return {};
 #endif
-  return "is for processors with AVX-512 VBMI";
+  return "is for processors with AVX-512 VBMI and GFNI";
 }
 
 template void attn_decode_tq_cpu<Isa::kAvx512Vnni>(StreamImpl&, const AttnDecodeTqParams&,

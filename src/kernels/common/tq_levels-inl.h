@@ -14,7 +14,6 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/attn_decode/ahead.h"
 #include "mlxn/dtype.h"
 #include "quant/turboquant.h"
 
@@ -119,82 +118,6 @@ struct DenseSpread {
                   b = _mm256_set_m128i(group(3), group(2));
     const __m512i all = _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
     return _mm512_srlv_epi16(_mm512_shuffle_epi8(all, bytes), shifts);
-  }
-};
-
-// Levels in f16 of rows of 8-bit codes whose upper half mirrors the lower one, 64 at a time, for
-// processors with AVX-512 VBMI. Done at the pace at which other levels are read, as Ahead, it hides
-// behind their arithmetic.
-struct LevelFeed {
-  const uint8_t* const* row = nullptr;
-  const uint8_t* const* end = nullptr;
-  int64_t column = 0;
-  int64_t dim = 0;  // a multiple of 64
-  F16* first = nullptr;
-  F16* to = nullptr;
-  int64_t stride = 0;
-  size_t asked = 0;
-  Ahead codes;           // of later rows
-  __m512i low[2] = {};   // low bytes of positive levels
-  __m512i high[2] = {};  // high bytes
-
-  void set_table(const quant::TqTable& t) {
-    for (int i = 0; i < 2; ++i) {
-      const __m512i a = _mm512_loadu_si512(t.half.data() + 128 + 64 * i),
-                    b = _mm512_loadu_si512(t.half.data() + 160 + 64 * i);
-      const auto bytes = [](__m512i x, __m512i y) {
-        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(x)),
-                                  _mm512_cvtepi16_epi8(y), 1);
-      };
-      low[i] = bytes(a, b);
-      high[i] = bytes(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
-    }
-  }
-
-  // The entry of 64 for each byte, by its lowest 6 bits. Intrinsics of VBMI do not combine with
-  // this target.
-  static HWY_INLINE __m512i entries(__m512i index, __m512i table) {
-    __m512i result;
-    asm("vpermb %2, %1, %0" : "=v"(result) : "v"(index), "v"(table));
-    return result;
-  }
-
-  // 64 levels.
-  HWY_INLINE void step() {
-    if (row == end) return;
-    codes.ask<64>();
-    // Interleaving takes the lower half of each 16-byte lane, then the upper one.
-    const __m512i code = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7),
-                                                  _mm512_loadu_si512(*row + column));
-    const __m512i upper = _mm512_movm_epi8(_mm512_movepi8_mask(code));
-    const __m512i index = _mm512_ternarylogic_epi64(code, upper, upper, 0xc3);  // code, mirrored
-    const __mmask64 bit6 = _mm512_test_epi8_mask(index, _mm512_set1_epi8(64));
-    const auto bytes = [&](const __m512i(&table)[2]) {
-      return _mm512_mask_blend_epi8(bit6, entries(index, table[0]), entries(index, table[1]));
-    };
-    const __m512i low_bytes = bytes(low);
-    // Or the sign where upper is clear.
-    const __m512i high_bytes =
-        _mm512_ternarylogic_epi64(bytes(high), upper, _mm512_set1_epi8(-128), 0xf2);
-    _mm512_storeu_si512(to + column, _mm512_unpacklo_epi8(low_bytes, high_bytes));
-    _mm512_storeu_si512(to + column + 32, _mm512_unpackhi_epi8(low_bytes, high_bytes));
-    column += 64;
-    if (column < dim) return;
-    column = 0;
-    to += stride;
-    ++row;
-  }
-  // The levels of all rows.
-  F16* finish() {
-    while (row != end) step();
-    return first;
-  }
-  template <size_t kBytes>
-  HWY_INLINE void ask() {
-    asked += kBytes;
-    if (asked < 128) return;
-    asked -= 128;
-    step();
   }
 };
 
