@@ -388,6 +388,39 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
       });
 }
 
+// w.scores[0]: scores in, weights out. Each step is taken by all heads, whose chains of dependent
+// instructions then run side by side.
+void WeighTqKeys(const AttnDecodeParams& p, TqWork& w, const TqBlock& block) {
+  const hn::ScalableTag<float> d;
+  const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
+  float bias[kAttnKeyTile];
+  for (int64_t g = 0; g < w.group; ++g) {
+    for (int64_t j = 0; p.alibi_slopes != nullptr && j < kAttnKeyTile; ++j) {
+      bias[j] = p.alibi_slopes[w.first_head + g] * block.distances[j];
+    }
+    const TileVisible visible{0, block.count, nullptr, p.alibi_slopes != nullptr ? bias : nullptr};
+    const float max = LogitTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g].max);
+    w.factors[g] = w.state[g].max - max;
+    w.state[g].max = max;
+  }
+  for (int64_t g = 0; g < w.group; g += static_cast<int64_t>(hn::Lanes(d))) {
+    hn::Store(Exp(d, hn::Load(d, w.factors + g)), d, w.factors + g);
+  }
+  for (int64_t g = 0; g < w.group; g += 4) {
+    hn::Vec<decltype(d)> lanes[4];
+    float sums[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      const int64_t head = std::min(g + i, w.group - 1);
+      lanes[i] = g + i > head ? hn::Zero(d)
+                              : WeightTile(w.scores[0] + head * kAttnKeyTile, w.state[head].max);
+    }
+    StoreSums(d, lanes, sums);
+    for (int64_t i = g; i < std::min(g + 4, w.group); ++i) {
+      w.state[i].sum = w.state[i].sum * w.factors[i] + sums[i - g];
+    }
+  }
+}
+
 // Folds a block into all heads. While it forms dot products the codes of its values are asked for,
 // while it sums values the codes of the next block's keys.
 template <class T>
@@ -396,16 +429,7 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
   const bool two_key_norms = p.k.norm_count == 2;
   ScaleKeys(w, w.scores[0], block.key_factors[0], two_key_norms ? w.scores[1] : nullptr,
             block.key_factors[1]);
-  const ScoreRule rule{p.attn.softmax_scale, p.attn.logits_soft_cap};
-  float bias[kAttnKeyTile];
-  const float* const slopes = p.attn.alibi_slopes;
-  for (int64_t g = 0; g < w.group; ++g) {
-    for (int64_t j = 0; slopes != nullptr && j < kAttnKeyTile; ++j) {
-      bias[j] = slopes[w.first_head + g] * block.distances[j];
-    }
-    const TileVisible visible{0, block.count, nullptr, slopes != nullptr ? bias : nullptr};
-    w.factors[g] = SoftmaxTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g]);
-  }
+  WeighTqKeys(p.attn, w, block);
   if (p.v.norm_count == 2) {
     std::copy_n(w.scores[0], w.group * kAttnKeyTile, w.scores[1]);
     ScaleKeys(w, w.scores[1], block.value_factors[1], nullptr, nullptr);
