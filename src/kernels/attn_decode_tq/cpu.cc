@@ -105,6 +105,10 @@ struct TqKeyWalk {
   static void add_factors(const TqCache& cache, int64_t row, int64_t count, float of_norm,
                           int64_t first, float (*factors)[kAttnKeyTile]) {
     const float* const norms = cache.norms + row * cache.norm_count;
+    // Those of the block after this one probably follow.
+    Ahead(norms + count * cache.norm_count,
+          static_cast<size_t>(count * cache.norm_count) * sizeof(float))
+        .ask<512>();
     for (int64_t i = 0; i < count; ++i)
       factors[0][first + i] = norms[i * cache.norm_count] * of_norm;
     for (int64_t i = 0; i < count && cache.norm_count == 2; ++i) {
@@ -214,14 +218,28 @@ int32_t* TileDigits(const TqWork& w, TqHeadTile tile) {
   return reinterpret_cast<int32_t*>(w.q + tile.first * w.q_stride);
 }
 
-// Query heads first_head .. first_head + group - 1 of sequence b, rotated.
-void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, TqWork& w) {
+// Rows of codes of one cache.
+struct TqCodes {
+  const TqCache& cache;
+  const uint8_t* const* rows;
+  int64_t count;
+
+  Ahead ahead() const {
+    return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * cache.row_bytes));
+  }
+};
+
+// Query heads first_head .. first_head + group - 1 of sequence b, rotated. Meanwhile what they meet
+// first is asked for.
+void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, Ahead ahead,
+                   TqWork& w) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), dim = p.attn.head_dim;
   std::fill(w.row + dim, w.row + w.q_stride, 0.0f);
   for (int64_t i = 0; i < w.tiles; ++i) {
     const TqHeadTile tile = w.tile(i);
     for (int64_t h = 0; h < tile.count; ++h) {
+      ahead.ask<2048>();
       const int64_t head = b * p.attn.num_heads + first_head + tile.first + h;
       load_f32(p.attn.q_dtype, p.attn.q, head * dim, dim, w.row);
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
@@ -239,17 +257,6 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, T
     }
   }
 }
-
-// Rows of codes of one cache.
-struct TqCodes {
-  const TqCache& cache;
-  const uint8_t* const* rows;
-  int64_t count;
-
-  Ahead ahead() const {
-    return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * cache.row_bytes));
-  }
-};
 
 // Calls use(rows, first, count, norm, ahead) with the levels of rows [first, first + count) of
 // `codes`, row pointers repeated up to a multiple of four. `then` are worked on next.
@@ -454,7 +461,6 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   TqWork w = MakeTqWork(a, out, partials.splits * partials.stride);
   w.first_head = first_head;
   w.ways = ways;
-  LoadTqQueries(p, b, first_head, w);
   const bool half = p.k.table.has_half && p.v.table.has_half;
   TqKeyWalk walk{p,
                  map,
@@ -468,6 +474,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   TqBlock blocks[2] = {};
   const auto fold = half ? FoldTqBlock<F16> : FoldTqBlock<float>;
   walk.next(blocks[0]);
+  LoadTqQueries(p, b, first_head, TqCodes{p.k, blocks[0].keys, blocks[0].count}.ahead(), w);
 #if HWY_TARGET == HWY_AVX3
   if (ways.key_bytes) tq_avx512::make_level_bytes(p.k.table, w.key_bytes);
   if (ways.value_bytes) tq_avx512::make_level_bytes(p.v.table, w.value_bytes);
