@@ -21,6 +21,7 @@ namespace mlxn::kernels::tq_avx512 {
 namespace {
 
 constexpr float kMost = 0x7f7f7f;  // of an integer with three digits
+constexpr float kLeast = 1e-30f;   // queries without a larger element count as 0
 
 // Dword i of 16 rows becomes vector i.
 inline void transpose(__m512i (&r)[16]) {
@@ -50,6 +51,14 @@ inline void transpose(__m512i (&r)[16]) {
   }
 }
 
+// Keeps a value that was loaded in a register: as an operand of two instructions it would be loaded
+// twice, and loops over values have no load to spare.
+template <class V>
+inline V kept(V v) {
+  asm volatile("" : "+v"(v));
+  return v;
+}
+
 // Integers n of the 16 codes.
 inline __m512 integers(const quant::TqTable& t) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.half.data())));
@@ -69,14 +78,14 @@ inline void dot_turn(const int32_t* digits, int64_t all, const HeadInts* ints, i
       acc[0][h][d] = acc[1][h][d] = _mm512_set1_epi32(ints[h].start[b][d]);
     }
   }
-  for (int64_t v = 0; v < width / 4; ++v, digits += all * 3, keys += 64) {
+  for (int64_t v = 0; v < width / 4; ++v, digits += all * 4, keys += 64) {
     ahead.ask<64>();
     const __m512i first = _mm512_load_si512(keys), second = _mm512_load_si512(keys + stride);
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
 #pragma GCC unroll 3
       for (int d = 0; d < 3; ++d) {
-        const __m512i q = _mm512_set1_epi32(digits[h * 3 + d]);
+        const __m512i q = _mm512_set1_epi32(digits[h * 4 + d]);
         acc[0][h][d] = _mm512_dpbusd_epi32(acc[0][h][d], first, q);
         acc[1][h][d] = _mm512_dpbusd_epi32(acc[1][h][d], second, q);
       }
@@ -104,7 +113,7 @@ void dot_tile(const int32_t* digits, const HeadInts* ints, int64_t b, const uint
   for (int64_t j = 0; j < count; j += 32, keys += 2 * stride, scores += 32) {
     dot_turn<kFirst>(digits, kHeads, ints, b, keys, stride, width, ahead, scores);
     if constexpr (kFirst < kHeads) {
-      dot_turn<kHeads - kFirst>(digits + kFirst * 3, kHeads, ints + kFirst, b, keys, stride, width,
+      dot_turn<kHeads - kFirst>(digits + kFirst * 4, kHeads, ints + kFirst, b, keys, stride, width,
                                 ahead, scores + kFirst * kAttnKeyTile);
     }
   }
@@ -139,7 +148,7 @@ void value_tile(const quant::TqTable& t, const float* weights, const float* fact
       }
 #pragma GCC unroll 8
       for (int h = 0; h < kHeads; ++h) {
-        const __m512 w = _mm512_set1_ps(weights[h * kAttnKeyTile + j]);
+        const __m512 w = kept(_mm512_set1_ps(weights[h * kAttnKeyTile + j]));
 #pragma GCC unroll 8
         for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_fmadd_ps(w, v[i], acc[h][i]);
       }
@@ -155,14 +164,6 @@ void value_tile(const quant::TqTable& t, const float* weights, const float* fact
     }
   }
   next = ahead;
-}
-
-// Keeps a value that was loaded in a register: as an operand of two instructions it would be loaded
-// twice, and the loops over bytes have no load to spare.
-template <class V>
-inline V kept(V v) {
-  asm volatile("" : "+v"(v));
-  return v;
 }
 
 // 32 codes of each of two rows on their way to levels, in 14 steps between which other work finds
@@ -361,7 +362,7 @@ void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads,
     nothing = _mm512_fmadd_ps(x, _mm512_setzero_ps(), nothing);
   }
   const float largest = _mm512_reduce_max_ps(most);
-  const __m512 divisor = _mm512_set1_ps(largest > 0.0f ? largest : 1.0f);
+  const __m512 factor = _mm512_set1_ps(largest > kLeast ? kMost / largest : 0.0f);
   head.scale = largest / kMost + _mm512_reduce_add_ps(nothing);
 
   // Byte 4 d + k of 16-byte lane 2 i + e: digit d of element 8 i + 2 k + e.
@@ -375,16 +376,22 @@ void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads,
   for (int64_t b = 0; b < norm_count; ++b) {
     __m512i sum = _mm512_setzero_si512();
     for (int64_t c = b * each; c < (b + 1) * each; c += 16) {
-      const __m512 part = _mm512_div_ps(_mm512_loadu_ps(row + c), divisor);
-      const __m512i integer = _mm512_cvtps_epi32(_mm512_mul_ps(part, _mm512_set1_ps(kMost)));
+      const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(row + c), factor);
+      const __m512 within = _mm512_min_ps(_mm512_max_ps(scaled, _mm512_set1_ps(-kMost)),
+                                          _mm512_set1_ps(kMost));  // despite rounding
+      const __m512i integer = _mm512_cvtps_epi32(within);
       const __m512i signed_bytes = _mm512_xor_si512(_mm512_add_epi32(integer, bias), bias);
       const __m512i all = _mm512_maskz_permutexvar_epi8(0x0fff0fff0fff0fff, order, signed_bytes);
       sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), all);
-      alignas(64) int32_t lanes[16];
-      _mm512_store_si512(lanes, all);
-      for (int64_t v = c / 4; v < std::min(c + 16, dim) / 4; ++v) {
-        std::copy_n(lanes + (v - c / 4) * 4, 3, digits + v * heads * 3);
-      }
+      const auto store = [&](int64_t v, __m128i of_four) {
+        if (c + 4 * v < dim) {
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(digits + (c / 4 + v) * heads * 4), of_four);
+        }
+      };
+      store(0, _mm512_castsi512_si128(all));
+      store(1, _mm512_extracti32x4_epi32(all, 1));
+      store(2, _mm512_extracti32x4_epi32(all, 2));
+      store(3, _mm512_extracti32x4_epi32(all, 3));
     }
     alignas(64) int32_t sums[16];
     _mm512_store_si512(sums, sum);

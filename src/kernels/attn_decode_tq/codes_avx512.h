@@ -27,8 +27,9 @@ struct HeadInts {
   int32_t start[2][3];  // -128 times the sum of each digit
 };
 
-// `digits` of one of `heads` heads: [dim / 4, heads, 3], each four bytes: those of the elements
-// 8 i + 2 k + e, k = 0 .. 3, are number 2 i + e. `row` is padded with zeros to a multiple of 16.
+// `digits` of one of `heads` heads: [dim / 4, heads, 4], of which the last is 0, each four bytes:
+// those of the elements 8 i + 2 k + e, k = 0 .. 3, are number 2 i + e. `row` is padded with zeros
+// to a multiple of 16.
 void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads, int32_t* digits,
                HeadInts& head);
 

@@ -245,7 +245,7 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, A
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
 #if HWY_TARGET == HWY_AVX3
       if (w.ways.key_ints) {
-        tq_avx512::make_ints(w.row, dim, p.k.norm_count, tile.count, TileDigits(w, tile) + 3 * h,
+        tq_avx512::make_ints(w.row, dim, p.k.norm_count, tile.count, TileDigits(w, tile) + 4 * h,
                              w.ints[tile.first + h]);
         continue;
       }
@@ -311,7 +311,7 @@ void DotTqKeys(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block) {
     for (int64_t b = 0; b < p.k.norm_count; ++b) {
       for (int64_t i = 0; i < w.tiles; ++i) {
         const TqHeadTile tile = w.tile(i);
-        tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width / 4 * tile.count * 3,
+        tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width / 4 * tile.count * 4,
                             w.ints + tile.first, b, keys + b * width * 16,
                             tq_avx512::spread_bytes(p.k.dim), block.count, width, ahead,
                             w.scores[b] + tile.first * kAttnKeyTile);
