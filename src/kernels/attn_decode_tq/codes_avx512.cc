@@ -411,13 +411,15 @@ void spread_keys(const quant::TqTable& t, const uint8_t* const* rows, int64_t co
   const __m512i bytes = _mm512_srli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(255)), 1);
   const __m512i table = _mm512_broadcast_i32x4(_mm512_cvtepi32_epi8(bytes));
   for (int64_t j = 0; j < count; j += 16) {
+    const uint8_t* keys[16];
+    for (int64_t i = 0; i < 16; ++i) keys[i] = rows[std::min(j + i, count - 1)];
     for (int64_t c = 0; c < dim; c += kChunk, to += 16 * kChunk) {
       const int64_t left = std::min(dim - c, kChunk) / 2;
       const __mmask64 mask = ~uint64_t{0} >> (64 - left);
       __m512i r[16];
 #pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
-        r[i] = _mm512_maskz_loadu_epi8(mask, rows[std::min(j + i, count - 1)] + c / 2);
+        r[i] = _mm512_maskz_loadu_epi8(mask, keys[i] + c / 2);
       }
       transpose(r);
       // The table repeats, so that bits above a code do no harm.

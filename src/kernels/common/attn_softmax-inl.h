@@ -83,12 +83,15 @@ HWY_INLINE float LogitTile(float* scores, const TileVisible& visible, const Scor
 // Logits in, weights exp(z - max) out. The lanes of the result have their sum.
 HWY_INLINE hn::Vec<hn::ScalableTag<float>> WeightTile(float* scores, float max) {
   const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto vmax = hn::Set(d, max);
   auto sum = hn::Zero(d);
-  for (int64_t j = 0; j < kAttnKeyTile; j += static_cast<int64_t>(hn::Lanes(d))) {
-    const auto w = Exp(d, hn::Sub(hn::Load(d, scores + j), vmax));
-    hn::Store(w, d, scores + j);
-    sum = hn::Add(sum, w);
+  for (int64_t j = 0; j < kAttnKeyTile; j += 4 * lanes) {
+    hn::Vec<decltype(d)> w[4];
+    for (int64_t i = 0; i < 4; ++i) w[i] = hn::Sub(hn::Load(d, scores + j + i * lanes), vmax);
+    ExpAll(d, w);
+    for (int64_t i = 0; i < 4; ++i) hn::Store(w[i], d, scores + j + i * lanes);
+    sum = hn::Add(sum, hn::Add(hn::Add(w[0], w[1]), hn::Add(w[2], w[3])));
   }
   return sum;
 }
