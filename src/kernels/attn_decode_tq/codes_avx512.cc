@@ -79,7 +79,7 @@ inline void dot_turn(const int32_t* digits, int64_t all, const HeadInts* ints, i
     }
   }
   for (int64_t v = 0; v < width / 4; ++v, digits += all * 4, keys += 64) {
-    ahead.ask<64>();
+    ahead.ask<64, 3>();
     const __m512i first = _mm512_load_si512(keys), second = _mm512_load_si512(keys + stride);
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
@@ -139,7 +139,7 @@ void value_tile(const quant::TqTable& t, const float* weights, const float* fact
       for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_setzero_ps();
     }
     for (int64_t j = 0; j < count; ++j) {
-      ahead.ask<64>();
+      ahead.ask<64, 3>();
       const __m512i all = _mm512_loadu_si512(codes[j] + at / kChunk * (kChunk / 2));
       __m512 v[kPlanes];
 #pragma GCC unroll 8
@@ -264,7 +264,7 @@ void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const
     const float* of_q = q;
     const uint8_t *row0 = row(j), *row1 = row(j + 1);
     for (int64_t c = 32; c <= width; c += 32, of_q += 32 * kHeads) {
-      ahead.ask<64>();
+      ahead.ask<64, 3>();
       row0 = c < width ? row0 + 32 : row(j + 2);
       row1 = c < width ? row1 + 32 : row(j + 3);
       beside<2 * kHeads>(look_up, row0, row1, [&](int i) {
@@ -301,7 +301,7 @@ void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* f
 #pragma GCC unroll 8
     for (int h = 0; h < kHeads; ++h) acc[h][0] = acc[h][1] = _mm512_setzero_ps();
     for (int64_t j = 0; j < count; j += 2) {
-      ahead.ask<64>();
+      ahead.ask<64, 3>();
       const bool more = j + 2 < count;
       const int64_t then = more ? j + 2 : 0, column = more ? at : (at + 32) % width;
       beside<2 * kHeads>(look_up, row(then) + column, row(then + 1) + column, [&](int i) {

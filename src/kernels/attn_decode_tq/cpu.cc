@@ -239,7 +239,7 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, A
   for (int64_t i = 0; i < w.tiles; ++i) {
     const TqHeadTile tile = w.tile(i);
     for (int64_t h = 0; h < tile.count; ++h) {
-      ahead.ask<2048>();
+      ahead.ask<2048, 3>();
       const int64_t head = b * p.attn.num_heads + first_head + tile.first + h;
       load_f32(p.attn.q_dtype, p.attn.q, head * dim, dim, w.row);
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
@@ -307,14 +307,18 @@ void DotTqKeys(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block) {
   if (w.ways.key_ints) {
     Ahead ahead = values.ahead();
     uint8_t* const keys = reinterpret_cast<uint8_t*>(w.levels);
-    tq_avx512::spread_keys(p.k.table, block.keys, block.count, p.k.dim, keys);
-    for (int64_t b = 0; b < p.k.norm_count; ++b) {
-      for (int64_t i = 0; i < w.tiles; ++i) {
-        const TqHeadTile tile = w.tile(i);
-        tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width / 4 * tile.count * 4,
-                            w.ints + tile.first, b, keys + b * width * 16,
-                            tq_avx512::spread_bytes(p.k.dim), block.count, width, ahead,
-                            w.scores[b] + tile.first * kAttnKeyTile);
+    // A few at a time, which stay in the first-level cache.
+    for (int64_t first = 0; first < block.count; first += kTqRows) {
+      const int64_t count = std::min(kTqRows, block.count - first);
+      tq_avx512::spread_keys(p.k.table, block.keys + first, count, p.k.dim, keys);
+      for (int64_t b = 0; b < p.k.norm_count; ++b) {
+        for (int64_t i = 0; i < w.tiles; ++i) {
+          const TqHeadTile tile = w.tile(i);
+          tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width * tile.count,
+                              w.ints + tile.first, b, keys + b * width * 16,
+                              tq_avx512::spread_bytes(p.k.dim), count, width, ahead,
+                              w.scores[b] + tile.first * kAttnKeyTile + first);
+        }
       }
     }
     return;
