@@ -94,9 +94,11 @@ struct TqKeyWalk {
   void add(TqBlock& block, int64_t row, int64_t count) const {
     const int64_t first = block.count;
     for (int64_t i = 0; i < count; ++i) {
-      block.distances[first + i] = static_cast<float>(position + i - (map.end - 1));
       block.keys[first + i] = p.k.codes + (row + i) * p.k.row_bytes;
       block.values[first + i] = p.v.codes + (row + i) * p.v.row_bytes;
+    }
+    for (int64_t i = 0; i < count && p.attn.alibi_slopes != nullptr; ++i) {
+      block.distances[first + i] = static_cast<float>(position + i - (map.end - 1));
     }
     add_factors(p.k, row, count, of_key_norm, first, block.key_factors);
     add_factors(p.v, row, count, of_value_norm, first, block.value_factors);
@@ -108,10 +110,13 @@ struct TqKeyWalk {
     // Those of the block after this one probably follow.
     Ahead(norms + count * cache.norm_count,
           static_cast<size_t>(count * cache.norm_count) * sizeof(float))
-        .ask<512>();
-    for (int64_t i = 0; i < count; ++i)
-      factors[0][first + i] = norms[i * cache.norm_count] * of_norm;
-    for (int64_t i = 0; i < count && cache.norm_count == 2; ++i) {
+        .ask<512, 3>();
+    if (cache.norm_count == 1) {  // by vectors
+      for (int64_t i = 0; i < count; ++i) factors[0][first + i] = norms[i] * of_norm;
+      return;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      factors[0][first + i] = norms[2 * i] * of_norm;
       factors[1][first + i] = norms[2 * i + 1] * of_norm;
     }
   }
