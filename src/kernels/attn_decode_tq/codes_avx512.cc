@@ -119,6 +119,21 @@ void dot_tile(const int32_t* digits, const HeadInts* ints, int64_t b, const uint
   }
 }
 
+// out_g = out_g * factor_g + acc_g.
+template <int kHeads, int kVectors>
+inline void add_to(const __m512 (&acc)[kHeads][kVectors], const float* factors, float* out,
+                   int64_t stride) {
+#pragma GCC unroll 8
+  for (int h = 0; h < kHeads; ++h) {
+    const __m512 factor = _mm512_set1_ps(factors[h]);
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; ++i) {
+      float* const to = out + h * stride + 16 * i;
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_loadu_ps(to), factor, acc[h][i]));
+    }
+  }
+}
+
 template <int kHeads>
 void value_tile(const quant::TqTable& t, const float* weights, const float* factors,
                 const uint8_t* const* codes, int64_t count, int64_t width, Ahead& next, float* out,
@@ -153,37 +168,28 @@ void value_tile(const quant::TqTable& t, const float* weights, const float* fact
         for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_fmadd_ps(w, v[i], acc[h][i]);
       }
     }
-#pragma GCC unroll 8
-    for (int h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kPlanes; ++i) {
-        float* const to = out + h * stride + at + 16 * i;
-        _mm512_storeu_ps(
-            to, _mm512_fmadd_ps(_mm512_loadu_ps(to), _mm512_set1_ps(factors[h]), acc[h][i]));
-      }
-    }
+    add_to(acc, factors, out + at, stride);
   }
   next = ahead;
 }
 
-// 32 codes of each of two rows on their way to levels, in 14 steps between which other work finds
+// 32 codes of each of two rows on their way to levels, in steps between which other work finds
 // room.
 struct LookUp {
   static constexpr int kSteps = 14;
+  // As a matrix over bits: bit 7 inverted and, if it was clear, all others.
+  static constexpr int64_t kMirror = static_cast<int64_t>(0x8182848890a0c080);
+
   const LevelBytes& bytes;
   // Interleaving takes dwords k of all 16-byte lanes into vector k.
   __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   __m512i mirror = _mm512_set1_epi64(kMirror), sign = _mm512_set1_epi8(-128);
+  __m512i code = {}, byte[3] = {}, half[4] = {}, made[4] = {};
   __m512 levels[2][2] = {};  // the last ones that were finished, by row
-  __m512i code = {}, byte[3] = {}, half[4] = {};
-  __m512 made[4] = {};
-
-  // As a matrix over bits: bit 7 inverted, and with it, if it was clear, all others.
-  static constexpr int64_t kMirror = static_cast<int64_t>(0x8182848890a0c080);
 
   template <int kStep>
   void step(const uint8_t* row0, const uint8_t* row1) {
-    const __m512i zero = _mm512_setzero_si512();
+    constexpr bool kUpper = kStep % 2 == 1;
     if constexpr (kStep == 0) {
       const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row0)),
                     second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row1));
@@ -197,45 +203,34 @@ struct LookUp {
       byte[kStep - 3] = kept(
           _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64)));
       if constexpr (kStep == 5) byte[2] = _mm512_ternarylogic_epi64(byte[2], code, sign, 0xf8);
-    } else if constexpr (kStep == 6) {
-      half[0] = kept(_mm512_unpacklo_epi8(zero, byte[0]));
-    } else if constexpr (kStep == 7) {
-      half[1] = kept(_mm512_unpackhi_epi8(zero, byte[0]));
-    } else if constexpr (kStep == 8) {
-      half[2] = kept(_mm512_unpacklo_epi8(byte[1], byte[2]));
-    } else if constexpr (kStep == 9) {
-      half[3] = kept(_mm512_unpackhi_epi8(byte[1], byte[2]));
-    } else if constexpr (kStep == 10) {
-      made[0] = _mm512_castsi512_ps(kept(_mm512_unpacklo_epi16(half[0], half[2])));
-    } else if constexpr (kStep == 11) {
-      made[1] = _mm512_castsi512_ps(kept(_mm512_unpackhi_epi16(half[0], half[2])));
-    } else if constexpr (kStep == 12) {
-      made[2] = _mm512_castsi512_ps(kept(_mm512_unpacklo_epi16(half[1], half[3])));
+    } else if constexpr (kStep < 10) {
+      const __m512i low = kStep < 8 ? _mm512_setzero_si512() : byte[1],
+                    high = byte[kStep < 8 ? 0 : 2];
+      half[kStep - 6] =
+          kept(kUpper ? _mm512_unpackhi_epi8(low, high) : _mm512_unpacklo_epi8(low, high));
     } else {
-      made[3] = _mm512_castsi512_ps(kept(_mm512_unpackhi_epi16(half[1], half[3])));
+      const __m512i low = half[kStep / 2 - 5], high = half[kStep / 2 - 3];
+      made[kStep - 10] =
+          kept(kUpper ? _mm512_unpackhi_epi16(low, high) : _mm512_unpacklo_epi16(low, high));
     }
   }
   void finish() {
-    levels[0][0] = made[0];
-    levels[0][1] = made[1];
-    levels[1][0] = made[2];
-    levels[1][1] = made[3];
+    for (int i = 0; i < 4; ++i) levels[i / 2][i % 2] = _mm512_castsi512_ps(made[i]);
   }
 };
 
 // Calls use(i) for i in [0, kCount), with the steps of a look-up spread between the calls.
 template <int kCount, class Use>
 inline void beside(LookUp& look_up, const uint8_t* row0, const uint8_t* row1, Use use) {
-  const auto steps = [&]<int kFirst, int... k>(std::integer_sequence<int, k...>) {
-    (look_up.step<kFirst + k>(row0, row1), ...);
+  const auto slot = [&]<int kSlot, int... k>(std::integer_sequence<int, k...>) {
+    if constexpr (kSlot < kCount) use(kSlot);
+    ((k * kCount / LookUp::kSteps == kSlot ? look_up.step<k>(row0, row1) : void()), ...);
   };
   [&]<int... i>(std::integer_sequence<int, i...>) {
-    ((use(i), steps.template operator()<i * LookUp::kSteps / kCount>(
-                  std::make_integer_sequence<int, (i + 1) * LookUp::kSteps / kCount -
-                                                      i * LookUp::kSteps / kCount>())),
-     ...);
+    (slot.template operator()<i>(std::make_integer_sequence<int, LookUp::kSteps>()), ...);
   }
   (std::make_integer_sequence<int, kCount>());
+  look_up.finish();
 }
 
 // The sums of the lanes of four vectors.
@@ -256,7 +251,6 @@ void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const
   LookUp look_up{bytes};
   const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
   beside<1>(look_up, row(0), row(1), [](int) {});
-  look_up.finish();
   for (int64_t j = 0; j < count; j += 2) {
     __m512 acc[kHeads + 1][2];
 #pragma GCC unroll 9
@@ -273,7 +267,6 @@ void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const
         acc[h][0] = _mm512_fmadd_ps(of_head, look_up.levels[0][v], acc[h][0]);
         acc[h][1] = _mm512_fmadd_ps(of_head, look_up.levels[1][v], acc[h][1]);
       });
-      look_up.finish();
     }
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; h += 2) {
@@ -295,7 +288,6 @@ void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* f
   LookUp look_up{bytes};
   const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
   beside<1>(look_up, row(0), row(1), [](int) {});
-  look_up.finish();
   for (int64_t at = 0; at < width; at += 32) {
     __m512 acc[kHeads][2];
 #pragma GCC unroll 8
@@ -310,41 +302,21 @@ void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* f
         acc[h][0] = _mm512_fmadd_ps(w, look_up.levels[v][0], acc[h][0]);
         acc[h][1] = _mm512_fmadd_ps(w, look_up.levels[v][1], acc[h][1]);
       });
-      look_up.finish();
     }
-#pragma GCC unroll 8
-    for (int h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-        float* const to = out + h * stride + at + 16 * i;
-        _mm512_storeu_ps(
-            to, _mm512_fmadd_ps(_mm512_loadu_ps(to), _mm512_set1_ps(factors[h]), acc[h][i]));
-      }
-    }
+    add_to(acc, factors, out + at, stride);
   }
   next = ahead;
 }
 
-template <int... kLess>
-constexpr auto dot_tiles(std::integer_sequence<int, kLess...>) {
-  return std::array{dot_tile<kLess + 1>...};
+template <class Tile, int... kLess>
+constexpr auto tiles(Tile tile, std::integer_sequence<int, kLess...>) {
+  return std::array{tile.template operator()<kLess + 1>()...};
 }
-template <int... kLess>
-constexpr auto value_tiles(std::integer_sequence<int, kLess...>) {
-  return std::array{value_tile<kLess + 1>...};
-}
-template <int... kLess>
-constexpr auto dot_byte_tiles(std::integer_sequence<int, kLess...>) {
-  return std::array{dot_byte_tile<kLess + 1>...};
-}
-template <int... kLess>
-constexpr auto add_byte_tiles(std::integer_sequence<int, kLess...>) {
-  return std::array{add_byte_tile<kLess + 1>...};
-}
-constexpr auto kDotBytes = dot_byte_tiles(std::make_integer_sequence<int, 8>());
-constexpr auto kAddBytes = add_byte_tiles(std::make_integer_sequence<int, 8>());
-constexpr auto kDots = dot_tiles(std::make_integer_sequence<int, 8>());
-constexpr auto kValues = value_tiles(std::make_integer_sequence<int, 8>());
+constexpr std::make_integer_sequence<int, 8> kHeadCounts;
+constexpr auto kDots = tiles([]<int k>() { return dot_tile<k>; }, kHeadCounts);
+constexpr auto kValues = tiles([]<int k>() { return value_tile<k>; }, kHeadCounts);
+constexpr auto kDotBytes = tiles([]<int k>() { return dot_byte_tile<k>; }, kHeadCounts);
+constexpr auto kAddBytes = tiles([]<int k>() { return add_byte_tile<k>; }, kHeadCounts);
 
 }  // namespace
 
@@ -439,11 +411,15 @@ void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_
   kDots[static_cast<size_t>(heads - 1)](digits, ints, b, keys, stride, count, width, ahead, scores);
 }
 
-void add_values(int64_t heads, const quant::TqTable& t, const float* weights, const float* factors,
-                const uint8_t* const* codes, int64_t count, int64_t width, Ahead& ahead, float* out,
-                int64_t stride) {
-  kValues[static_cast<size_t>(heads - 1)](t, weights, factors, codes, count, width, ahead, out,
-                                          stride);
+void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
+                const float* weights, const float* factors, const uint8_t* const* rows,
+                int64_t count, int64_t width, Ahead& ahead, float* out, int64_t stride) {
+  const auto i = static_cast<size_t>(heads - 1);
+  if (has_digits(t)) {
+    kValues[i](t, weights, factors, rows, count, width, ahead, out, stride);
+  } else {
+    kAddBytes[i](bytes, weights, factors, rows, count, width, ahead, out, stride);
+  }
 }
 
 void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes) {
@@ -460,13 +436,6 @@ void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes) {
 void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
                int64_t count, int64_t width, Ahead& ahead, float* scores) {
   kDotBytes[static_cast<size_t>(heads - 1)](bytes, q, rows, count, width, ahead, scores);
-}
-
-void add_bytes(int64_t heads, const LevelBytes& bytes, const float* weights, const float* factors,
-               const uint8_t* const* rows, int64_t count, int64_t width, Ahead& ahead, float* out,
-               int64_t stride) {
-  kAddBytes[static_cast<size_t>(heads - 1)](bytes, weights, factors, rows, count, width, ahead, out,
-                                            stride);
 }
 
 }  // namespace mlxn::kernels::tq_avx512

@@ -46,11 +46,6 @@ void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_
               const uint8_t* keys, int64_t stride, int64_t count, int64_t width, Ahead& ahead,
               float* scores);
 
-// As ValueTile, over codes and in planes; `width` is a multiple of kChunk.
-void add_values(int64_t heads, const quant::TqTable& t, const float* weights, const float* factors,
-                const uint8_t* const* codes, int64_t count, int64_t width, Ahead& ahead, float* out,
-                int64_t stride);
-
 // Levels in f32 of 8-bit codes: bytes 1, 2 and 3 of the positive ones, ascending. Byte 0 is 0.
 struct LevelBytes {
   alignas(64) uint8_t of[3][128];
@@ -65,10 +60,10 @@ void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes);
 void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
                int64_t count, int64_t width, Ahead& ahead, float* scores);
 
-// As ValueTile, over 8-bit codes; `width` is a multiple of 32. Weights up to a count that is a
-// multiple of four are used, those beyond `count` are 0.
-void add_bytes(int64_t heads, const LevelBytes& bytes, const float* weights, const float* factors,
-               const uint8_t* const* rows, int64_t count, int64_t width, Ahead& ahead, float* out,
-               int64_t stride);
+// As ValueTile, over codes: those of has_digits in planes, with a width that is a multiple of
+// kChunk, or 8-bit ones, with a multiple of 32. Of an odd `count` the weight beyond it is 0.
+void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
+                const float* weights, const float* factors, const uint8_t* const* rows,
+                int64_t count, int64_t width, Ahead& ahead, float* out, int64_t stride);
 
 }  // namespace mlxn::kernels::tq_avx512

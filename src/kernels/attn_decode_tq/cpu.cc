@@ -282,15 +282,6 @@ HWY_INLINE void ForEachLevels(const TqCodes& codes, const TqCodes& then, TqWork&
   }
 }
 
-// Weights of lanes up to the next multiple of four are read too; their factors may be NaN.
-void ClearLanesBeyond(const TqWork& w, int64_t count) {
-  for (int64_t j = count; j < base::round_up(count, 4); ++j) {
-    for (int64_t g = 0; g < w.group; ++g) {
-      w.scores[0][g * kAttnKeyTile + j] = w.scores[1][g * kAttnKeyTile + j] = 0.0f;
-    }
-  }
-}
-
 // a [group, kAttnKeyTile] = a * x, or a * x + b * y.
 HWY_INLINE void ScaleKeys(const TqWork& w, float* a, const float* x, const float* b,
                           const float* y) {
@@ -362,30 +353,18 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
   const int64_t width = p.v.dim / p.v.norm_count;
   const TqCodes keys{p.k, next.keys, next.count};
 #if HWY_TARGET == HWY_AVX3
-  if (w.ways.value_planes) {
+  if (w.ways.value_planes || w.ways.value_bytes) {
     Ahead ahead = keys.ahead();
     const uint8_t* rows[kAttnKeyTile];
     for (int64_t b = 0; b < p.v.norm_count; ++b) {
-      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + b * width / 2;
+      const int64_t skipped = b * p.v.row_bytes / p.v.norm_count;
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + skipped;
       for (int64_t i = 0; i < w.tiles; ++i) {
         const TqHeadTile tile = w.tile(i);
-        tq_avx512::add_values(tile.count, p.v.table, w.scores[b] + tile.first * kAttnKeyTile,
-                              w.factors + tile.first, rows, block.count, width, ahead,
+        tq_avx512::add_values(tile.count, p.v.table, w.value_bytes,
+                              w.scores[b] + tile.first * kAttnKeyTile, w.factors + tile.first, rows,
+                              block.count, width, ahead,
                               w.out + tile.first * w.out_stride + b * width, w.out_stride);
-      }
-    }
-    return;
-  }
-  if (w.ways.value_bytes) {
-    Ahead ahead = keys.ahead();
-    const uint8_t* rows[kAttnKeyTile];
-    for (int64_t b = 0; b < p.v.norm_count; ++b) {
-      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + b * width;
-      for (int64_t i = 0; i < w.tiles; ++i) {
-        const TqHeadTile tile = w.tile(i);
-        tq_avx512::add_bytes(tile.count, w.value_bytes, w.scores[b] + tile.first * kAttnKeyTile,
-                             w.factors + tile.first, rows, block.count, width, ahead,
-                             w.out + tile.first * w.out_stride + b * width, w.out_stride);
       }
     }
     return;
@@ -451,7 +430,9 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
     ScaleKeys(w, w.scores[1], block.value_factors[1], nullptr, nullptr);
   }
   ScaleKeys(w, w.scores[0], block.value_factors[0], nullptr, nullptr);
-  ClearLanesBeyond(w, block.count);
+  if (block.count % 2 == 1) {  // two keys are worked on together; the factor may be NaN
+    for (int64_t g = 0; g < 2 * w.group; ++g) w.scores[0][g * kAttnKeyTile + block.count] = 0.0f;
+  }
   AddTqValues<T>(p, w, block, next);
 }
 
