@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decode attention over 4-bit codes of the project's own codebook and over 8-bit codes, without
-// rows of levels, with AVX-512 VNNI and VBMI.
+// rows of levels, with AVX-512 VNNI, VBMI and GFNI.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 // all of its query heads, and a second dispatch merges the parts. Queries are rotated when a task
 // loads them, outputs when they are written. A few rows of codes at a time become levels in the
 // first-level cache, in f16 where the codebook is exact in it; norms go to the scores and weights.
-// With VNNI and VBMI codes take the ways of codes_avx512.h.
+// With VNNI, VBMI and GFNI codes take the ways of codes_avx512.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attn_decode_tq/cpu.cc"
 #include <hwy/foreach_target.h>
@@ -167,7 +167,7 @@ struct TqWork {
   float* ones;                // [group]
   RowState* state;            // [group]
   float* row;                 // [q_stride]
-  float* levels;              // [kTqRows, level_stride] in f32, twice in f16; or spread keys
+  float* levels;              // [kTqRows, level_stride] in f32 or f16; or spread keys
   tq_avx512::HeadInts* ints;  // [group]
   TqWays ways;
   tq_avx512::LevelBytes key_bytes;
