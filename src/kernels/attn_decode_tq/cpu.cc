@@ -383,10 +383,11 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
       });
 }
 
-// w.scores[0]: scores in, weights out. Each step is taken by all heads, whose chains of dependent
-// instructions then run side by side.
+// w.scores[0]: scores in, weights out, w.scores[1] in between. Each step is taken by all heads,
+// whose chains of dependent instructions then run side by side.
 void WeighTqKeys(const AttnDecodeParams& p, TqWork& w, const TqBlock& block) {
   const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
   float bias[kAttnKeyTile];
   for (int64_t g = 0; g < w.group; ++g) {
@@ -398,21 +399,16 @@ void WeighTqKeys(const AttnDecodeParams& p, TqWork& w, const TqBlock& block) {
     w.factors[g] = w.state[g].max - max;
     w.state[g].max = max;
   }
-  for (int64_t g = 0; g < w.group; g += static_cast<int64_t>(hn::Lanes(d))) {
+  for (int64_t g = 0; g < w.group; g += lanes) {
     hn::Store(Exp(d, hn::Load(d, w.factors + g)), d, w.factors + g);
   }
-  for (int64_t g = 0; g < w.group; g += 4) {
-    hn::Vec<decltype(d)> lanes[4];
-    float sums[4];
-    for (int64_t i = 0; i < 4; ++i) {
-      const int64_t head = std::min(g + i, w.group - 1);
-      lanes[i] = g + i > head ? hn::Zero(d)
-                              : WeightTile(w.scores[0] + head * kAttnKeyTile, w.state[head].max);
-    }
-    StoreSums(d, lanes, sums);
-    for (int64_t i = g; i < std::min(g + 4, w.group); ++i) {
-      w.state[i].sum = w.state[i].sum * w.factors[i] + sums[i - g];
-    }
+  for (int64_t g = 0; g < w.group; ++g) {
+    hn::Store(WeightTile(w.scores[0] + g * kAttnKeyTile, w.state[g].max), d,
+              w.scores[1] + g * lanes);
+  }
+  for (int64_t g = 0; g < w.group; ++g) {
+    const float sum = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, w.scores[1] + g * lanes)));
+    w.state[g].sum = w.state[g].sum * w.factors[g] + sum;
   }
 }
 

@@ -50,17 +50,16 @@ HWY_INLINE void LevelsOf(const quant::TqTable& t, const uint8_t* codes, int64_t 
 
 #if HWY_TARGET == HWY_AVX3
 // Tables of f16 in registers, 64 entries each. One suffices up to 6 bits, since levels repeat
-// beyond 2^bits. 256 entries take four, or two if the upper half mirrors the lower one.
+// beyond 2^bits. 256 entries take four.
 template <int kTables>
 struct HalfTable {
   __m512i low[kTables], high[kTables];  // 32 entries each
 
   explicit HalfTable(const quant::TqTable& t) {
-    const uint16_t* const from = t.half.data() + (kTables == 2 ? 128 : 0);
 #pragma GCC unroll 4
     for (int i = 0; i < kTables; ++i) {
-      low[i] = _mm512_loadu_si512(from + 64 * i);
-      high[i] = _mm512_loadu_si512(from + 64 * i + 32);
+      low[i] = _mm512_loadu_si512(t.half.data() + 64 * i);
+      high[i] = _mm512_loadu_si512(t.half.data() + 64 * i + 32);
     }
   }
 
@@ -75,13 +74,6 @@ struct HalfTable {
   // Entries by 16-bit lanes, of which one table takes the lowest 6 bits.
   HWY_INLINE __m512i at(__m512i index) const {
     if constexpr (kTables == 1) return entry(0, index);
-    if constexpr (kTables == 2) {
-      const __m512i from_middle = _mm512_sub_epi16(index, _mm512_set1_epi16(128));
-      const __m512i sign = _mm512_srai_epi16(from_middle, 15);
-      const __m512i mirrored = _mm512_xor_si512(from_middle, sign);  // -1 to 0, -2 to 1
-      const __m512i magnitude = choose(mirrored, 64, entry(0, mirrored), entry(1, mirrored));
-      return _mm512_or_si512(magnitude, _mm512_slli_epi16(sign, 15));
-    }
     if constexpr (kTables == 4) {
       return choose(index, 128, choose(index, 64, entry(0, index), entry(1, index)),
                     choose(index, 64, entry(2, index), entry(3, index)));
@@ -157,8 +149,7 @@ HWY_INLINE void TqLevels(const quant::TqTable& t, const uint8_t* const* rows, in
         return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
       };
       if (t.bits < 8) return HalfRows<1>(t, rows, count, dim, out, stride, bytes);
-      return t.half_mirrors ? HalfRows<2>(t, rows, count, dim, out, stride, bytes)
-                            : HalfRows<4>(t, rows, count, dim, out, stride, bytes);
+      return HalfRows<4>(t, rows, count, dim, out, stride, bytes);
     }
     const DenseSpread spread(t.code_bits);
     return HalfRows<1>(t, rows, count, dim, out, stride,
