@@ -138,34 +138,37 @@ template <int kHeads>
 void value_tile(const quant::TqTable& t, const float* weights, const float* factors,
                 const uint8_t* const* codes, int64_t count, int64_t width, Ahead& next, float* out,
                 int64_t stride) {
-  constexpr int kPlanes = kHeads > 4 ? 2 : kHeads > 2 ? 4 : 8;  // 16 accumulators
+  constexpr int kVectors = kHeads > 4 ? 2 : kHeads > 2 ? 4 : 8;  // 16 accumulators
   const __m512 table = integers(t);
+  const __m512i shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
   Ahead ahead = next;
-  for (int64_t at = 0; at < width; at += 16 * kPlanes) {
-    __m512i shift[kPlanes];
+  for (int64_t at = 0; at < width; at += 16 * kVectors) {
+    __m512i dword[kVectors];
 #pragma GCC unroll 8
-    for (int i = 0; i < kPlanes; ++i) {
-      shift[i] = _mm512_set1_epi32(static_cast<int>(at % kChunk / 4) + 4 * i);
+    for (int i = 0; i < kVectors; ++i) {
+      const int first = static_cast<int>(at % kChunk / 8) + 2 * i;
+      dword[i] = _mm512_mask_set1_epi32(_mm512_set1_epi32(first), 0xff00, first + 1);
     }
-    __m512 acc[kHeads][kPlanes];
+    __m512 acc[kHeads][kVectors];
 #pragma GCC unroll 8
     for (int h = 0; h < kHeads; ++h) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_setzero_ps();
+      for (int i = 0; i < kVectors; ++i) acc[h][i] = _mm512_setzero_ps();
     }
     for (int64_t j = 0; j < count; ++j) {
       ahead.ask<64, 3>();
       const __m512i all = _mm512_loadu_si512(codes[j] + at / kChunk * (kChunk / 2));
-      __m512 v[kPlanes];
+      __m512 v[kVectors];
 #pragma GCC unroll 8
-      for (int i = 0; i < kPlanes; ++i) {
-        v[i] = _mm512_permutexvar_ps(_mm512_srlv_epi32(all, shift[i]), table);
+      for (int i = 0; i < kVectors; ++i) {
+        const __m512i eight = _mm512_permutexvar_epi32(dword[i], all);
+        v[i] = _mm512_permutexvar_ps(_mm512_srlv_epi32(eight, shift), table);
       }
 #pragma GCC unroll 8
       for (int h = 0; h < kHeads; ++h) {
         const __m512 w = kept(_mm512_set1_ps(weights[h * kAttnKeyTile + j]));
 #pragma GCC unroll 8
-        for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_fmadd_ps(w, v[i], acc[h][i]);
+        for (int i = 0; i < kVectors; ++i) acc[h][i] = _mm512_fmadd_ps(w, v[i], acc[h][i]);
       }
     }
     add_to(acc, factors, out + at, stride);

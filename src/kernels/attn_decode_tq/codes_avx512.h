@@ -10,8 +10,7 @@
 
 namespace mlxn::kernels::tq_avx512 {
 
-// Codes of a vector of one row. Sums over values lie in planes of 16 columns: that of columns
-// 8 i + k of a chunk is element 16 k + i.
+// 4-bit codes of a vector of one row.
 inline constexpr int64_t kChunk = 128;
 
 // Whether this processor runs what is below.
@@ -60,8 +59,8 @@ void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes);
 void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
                int64_t count, int64_t width, Ahead& ahead, float* scores);
 
-// As ValueTile, over codes: those of has_digits in planes, with a width that is a multiple of
-// kChunk, or 8-bit ones, with a multiple of 32. Of an odd `count` the weight beyond it is 0.
+// As ValueTile, over codes: those of has_digits, with a width that is a multiple of kChunk, or
+// 8-bit ones, with a multiple of 32. Of an odd `count` the weight beyond it is 0.
 void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
                 const float* weights, const float* factors, const uint8_t* const* rows,
                 int64_t count, int64_t width, Ahead& ahead, float* out, int64_t stride);

@@ -51,17 +51,16 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
 // Which ways of codes_avx512.h a call takes; all need levels in f16.
 struct TqWays {
   bool key_ints = false;
-  bool value_planes = false;
   bool key_bytes = false;
-  bool value_bytes = false;
+  bool values = false;
 };
 
 inline TqWays tq_ways(const AttnDecodeTqParams& p, Isa isa) {
   const quant::TqTable &k = p.k.table, &v = p.v.table;
   if (isa != Isa::kAvx512Vnni || !k.has_half || !v.has_half) return {};
   return {tq_avx512::has_digits(k) && p.k.dim >= 64,  // spread keys fit the room for levels
-          tq_avx512::has_digits(v) && p.v.dim % tq_avx512::kChunk == 0,
-          k.half_mirrors && p.k.dim % 64 == 0, v.half_mirrors && p.v.dim % 32 == 0};
+          k.half_mirrors && p.k.dim % 64 == 0,
+          tq_avx512::has_digits(v) ? p.v.dim % 128 == 0 : v.half_mirrors && p.v.dim % 32 == 0};
 }
 
 // Walks the slots of the positions [position, end) of one KV head.
@@ -130,17 +129,9 @@ namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // The output of a head from values [padded v_dim] and their sum, +0 if nothing was visible.
-void WriteTqHead(const AttnDecodeTqParams& p, bool planes, int64_t b, int64_t head, float* values,
+void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values,
                  RowState state) {
   const AttnDecodeParams& a = p.attn;
-  float columns[quant::kTqMaxDim];
-  if (planes) {
-    for (int64_t c = 0; c < a.v_dim; ++c) {
-      const int64_t in_chunk = c % tq_avx512::kChunk;
-      columns[c] = values[c - in_chunk + c % 8 * 16 + in_chunk / 8];
-    }
-    values = columns;
-  }
   const float factor = a.sinks == nullptr ? 1.0f : JoinSink(a.sinks[head], state);
   if (state.sum == 0.0f) {
     std::fill_n(values, a.v_dim, 0.0f);
@@ -353,7 +344,7 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
   const int64_t width = p.v.dim / p.v.norm_count;
   const TqCodes keys{p.k, next.keys, next.count};
 #if HWY_TARGET == HWY_AVX3
-  if (w.ways.value_planes || w.ways.value_bytes) {
+  if (w.ways.values) {
     Ahead ahead = keys.ahead();
     const uint8_t* rows[kAttnKeyTile];
     for (int64_t b = 0; b < p.v.norm_count; ++b) {
@@ -463,7 +454,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   LoadTqQueries(p, b, first_head, TqCodes{p.k, blocks[0].keys, blocks[0].count}.ahead(), w);
 #if HWY_TARGET == HWY_AVX3
   if (ways.key_bytes) tq_avx512::make_level_bytes(p.k.table, w.key_bytes);
-  if (ways.value_bytes) tq_avx512::make_level_bytes(p.v.table, w.value_bytes);
+  if (ways.values) tq_avx512::make_level_bytes(p.v.table, w.value_bytes);
 #endif
   for (int64_t i = 0; blocks[i % 2].count > 0; ++i) {
     walk.next(blocks[(i + 1) % 2]);
@@ -473,7 +464,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   for (int64_t g = 0; g < w.group; ++g) {
     float* values = w.out + g * w.out_stride;
     if (partials.data == nullptr) {
-      WriteTqHead(p, ways.value_planes, b, first_head + g, values, w.state[g]);
+      WriteTqHead(p, b, first_head + g, values, w.state[g]);
       continue;
     }
     values[partials.width] = w.state[g].max;
@@ -482,8 +473,8 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
 }
 
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
-void AttnDecodeTqMerge(const AttnDecodeTqParams& p, TqWays ways, const AttnDecodePartials& partials,
-                       int64_t b, int64_t head) {
+void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
+                       int64_t head) {
   const hn::ScalableTag<float> d;
   const AttnDecodeParams& a = p.attn;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
@@ -502,7 +493,7 @@ void AttnDecodeTqMerge(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
       hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
-  WriteTqHead(p, ways.value_planes, b, head, out, {max, sum});
+  WriteTqHead(p, b, head, out, {max, sum});
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
@@ -547,8 +538,8 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   split(std::move(split_access), partials);
   access.read(scratch);
   cpu.dispatch("attn_decode_tq_merge", name, std::move(access), static_cast<uint32_t>(rows),
-               [p, ways, partials, merge_fn](uint32_t task) {
-                 merge_fn(p, ways, partials, task / p.attn.num_heads, task % p.attn.num_heads);
+               [p, partials, merge_fn](uint32_t task) {
+                 merge_fn(p, partials, task / p.attn.num_heads, task % p.attn.num_heads);
                });
 }
 
