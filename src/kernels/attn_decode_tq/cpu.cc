@@ -386,7 +386,11 @@ void WeighTqKeys(const AttnDecodeParams& p, TqWork& w, const TqBlock& block) {
       bias[j] = p.alibi_slopes[w.first_head + g] * block.distances[j];
     }
     const TileVisible visible{0, block.count, nullptr, p.alibi_slopes != nullptr ? bias : nullptr};
-    const float max = LogitTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g].max);
+    hn::Store(LogitTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g].max), d,
+              w.scores[1] + g * lanes);
+  }
+  for (int64_t g = 0; g < w.group; ++g) {
+    const float max = hn::GetLane(hn::MaxOfLanes(d, hn::Load(d, w.scores[1] + g * lanes)));
     w.factors[g] = w.state[g].max - max;
     w.state[g].max = max;
   }

@@ -50,10 +50,10 @@ HWY_INLINE V ScaleAndCap(D d, V s, const ScoreRule& rule) {
   return hn::Mul(cap, Tanh(d, hn::Div(z, cap)));
 }
 
-// scores [kAttnKeyTile]: dot products in, logits out, -infinity where not visible. Returns the
-// largest of them and max_before.
-HWY_INLINE float LogitTile(float* scores, const TileVisible& visible, const ScoreRule& rule,
-                           float max_before) {
+// scores [kAttnKeyTile]: dot products in, logits out, -infinity where not visible. The
+// lanes of the result have the largest of them and max_before.
+HWY_INLINE hn::Vec<hn::ScalableTag<float>> LogitTile(float* scores, const TileVisible& visible,
+                                                     const ScoreRule& rule, float max_before) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto blocked = hn::Set(d, -std::numeric_limits<float>::infinity());
@@ -77,7 +77,7 @@ HWY_INLINE float LogitTile(float* scores, const TileVisible& visible, const Scor
     hn::Store(z, d, scores + j);
     max = hn::Max(max, z);
   }
-  return hn::GetLane(hn::MaxOfLanes(d, max));
+  return max;
 }
 
 // Logits in, weights exp(z - max) out. The lanes of the result have their sum.
@@ -100,8 +100,8 @@ HWY_INLINE hn::Vec<hn::ScalableTag<float>> WeightTile(float* scores, float max) 
 // the factor by which what was accumulated before must be scaled.
 HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const ScoreRule& rule,
                              RowState& state) {
-  const float new_max = LogitTile(scores, visible, rule, state.max);
   const hn::ScalableTag<float> d;
+  const float new_max = hn::GetLane(hn::MaxOfLanes(d, LogitTile(scores, visible, rule, state.max)));
   const float tile_sum = hn::GetLane(hn::SumOfLanes(d, WeightTile(scores, new_max)));
   const hn::CappedTag<float, 1> d1;
   // No branch for an unchanged maximum, whose factor is 1: it would often be foreseen wrongly.
