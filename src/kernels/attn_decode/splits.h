@@ -14,10 +14,13 @@ namespace mlxn::kernels {
 
 // Below 256 keys (64 KiB of f16 rows at dims 128) handing a part out costs more than it gains. A
 // long context has parts enough, and longer ones spend less on the start of a part, whose first
-// rows nobody has asked for ahead. More than 64 parts would only make the merge longer.
+// rows nobody has asked for ahead and whose queries are prepared anew. More than 64 parts would
+// only make the merge longer.
 inline constexpr int64_t kSplitKeys = 256;
 inline constexpr int64_t kLongContext = 2048;
 inline constexpr int64_t kLongSplitKeys = 512;
+inline constexpr int64_t kLongerContext = 8192;
+inline constexpr int64_t kLongerSplitKeys = 1024;
 inline constexpr int64_t kMaxAutoSplits = 64;
 
 // Positions [first, end) that the query at position end - 1 sees.
@@ -39,7 +42,9 @@ inline VisibleKeys visible_keys(const KeyMap& map, int64_t window_size, int64_t 
 inline int64_t split_keys(int64_t visible, int64_t n_split) {
   if (n_split > 0) return std::max<int64_t>(1, base::ceil_div(visible, n_split));
   const int64_t even = base::ceil_div(visible, kMaxAutoSplits);
-  const int64_t least = visible > kLongContext ? kLongSplitKeys : kSplitKeys;
+  const int64_t least = visible > kLongerContext ? kLongerSplitKeys
+                        : visible > kLongContext ? kLongSplitKeys
+                                                 : kSplitKeys;
   return std::max(least, base::round_up(even, kAttnKeyTile));
 }
 
@@ -56,7 +61,9 @@ inline int64_t max_splits(const AttnDecodeParams& p) {
   if (p.n_split > 0) return p.n_split;
   const int64_t most = most_visible(p);
   const int64_t of_short = base::ceil_div(std::min(most, kLongContext), kSplitKeys);
-  return std::min(kMaxAutoSplits, std::max(of_short, base::ceil_div(most, kLongSplitKeys)));
+  const int64_t of_long = base::ceil_div(std::min(most, kLongerContext), kLongSplitKeys);
+  const int64_t of_longer = base::ceil_div(most, kLongerSplitKeys);
+  return std::max({of_short, of_long, std::min(kMaxAutoSplits, of_longer)});
 }
 
 }  // namespace mlxn::kernels

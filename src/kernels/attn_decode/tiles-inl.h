@@ -74,9 +74,9 @@ HWY_INLINE void MulAddKeys(D d, const float* q, const V (&k)[4], V (&acc)[kHeads
 
 // scores[g * kAttnKeyTile + j] = <q_g, k_j> for kHeads heads and four keys, of q with q_heads
 // heads. Asks for kBytes at each vector.
-template <int kHeads, size_t kBytes, class T, class A>
+template <int kHeads, size_t kBytes, class T>
 HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, int64_t dim,
-                        A& ahead, float* scores) {
+                        Ahead& ahead, float* scores) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
@@ -88,7 +88,7 @@ HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, i
   }
   int64_t c = 0;
   for (; c + lanes <= dim; c += lanes, q += q_heads * lanes) {
-    ahead.template ask<kBytes>();
+    ahead.ask<kBytes>();
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) k[i] = LoadRow(d, keys[i] + c);
     MulAddKeys<kHeads>(d, q, k, acc);
@@ -105,14 +105,14 @@ HWY_INLINE void DotFour(const float* q, int64_t q_heads, const T* const* keys, i
 // scores[g * kAttnKeyTile + j] = <q_g, k_j> for the keys below `count` rounded up to a multiple of
 // four; the rows beyond count repeat a valid one. q: [dim / lanes, kHeads, lanes], its last vectors
 // padded with zeros.
-template <int kHeads, class T, class A>
-void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, A& next,
+template <int kHeads, class T>
+void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, Ahead& next,
              float* scores) {
   constexpr int64_t kLanes = hn::MaxLanes(hn::ScalableTag<float>());
   constexpr int kTurns = kHeads > kDotHeads ? 2 : 1;
   constexpr int kFirst = (kHeads + kTurns - 1) / kTurns;
   constexpr size_t kBytes = 4 * sizeof(T) * kLanes / kTurns;
-  A ahead = next;
+  Ahead ahead = next;
   for (int64_t j = 0; j < count; j += 4) {
     DotFour<kFirst, kBytes>(q, kHeads, keys + j, dim, ahead, scores + j);
     if constexpr (kTurns == 2) {
@@ -124,15 +124,15 @@ void DotTile(const float* q, const T* const* keys, int64_t count, int64_t dim, A
 }
 
 // Columns [at, at + kVectors * lanes) of out_g = out_g * factor_g + sum_j weight_gj v_j.
-template <int kHeads, int kVectors, class T, class A>
+template <int kHeads, int kVectors, class T>
 HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T* const* values,
-                             int64_t count, int64_t dim, int64_t at, A& next, float* out,
+                             int64_t count, int64_t dim, int64_t at, Ahead& next, float* out,
                              int64_t stride) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   constexpr size_t kBytes = kVectors * sizeof(T) * hn::MaxLanes(d);
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  A ahead = next;
+  Ahead ahead = next;
   V acc[kHeads][kVectors];
 #pragma GCC unroll 8
   for (int g = 0; g < kHeads; ++g) {
@@ -140,7 +140,7 @@ HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T
     for (int i = 0; i < kVectors; ++i) acc[g][i] = hn::Zero(d);
   }
   for (int64_t j = 0; j < count; ++j) {
-    ahead.template ask<kBytes>();
+    ahead.ask<kBytes>();
     V v[kVectors];
 #pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) {
@@ -167,9 +167,9 @@ HWY_INLINE void ValueColumns(const float* weights, const float* factors, const T
 }
 
 // out_g = out_g * factors[g] + sum_j weights[g * kAttnKeyTile + j] v_j over `count` keys.
-template <int kHeads, class T, class A>
+template <int kHeads, class T>
 void ValueTile(const float* weights, const float* factors, const T* const* values, int64_t count,
-               int64_t dim, A& next, float* out, int64_t stride) {
+               int64_t dim, Ahead& next, float* out, int64_t stride) {
   constexpr int kVectors = kValueVectors<kHeads>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>()));
   int64_t at = 0;
@@ -181,27 +181,26 @@ void ValueTile(const float* weights, const float* factors, const T* const* value
   }
 }
 
-template <class T, class A>
-using DotTileFn = void (*)(const float*, const T* const*, int64_t, int64_t, A&, float*);
-template <class T, class A>
-using ValueTileFn = void (*)(const float*, const float*, const T* const*, int64_t, int64_t, A&,
+template <class T>
+using DotTileFn = void (*)(const float*, const T* const*, int64_t, int64_t, Ahead&, float*);
+template <class T>
+using ValueTileFn = void (*)(const float*, const float*, const T* const*, int64_t, int64_t, Ahead&,
                              float*, int64_t);
 
 // Element n - 1 serves a tile of n heads.
-template <class T, class A>
+template <class T>
 struct TileFns {
-  std::array<DotTileFn<T, A>, kHeadTile> dot;
-  std::array<ValueTileFn<T, A>, kHeadTile> value;
+  std::array<DotTileFn<T>, kHeadTile> dot;
+  std::array<ValueTileFn<T>, kHeadTile> value;
 };
 
-template <class T, class A, int... kLess>
-constexpr TileFns<T, A> MakeTileFns(std::integer_sequence<int, kLess...>) {
-  return {{DotTile<kLess + 1, T, A>...}, {ValueTile<kLess + 1, T, A>...}};
+template <class T, int... kLess>
+constexpr TileFns<T> MakeTileFns(std::integer_sequence<int, kLess...>) {
+  return {{DotTile<kLess + 1, T>...}, {ValueTile<kLess + 1, T>...}};
 }
 
-// A: Ahead, or other work that is done at the pace of reading.
-template <class T, class A = Ahead>
-constexpr TileFns<T, A> kTileFns = MakeTileFns<T, A>(std::make_integer_sequence<int, kHeadTile>());
+template <class T>
+constexpr TileFns<T> kTileFns = MakeTileFns<T>(std::make_integer_sequence<int, kHeadTile>());
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

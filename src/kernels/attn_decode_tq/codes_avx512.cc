@@ -14,12 +14,14 @@
 // GCC 12's own header reads the "undefined" vectors that its intrinsics start from.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,avx2,fma,f16c,bmi2")
+#pragma GCC target( \
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi,gfni,avx2,fma,f16c,bmi2")
 
 namespace mlxn::kernels::tq_avx512 {
 namespace {
 
-constexpr float kMost = 0x7f7f7f;  // of an integer with three digits
+constexpr float kMost = 0x7f7f70;  // three digits hold 15 more, for rounding
+constexpr float kLeast = 1e-30f;   // queries without a larger element count as 0
 
 // Dword i of 16 rows becomes vector i.
 inline void transpose(__m512i (&r)[16]) {
@@ -49,6 +51,14 @@ inline void transpose(__m512i (&r)[16]) {
   }
 }
 
+// Keeps a value that was loaded in a register: as an operand of two instructions it would be loaded
+// twice, and loops over values have no load to spare.
+template <class V>
+inline V kept(V v) {
+  asm volatile("" : "+v"(v));
+  return v;
+}
+
 // Integers n of the 16 codes.
 inline __m512 integers(const quant::TqTable& t) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.half.data())));
@@ -68,14 +78,14 @@ inline void dot_turn(const int32_t* digits, int64_t all, const HeadInts* ints, i
       acc[0][h][d] = acc[1][h][d] = _mm512_set1_epi32(ints[h].start[b][d]);
     }
   }
-  for (int64_t v = 0; v < width / 4; ++v, digits += all * 3, keys += 64) {
-    ahead.ask<64>();
+  for (int64_t v = 0; v < width / 4; ++v, digits += all * 4, keys += 64) {
+    ahead.ask<64, 3>();
     const __m512i first = _mm512_load_si512(keys), second = _mm512_load_si512(keys + stride);
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
 #pragma GCC unroll 3
       for (int d = 0; d < 3; ++d) {
-        const __m512i q = _mm512_set1_epi32(digits[h * 3 + d]);
+        const __m512i q = _mm512_set1_epi32(digits[h * 4 + d]);
         acc[0][h][d] = _mm512_dpbusd_epi32(acc[0][h][d], first, q);
         acc[1][h][d] = _mm512_dpbusd_epi32(acc[1][h][d], second, q);
       }
@@ -103,8 +113,23 @@ void dot_tile(const int32_t* digits, const HeadInts* ints, int64_t b, const uint
   for (int64_t j = 0; j < count; j += 32, keys += 2 * stride, scores += 32) {
     dot_turn<kFirst>(digits, kHeads, ints, b, keys, stride, width, ahead, scores);
     if constexpr (kFirst < kHeads) {
-      dot_turn<kHeads - kFirst>(digits + kFirst * 3, kHeads, ints + kFirst, b, keys, stride, width,
+      dot_turn<kHeads - kFirst>(digits + kFirst * 4, kHeads, ints + kFirst, b, keys, stride, width,
                                 ahead, scores + kFirst * kAttnKeyTile);
+    }
+  }
+}
+
+// out_g = out_g * factor_g + acc_g.
+template <int kHeads, int kVectors>
+inline void add_to(const __m512 (&acc)[kHeads][kVectors], const float* factors, float* out,
+                   int64_t stride) {
+#pragma GCC unroll 8
+  for (int h = 0; h < kHeads; ++h) {
+    const __m512 factor = _mm512_set1_ps(factors[h]);
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; ++i) {
+      float* const to = out + h * stride + 16 * i;
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_loadu_ps(to), factor, acc[h][i]));
     }
   }
 }
@@ -113,64 +138,194 @@ template <int kHeads>
 void value_tile(const quant::TqTable& t, const float* weights, const float* factors,
                 const uint8_t* const* codes, int64_t count, int64_t width, Ahead& next, float* out,
                 int64_t stride) {
-  constexpr int kPlanes = kHeads > 4 ? 2 : kHeads > 2 ? 4 : 8;  // 16 accumulators
+  constexpr int kVectors = kHeads > 4 ? 2 : kHeads > 2 ? 4 : 8;  // 16 accumulators
   const __m512 table = integers(t);
+  const __m512i shift = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
   Ahead ahead = next;
-  for (int64_t at = 0; at < width; at += 16 * kPlanes) {
-    __m512i shift[kPlanes];
+  for (int64_t at = 0; at < width; at += 16 * kVectors) {
+    __m512i dword[kVectors];
 #pragma GCC unroll 8
-    for (int i = 0; i < kPlanes; ++i) {
-      shift[i] = _mm512_set1_epi32(static_cast<int>(at % kChunk / 4) + 4 * i);
+    for (int i = 0; i < kVectors; ++i) {
+      const int first = static_cast<int>(at % kChunk / 8) + 2 * i;
+      dword[i] = _mm512_mask_set1_epi32(_mm512_set1_epi32(first), 0xff00, first + 1);
     }
-    __m512 acc[kHeads][kPlanes];
+    __m512 acc[kHeads][kVectors];
 #pragma GCC unroll 8
     for (int h = 0; h < kHeads; ++h) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_setzero_ps();
+      for (int i = 0; i < kVectors; ++i) acc[h][i] = _mm512_setzero_ps();
     }
     for (int64_t j = 0; j < count; ++j) {
-      ahead.ask<64>();
+      ahead.ask<64, 3>();
       const __m512i all = _mm512_loadu_si512(codes[j] + at / kChunk * (kChunk / 2));
-      __m512 v[kPlanes];
+      __m512 v[kVectors];
 #pragma GCC unroll 8
-      for (int i = 0; i < kPlanes; ++i) {
-        v[i] = _mm512_permutexvar_ps(_mm512_srlv_epi32(all, shift[i]), table);
+      for (int i = 0; i < kVectors; ++i) {
+        const __m512i eight = _mm512_permutexvar_epi32(dword[i], all);
+        v[i] = _mm512_permutexvar_ps(_mm512_srlv_epi32(eight, shift), table);
       }
 #pragma GCC unroll 8
       for (int h = 0; h < kHeads; ++h) {
-        const __m512 w = _mm512_set1_ps(weights[h * kAttnKeyTile + j]);
+        const __m512 w = kept(_mm512_set1_ps(weights[h * kAttnKeyTile + j]));
 #pragma GCC unroll 8
-        for (int i = 0; i < kPlanes; ++i) acc[h][i] = _mm512_fmadd_ps(w, v[i], acc[h][i]);
+        for (int i = 0; i < kVectors; ++i) acc[h][i] = _mm512_fmadd_ps(w, v[i], acc[h][i]);
       }
     }
-#pragma GCC unroll 8
-    for (int h = 0; h < kHeads; ++h) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kPlanes; ++i) {
-        float* const to = out + h * stride + at + 16 * i;
-        _mm512_storeu_ps(
-            to, _mm512_fmadd_ps(_mm512_loadu_ps(to), _mm512_set1_ps(factors[h]), acc[h][i]));
+    add_to(acc, factors, out + at, stride);
+  }
+  next = ahead;
+}
+
+// 32 codes of each of two rows on their way to levels, in steps between which other work finds
+// room.
+struct LookUp {
+  static constexpr int kSteps = 14;
+  // As a matrix over bits: bit 7 inverted and, if it was clear, all others.
+  static constexpr int64_t kMirror = static_cast<int64_t>(0x8182848890a0c080);
+
+  const LevelBytes& bytes;
+  // Interleaving takes dwords k of all 16-byte lanes into vector k.
+  __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i mirror = _mm512_set1_epi64(kMirror), sign = _mm512_set1_epi8(-128);
+  __m512i code = {}, byte[3] = {}, half[4] = {}, made[4] = {};
+  __m512 levels[2][2] = {};  // the last ones that were finished, by row
+
+  template <int kStep>
+  void step(const uint8_t* row0, const uint8_t* row1) {
+    constexpr bool kUpper = kStep % 2 == 1;
+    if constexpr (kStep == 0) {
+      const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row0)),
+                    second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row1));
+      code = kept(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+    } else if constexpr (kStep == 1) {
+      code = kept(_mm512_permutexvar_epi32(order, code));
+    } else if constexpr (kStep == 2) {
+      code = kept(_mm512_gf2p8affine_epi64_epi8(code, mirror, 255));
+    } else if constexpr (kStep < 6) {  // an index has 7 bits
+      const uint8_t* const table = bytes.of[kStep - 3];
+      byte[kStep - 3] = kept(
+          _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64)));
+      if constexpr (kStep == 5) byte[2] = _mm512_ternarylogic_epi64(byte[2], code, sign, 0xf8);
+    } else if constexpr (kStep < 10) {
+      const __m512i low = kStep < 8 ? _mm512_setzero_si512() : byte[1],
+                    high = byte[kStep < 8 ? 0 : 2];
+      half[kStep - 6] =
+          kept(kUpper ? _mm512_unpackhi_epi8(low, high) : _mm512_unpacklo_epi8(low, high));
+    } else {
+      const __m512i low = half[kStep / 2 - 5], high = half[kStep / 2 - 3];
+      made[kStep - 10] =
+          kept(kUpper ? _mm512_unpackhi_epi16(low, high) : _mm512_unpacklo_epi16(low, high));
+    }
+  }
+  void finish() {
+    for (int i = 0; i < 4; ++i) levels[i / 2][i % 2] = _mm512_castsi512_ps(made[i]);
+  }
+};
+
+// Calls use(i) for i in [0, kCount), with the steps of a look-up spread between the calls.
+template <int kCount, class Use>
+inline void beside(LookUp& look_up, const uint8_t* row0, const uint8_t* row1, Use use) {
+  const auto slot = [&]<int kSlot, int... k>(std::integer_sequence<int, k...>) {
+    if constexpr (kSlot < kCount) use(kSlot);
+    ((k * kCount / LookUp::kSteps == kSlot ? look_up.step<k>(row0, row1) : void()), ...);
+  };
+  [&]<int... i>(std::integer_sequence<int, i...>) {
+    (slot.template operator()<i>(std::make_integer_sequence<int, LookUp::kSteps>()), ...);
+  }
+  (std::make_integer_sequence<int, kCount>());
+  look_up.finish();
+}
+
+// The sums of the lanes of four vectors.
+inline __m128 sums(__m512 v0, __m512 v1, __m512 v2, __m512 v3) {
+  const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(v0, v1), _mm512_unpackhi_ps(v0, v1)),
+               b = _mm512_add_ps(_mm512_unpacklo_ps(v2, v3), _mm512_unpackhi_ps(v2, v3));
+  const __m512d da = _mm512_castps_pd(a), db = _mm512_castps_pd(b);
+  const __m512 sum = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(da, db)),
+                                   _mm512_castpd_ps(_mm512_unpackhi_pd(da, db)));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+template <int kHeads>
+void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+                   int64_t count, int64_t width, Ahead& next, float* scores) {
+  Ahead ahead = next;
+  LookUp look_up{bytes};
+  const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
+  beside<1>(look_up, row(0), row(1), [](int) {});
+  for (int64_t j = 0; j < count; j += 2) {
+    __m512 acc[kHeads + 1][2];
+#pragma GCC unroll 9
+    for (int h = 0; h <= kHeads; ++h) acc[h][0] = acc[h][1] = _mm512_setzero_ps();
+    const float* of_q = q;
+    const uint8_t *row0 = row(j), *row1 = row(j + 1);
+    for (int64_t c = 32; c <= width; c += 32, of_q += 32 * kHeads) {
+      ahead.ask<64, 3>();
+      row0 = c < width ? row0 + 32 : row(j + 2);
+      row1 = c < width ? row1 + 32 : row(j + 3);
+      beside<2 * kHeads>(look_up, row0, row1, [&](int i) {
+        const int h = i % kHeads, v = i / kHeads;
+        const __m512 of_head = kept(_mm512_load_ps(of_q + 16 * i));
+        acc[h][0] = _mm512_fmadd_ps(of_head, look_up.levels[0][v], acc[h][0]);
+        acc[h][1] = _mm512_fmadd_ps(of_head, look_up.levels[1][v], acc[h][1]);
+      });
+    }
+#pragma GCC unroll 4
+    for (int h = 0; h < kHeads; h += 2) {
+      const __m128 pairs = sums(acc[h][0], acc[h][1], acc[h + 1][0], acc[h + 1][1]);
+      _mm_storel_pi(reinterpret_cast<__m64*>(scores + h * kAttnKeyTile + j), pairs);
+      if (h + 1 < kHeads) {
+        _mm_storeh_pi(reinterpret_cast<__m64*>(scores + (h + 1) * kAttnKeyTile + j), pairs);
       }
     }
   }
   next = ahead;
 }
 
-template <int... kLess>
-constexpr auto dot_tiles(std::integer_sequence<int, kLess...>) {
-  return std::array{dot_tile<kLess + 1>...};
+template <int kHeads>
+void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* factors,
+                   const uint8_t* const* rows, int64_t count, int64_t width, Ahead& next,
+                   float* out, int64_t stride) {
+  Ahead ahead = next;
+  LookUp look_up{bytes};
+  const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
+  beside<1>(look_up, row(0), row(1), [](int) {});
+  for (int64_t at = 0; at < width; at += 32) {
+    __m512 acc[kHeads][2];
+#pragma GCC unroll 8
+    for (int h = 0; h < kHeads; ++h) acc[h][0] = acc[h][1] = _mm512_setzero_ps();
+    for (int64_t j = 0; j < count; j += 2) {
+      ahead.ask<64, 3>();
+      const bool more = j + 2 < count;
+      const int64_t then = more ? j + 2 : 0, column = more ? at : (at + 32) % width;
+      beside<2 * kHeads>(look_up, row(then) + column, row(then + 1) + column, [&](int i) {
+        const int h = i % kHeads, v = i / kHeads;
+        const __m512 w = kept(_mm512_set1_ps(weights[h * kAttnKeyTile + j + v]));
+        acc[h][0] = _mm512_fmadd_ps(w, look_up.levels[v][0], acc[h][0]);
+        acc[h][1] = _mm512_fmadd_ps(w, look_up.levels[v][1], acc[h][1]);
+      });
+    }
+    add_to(acc, factors, out + at, stride);
+  }
+  next = ahead;
 }
-template <int... kLess>
-constexpr auto value_tiles(std::integer_sequence<int, kLess...>) {
-  return std::array{value_tile<kLess + 1>...};
+
+template <class Tile, int... kLess>
+constexpr auto tiles(Tile tile, std::integer_sequence<int, kLess...>) {
+  return std::array{tile.template operator()<kLess + 1>()...};
 }
-constexpr auto kDots = dot_tiles(std::make_integer_sequence<int, 8>());
-constexpr auto kValues = value_tiles(std::make_integer_sequence<int, 8>());
+constexpr std::make_integer_sequence<int, 8> kHeadCounts;
+constexpr auto kDots = tiles([]<int k>() { return dot_tile<k>; }, kHeadCounts);
+constexpr auto kValues = tiles([]<int k>() { return value_tile<k>; }, kHeadCounts);
+constexpr auto kDotBytes = tiles([]<int k>() { return dot_byte_tile<k>; }, kHeadCounts);
+constexpr auto kAddBytes = tiles([]<int k>() { return add_byte_tile<k>; }, kHeadCounts);
 
 }  // namespace
 
 bool is_here() {
-  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
+  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("gfni");
 }
 
 void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads, int32_t* digits,
@@ -182,7 +337,7 @@ void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads,
     nothing = _mm512_fmadd_ps(x, _mm512_setzero_ps(), nothing);
   }
   const float largest = _mm512_reduce_max_ps(most);
-  const __m512 divisor = _mm512_set1_ps(largest > 0.0f ? largest : 1.0f);
+  const __m512 factor = _mm512_set1_ps(largest > kLeast ? kMost / largest : 0.0f);
   head.scale = largest / kMost + _mm512_reduce_add_ps(nothing);
 
   // Byte 4 d + k of 16-byte lane 2 i + e: digit d of element 8 i + 2 k + e.
@@ -196,16 +351,20 @@ void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads,
   for (int64_t b = 0; b < norm_count; ++b) {
     __m512i sum = _mm512_setzero_si512();
     for (int64_t c = b * each; c < (b + 1) * each; c += 16) {
-      const __m512 part = _mm512_div_ps(_mm512_loadu_ps(row + c), divisor);
-      const __m512i integer = _mm512_cvtps_epi32(_mm512_mul_ps(part, _mm512_set1_ps(kMost)));
+      const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(row + c), factor);
+      const __m512i integer = _mm512_cvtps_epi32(scaled);
       const __m512i signed_bytes = _mm512_xor_si512(_mm512_add_epi32(integer, bias), bias);
       const __m512i all = _mm512_maskz_permutexvar_epi8(0x0fff0fff0fff0fff, order, signed_bytes);
       sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), all);
-      alignas(64) int32_t lanes[16];
-      _mm512_store_si512(lanes, all);
-      for (int64_t v = c / 4; v < std::min(c + 16, dim) / 4; ++v) {
-        std::copy_n(lanes + (v - c / 4) * 4, 3, digits + v * heads * 3);
-      }
+      const auto store = [&](int64_t v, __m128i of_four) {
+        if (c + 4 * v < dim) {
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(digits + (c / 4 + v) * heads * 4), of_four);
+        }
+      };
+      store(0, _mm512_castsi512_si128(all));
+      store(1, _mm512_extracti32x4_epi32(all, 1));
+      store(2, _mm512_extracti32x4_epi32(all, 2));
+      store(3, _mm512_extracti32x4_epi32(all, 3));
     }
     alignas(64) int32_t sums[16];
     _mm512_store_si512(sums, sum);
@@ -225,13 +384,15 @@ void spread_keys(const quant::TqTable& t, const uint8_t* const* rows, int64_t co
   const __m512i bytes = _mm512_srli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(255)), 1);
   const __m512i table = _mm512_broadcast_i32x4(_mm512_cvtepi32_epi8(bytes));
   for (int64_t j = 0; j < count; j += 16) {
+    const uint8_t* keys[16];
+    for (int64_t i = 0; i < 16; ++i) keys[i] = rows[std::min(j + i, count - 1)];
     for (int64_t c = 0; c < dim; c += kChunk, to += 16 * kChunk) {
       const int64_t left = std::min(dim - c, kChunk) / 2;
       const __mmask64 mask = ~uint64_t{0} >> (64 - left);
       __m512i r[16];
 #pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
-        r[i] = _mm512_maskz_loadu_epi8(mask, rows[std::min(j + i, count - 1)] + c / 2);
+        r[i] = _mm512_maskz_loadu_epi8(mask, keys[i] + c / 2);
       }
       transpose(r);
       // The table repeats, so that bits above a code do no harm.
@@ -251,11 +412,31 @@ void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_
   kDots[static_cast<size_t>(heads - 1)](digits, ints, b, keys, stride, count, width, ahead, scores);
 }
 
-void add_values(int64_t heads, const quant::TqTable& t, const float* weights, const float* factors,
-                const uint8_t* const* codes, int64_t count, int64_t width, Ahead& ahead, float* out,
-                int64_t stride) {
-  kValues[static_cast<size_t>(heads - 1)](t, weights, factors, codes, count, width, ahead, out,
-                                          stride);
+void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
+                const float* weights, const float* factors, const uint8_t* const* rows,
+                int64_t count, int64_t width, Ahead& ahead, float* out, int64_t stride) {
+  const auto i = static_cast<size_t>(heads - 1);
+  if (has_digits(t)) {
+    kValues[i](t, weights, factors, rows, count, width, ahead, out, stride);
+  } else {
+    kAddBytes[i](bytes, weights, factors, rows, count, width, ahead, out, stride);
+  }
+}
+
+void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes) {
+  for (int i = 0; i < 128; i += 16) {
+    const auto* const half = reinterpret_cast<const __m256i*>(t.half.data() + 128 + i);
+    const __m512i level = _mm512_castps_si512(_mm512_cvtph_ps(_mm256_loadu_si256(half)));
+    for (int b = 0; b < 3; ++b) {
+      const __m512i shifted = _mm512_srlv_epi32(level, _mm512_set1_epi32(8 * b + 8));
+      _mm_store_si128(reinterpret_cast<__m128i*>(bytes.of[b] + i), _mm512_cvtepi32_epi8(shifted));
+    }
+  }
+}
+
+void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+               int64_t count, int64_t width, Ahead& ahead, float* scores) {
+  kDotBytes[static_cast<size_t>(heads - 1)](bytes, q, rows, count, width, ahead, scores);
 }
 
 }  // namespace mlxn::kernels::tq_avx512

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode attention over 4-bit codes of the project's own codebook, without rows of levels, with
-// AVX-512 VNNI and VBMI.
+// Decode attention over 4-bit codes of the project's own codebook and over 8-bit codes, without
+// rows of levels, with AVX-512 VNNI, VBMI and GFNI.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,14 @@
 
 namespace mlxn::kernels::tq_avx512 {
 
-// Codes of a vector of one row. Sums over values lie in planes of 16 columns: that of columns
-// 8 i + k of a chunk is element 16 k + i.
+// 4-bit codes of a vector of one row.
 inline constexpr int64_t kChunk = 128;
 
 // Whether this processor runs what is below.
 bool is_here();
 
 // Whether levels are odd integers 2 b + 1 times a unit, b a signed byte.
-inline bool has_bytes(const quant::TqTable& t) { return t.sign_magnitude && t.code_bits == 4; }
+inline bool has_digits(const quant::TqTable& t) { return t.sign_magnitude && t.code_bits == 4; }
 
 // A query of one head is scale * (65536 d2 + 256 d1 + d0), d three signed digits.
 struct HeadInts {
@@ -27,8 +26,9 @@ struct HeadInts {
   int32_t start[2][3];  // -128 times the sum of each digit
 };
 
-// `digits` of one of `heads` heads: [dim / 4, heads, 3], each four bytes: those of the elements
-// 8 i + 2 k + e, k = 0 .. 3, are number 2 i + e. `row` is padded with zeros to a multiple of 16.
+// `digits` of one of `heads` heads: [dim / 4, heads, 4], of which the last is 0, each four bytes:
+// those of the elements 8 i + 2 k + e, k = 0 .. 3, are number 2 i + e. `row` is padded with zeros
+// to a multiple of 16.
 void make_ints(const float* row, int64_t dim, int64_t norm_count, int64_t heads, int32_t* digits,
                HeadInts& head);
 
@@ -45,9 +45,24 @@ void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_
               const uint8_t* keys, int64_t stride, int64_t count, int64_t width, Ahead& ahead,
               float* scores);
 
-// As ValueTile, over codes and in planes; `width` is a multiple of kChunk.
-void add_values(int64_t heads, const quant::TqTable& t, const float* weights, const float* factors,
-                const uint8_t* const* codes, int64_t count, int64_t width, Ahead& ahead, float* out,
-                int64_t stride);
+// Levels in f32 of 8-bit codes: bytes 1, 2 and 3 of the positive ones, ascending. Byte 0 is 0.
+struct LevelBytes {
+  alignas(64) uint8_t of[3][128];
+};
+
+// For a table whose half_mirrors.
+void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes);
+
+// scores[g * kAttnKeyTile + j] = <q_g, levels_j> over `width` elements, a multiple of 64, for one
+// to eight heads; `rows` begin at the first of them. Scores up to an even count are written. q:
+// [width / 16, heads, 16].
+void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+               int64_t count, int64_t width, Ahead& ahead, float* scores);
+
+// As ValueTile, over codes: those of has_digits, with a width that is a multiple of kChunk, or
+// 8-bit ones, with a multiple of 32. Of an odd `count` the weight beyond it is 0.
+void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
+                const float* weights, const float* factors, const uint8_t* const* rows,
+                int64_t count, int64_t width, Ahead& ahead, float* out, int64_t stride);
 
 }  // namespace mlxn::kernels::tq_avx512

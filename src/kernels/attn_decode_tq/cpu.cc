@@ -3,7 +3,7 @@
 // all of its query heads, and a second dispatch merges the parts. Queries are rotated when a task
 // loads them, outputs when they are written. A few rows of codes at a time become levels in the
 // first-level cache, in f16 where the codebook is exact in it; norms go to the scores and weights.
-// With VNNI and VBMI codes take the ways of codes_avx512.h.
+// With VNNI, VBMI and GFNI codes take the ways of codes_avx512.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attn_decode_tq/cpu.cc"
 #include <hwy/foreach_target.h>
@@ -51,16 +51,16 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
 // Which ways of codes_avx512.h a call takes; all need levels in f16.
 struct TqWays {
   bool key_ints = false;
-  bool value_planes = false;
-  bool feed = false;  // levels of a LevelFeed
+  bool key_bytes = false;
+  bool values = false;
 };
 
 inline TqWays tq_ways(const AttnDecodeTqParams& p, Isa isa) {
   const quant::TqTable &k = p.k.table, &v = p.v.table;
   if (isa != Isa::kAvx512Vnni || !k.has_half || !v.has_half) return {};
-  return {tq_avx512::has_bytes(k) && p.k.dim >= 64,  // spread keys fit the room for levels
-          tq_avx512::has_bytes(v) && p.v.dim % tq_avx512::kChunk == 0,
-          k.half_mirrors && v.half_mirrors && p.k.dim % 64 == 0 && p.v.dim % 64 == 0};
+  return {tq_avx512::has_digits(k) && p.k.dim >= 64,  // spread keys fit the room for levels
+          k.half_mirrors && p.k.dim % 64 == 0,
+          tq_avx512::has_digits(v) ? p.v.dim % 128 == 0 : v.half_mirrors && p.v.dim % 32 == 0};
 }
 
 // Walks the slots of the positions [position, end) of one KV head.
@@ -93,9 +93,11 @@ struct TqKeyWalk {
   void add(TqBlock& block, int64_t row, int64_t count) const {
     const int64_t first = block.count;
     for (int64_t i = 0; i < count; ++i) {
-      block.distances[first + i] = static_cast<float>(position + i - (map.end - 1));
       block.keys[first + i] = p.k.codes + (row + i) * p.k.row_bytes;
       block.values[first + i] = p.v.codes + (row + i) * p.v.row_bytes;
+    }
+    for (int64_t i = 0; i < count && p.attn.alibi_slopes != nullptr; ++i) {
+      block.distances[first + i] = static_cast<float>(position + i - (map.end - 1));
     }
     add_factors(p.k, row, count, of_key_norm, first, block.key_factors);
     add_factors(p.v, row, count, of_value_norm, first, block.value_factors);
@@ -104,9 +106,16 @@ struct TqKeyWalk {
   static void add_factors(const TqCache& cache, int64_t row, int64_t count, float of_norm,
                           int64_t first, float (*factors)[kAttnKeyTile]) {
     const float* const norms = cache.norms + row * cache.norm_count;
-    for (int64_t i = 0; i < count; ++i)
-      factors[0][first + i] = norms[i * cache.norm_count] * of_norm;
-    for (int64_t i = 0; i < count && cache.norm_count == 2; ++i) {
+    // Those of the block after this one probably follow.
+    Ahead(norms + count * cache.norm_count,
+          static_cast<size_t>(count * cache.norm_count) * sizeof(float))
+        .ask<512, 3>();
+    if (cache.norm_count == 1) {  // by vectors
+      for (int64_t i = 0; i < count; ++i) factors[0][first + i] = norms[i] * of_norm;
+      return;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      factors[0][first + i] = norms[2 * i] * of_norm;
       factors[1][first + i] = norms[2 * i + 1] * of_norm;
     }
   }
@@ -120,17 +129,9 @@ namespace mlxn::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // The output of a head from values [padded v_dim] and their sum, +0 if nothing was visible.
-void WriteTqHead(const AttnDecodeTqParams& p, bool planes, int64_t b, int64_t head, float* values,
+void WriteTqHead(const AttnDecodeTqParams& p, int64_t b, int64_t head, float* values,
                  RowState state) {
   const AttnDecodeParams& a = p.attn;
-  float columns[quant::kTqMaxDim];
-  if (planes) {
-    for (int64_t c = 0; c < a.v_dim; ++c) {
-      const int64_t in_chunk = c % tq_avx512::kChunk;
-      columns[c] = values[c - in_chunk + c % 8 * 16 + in_chunk / 8];
-    }
-    values = columns;
-  }
   const float factor = a.sinks == nullptr ? 1.0f : JoinSink(a.sinks[head], state);
   if (state.sum == 0.0f) {
     std::fill_n(values, a.v_dim, 0.0f);
@@ -157,12 +158,11 @@ struct TqWork {
   float* ones;                // [group]
   RowState* state;            // [group]
   float* row;                 // [q_stride]
-  float* levels;              // [kTqRows, level_stride] in f32, twice in f16; or spread keys
+  float* levels;              // [kTqRows, level_stride] in f32 or f16; or spread keys
   tq_avx512::HeadInts* ints;  // [group]
   TqWays ways;
-#if HWY_TARGET == HWY_AVX3
-  LevelFeed feed;
-#endif
+  tq_avx512::LevelBytes key_bytes;
+  tq_avx512::LevelBytes value_bytes;
   int64_t first_head;
   int64_t group;
   int64_t tiles;
@@ -214,20 +214,34 @@ int32_t* TileDigits(const TqWork& w, TqHeadTile tile) {
   return reinterpret_cast<int32_t*>(w.q + tile.first * w.q_stride);
 }
 
-// Query heads first_head .. first_head + group - 1 of sequence b, rotated.
-void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, TqWork& w) {
+// Rows of codes of one cache.
+struct TqCodes {
+  const TqCache& cache;
+  const uint8_t* const* rows;
+  int64_t count;
+
+  Ahead ahead() const {
+    return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * cache.row_bytes));
+  }
+};
+
+// Query heads first_head .. first_head + group - 1 of sequence b, rotated. Meanwhile what they meet
+// first is asked for.
+void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, Ahead ahead,
+                   TqWork& w) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), dim = p.attn.head_dim;
   std::fill(w.row + dim, w.row + w.q_stride, 0.0f);
   for (int64_t i = 0; i < w.tiles; ++i) {
     const TqHeadTile tile = w.tile(i);
     for (int64_t h = 0; h < tile.count; ++h) {
+      ahead.ask<2048, 3>();
       const int64_t head = b * p.attn.num_heads + first_head + tile.first + h;
       load_f32(p.attn.q_dtype, p.attn.q, head * dim, dim, w.row);
       if (!p.rotated) RotateRow(p.k.table.signs.data(), w.row, dim);
 #if HWY_TARGET == HWY_AVX3
       if (w.ways.key_ints) {
-        tq_avx512::make_ints(w.row, dim, p.k.norm_count, tile.count, TileDigits(w, tile) + 3 * h,
+        tq_avx512::make_ints(w.row, dim, p.k.norm_count, tile.count, TileDigits(w, tile) + 4 * h,
                              w.ints[tile.first + h]);
         continue;
       }
@@ -240,33 +254,6 @@ void LoadTqQueries(const AttnDecodeTqParams& p, int64_t b, int64_t first_head, T
   }
 }
 
-// Rows of codes of one cache.
-struct TqCodes {
-  const TqCache& cache;
-  const uint8_t* const* rows;
-  int64_t count;
-
-  Ahead ahead() const {
-    return count == 0 ? Ahead() : Ahead(rows[0], static_cast<size_t>(count * cache.row_bytes));
-  }
-};
-
-#if HWY_TARGET == HWY_AVX3
-// Rows of codes from `first` on are to become levels next, beside those that are worked on.
-void FeedLevels(const TqCodes& codes, int64_t first, TqWork& w) {
-  const int64_t count = std::min(kTqRows, codes.count - first);
-  F16* const levels = reinterpret_cast<F16*>(w.levels);
-  F16* const other = levels + kTqRows * w.level_stride;
-  LevelFeed& feed = w.feed;
-  feed.row = codes.rows + first;
-  feed.end = feed.row + count;
-  feed.dim = codes.cache.dim;
-  feed.stride = w.level_stride;
-  feed.set_table(codes.cache.table);
-  feed.first = feed.to = feed.first == levels ? other : levels;
-}
-#endif
-
 // Calls use(rows, first, count, norm, ahead) with the levels of rows [first, first + count) of
 // `codes`, row pointers repeated up to a multiple of four. `then` are worked on next.
 template <class T, class Use>
@@ -276,28 +263,13 @@ HWY_INLINE void ForEachLevels(const TqCodes& codes, const TqCodes& then, TqWork&
   Ahead ahead = then.ahead();
   for (int64_t first = 0; first < codes.count; first += kTqRows) {
     const int64_t n = std::min(kTqRows, codes.count - first);
-    const auto use_all = [&](T* levels, auto& pace) {
-      for (int64_t j = 0; j < kTqRows; ++j) rows[j] = levels + std::min(j, n - 1) * w.level_stride;
-      for (int64_t b = 0; b < cache.norm_count; ++b) {
-        use(rows, first, n, b, pace);
-        for (const T*& row : rows) row += cache.dim / cache.norm_count;
-      }
-    };
-#if HWY_TARGET == HWY_AVX3
-    if constexpr (std::is_same_v<T, F16>) {
-      if (w.ways.feed) {
-        F16* const levels = w.feed.finish();
-        const bool more = first + kTqRows < codes.count;
-        if (first == 0) w.feed.codes = ahead;
-        FeedLevels(more ? codes : then, more ? first + kTqRows : 0, w);
-        use_all(levels, w.feed);
-        continue;
-      }
-    }
-#endif
     T* const levels = reinterpret_cast<T*>(w.levels);
     TqLevels(cache.table, codes.rows + first, n, cache.dim, levels, w.level_stride);
-    use_all(levels, ahead);
+    for (int64_t j = 0; j < kTqRows; ++j) rows[j] = levels + std::min(j, n - 1) * w.level_stride;
+    for (int64_t b = 0; b < cache.norm_count; ++b) {
+      use(rows, first, n, b, ahead);
+      for (const T*& row : rows) row += cache.dim / cache.norm_count;
+    }
   }
 }
 
@@ -322,28 +294,47 @@ void DotTqKeys(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block) {
   if (w.ways.key_ints) {
     Ahead ahead = values.ahead();
     uint8_t* const keys = reinterpret_cast<uint8_t*>(w.levels);
-    tq_avx512::spread_keys(p.k.table, block.keys, block.count, p.k.dim, keys);
+    // A few at a time, which stay in the first-level cache.
+    for (int64_t first = 0; first < block.count; first += kTqRows) {
+      const int64_t count = std::min(kTqRows, block.count - first);
+      tq_avx512::spread_keys(p.k.table, block.keys + first, count, p.k.dim, keys);
+      for (int64_t b = 0; b < p.k.norm_count; ++b) {
+        for (int64_t i = 0; i < w.tiles; ++i) {
+          const TqHeadTile tile = w.tile(i);
+          tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width * tile.count,
+                              w.ints + tile.first, b, keys + b * width * 16,
+                              tq_avx512::spread_bytes(p.k.dim), count, width, ahead,
+                              w.scores[b] + tile.first * kAttnKeyTile + first);
+        }
+      }
+    }
+    return;
+  }
+  if (w.ways.key_bytes) {
+    Ahead ahead = values.ahead();
+    const uint8_t* rows[kAttnKeyTile];
     for (int64_t b = 0; b < p.k.norm_count; ++b) {
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.keys[j] + b * width;
       for (int64_t i = 0; i < w.tiles; ++i) {
         const TqHeadTile tile = w.tile(i);
-        tq_avx512::dot_keys(tile.count, TileDigits(w, tile) + b * width / 4 * tile.count * 3,
-                            w.ints + tile.first, b, keys + b * width * 16,
-                            tq_avx512::spread_bytes(p.k.dim), block.count, width, ahead,
-                            w.scores[b] + tile.first * kAttnKeyTile);
+        tq_avx512::dot_bytes(tile.count, w.key_bytes,
+                             w.q + tile.first * w.q_stride + b * width * tile.count, rows,
+                             block.count, width, ahead, w.scores[b] + tile.first * kAttnKeyTile);
       }
     }
     return;
   }
 #endif
-  ForEachLevels<T>({p.k, block.keys, block.count}, values, w,
-                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b, auto& ahead) {
-                     for (int64_t i = 0; i < w.tiles; ++i) {
-                       const TqHeadTile tile = w.tile(i);
-                       kTileFns<T, std::decay_t<decltype(ahead)>>.dot[tile.count - 1](
-                           w.q + tile.first * w.q_stride + b * width * tile.count, rows, count,
-                           width, ahead, w.scores[b] + tile.first * kAttnKeyTile + first);
-                     }
-                   });
+  ForEachLevels<T>(
+      {p.k, block.keys, block.count}, values, w,
+      [&](const T* const* rows, int64_t first, int64_t count, int64_t b, Ahead& ahead) {
+        for (int64_t i = 0; i < w.tiles; ++i) {
+          const TqHeadTile tile = w.tile(i);
+          kTileFns<T>.dot[tile.count - 1](w.q + tile.first * w.q_stride + b * width * tile.count,
+                                          rows, count, width, ahead,
+                                          w.scores[b] + tile.first * kAttnKeyTile + first);
+        }
+      });
 }
 
 // w.out = w.out * w.factors + the sum of w.scores[b] times the levels under norm b.
@@ -353,31 +344,67 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
   const int64_t width = p.v.dim / p.v.norm_count;
   const TqCodes keys{p.k, next.keys, next.count};
 #if HWY_TARGET == HWY_AVX3
-  if (w.ways.value_planes) {
+  if (w.ways.values) {
     Ahead ahead = keys.ahead();
     const uint8_t* rows[kAttnKeyTile];
     for (int64_t b = 0; b < p.v.norm_count; ++b) {
-      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + b * width / 2;
+      const int64_t skipped = b * p.v.row_bytes / p.v.norm_count;
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + skipped;
       for (int64_t i = 0; i < w.tiles; ++i) {
         const TqHeadTile tile = w.tile(i);
-        tq_avx512::add_values(tile.count, p.v.table, w.scores[b] + tile.first * kAttnKeyTile,
-                              w.factors + tile.first, rows, block.count, width, ahead,
+        tq_avx512::add_values(tile.count, p.v.table, w.value_bytes,
+                              w.scores[b] + tile.first * kAttnKeyTile, w.factors + tile.first, rows,
+                              block.count, width, ahead,
                               w.out + tile.first * w.out_stride + b * width, w.out_stride);
       }
     }
     return;
   }
 #endif
-  ForEachLevels<T>({p.v, block.values, block.count}, keys, w,
-                   [&](const T* const* rows, int64_t first, int64_t count, int64_t b, auto& ahead) {
-                     for (int64_t i = 0; i < w.tiles; ++i) {
-                       const TqHeadTile tile = w.tile(i);
-                       kTileFns<T, std::decay_t<decltype(ahead)>>.value[tile.count - 1](
-                           w.scores[b] + tile.first * kAttnKeyTile + first,
-                           (first == 0 ? w.factors : w.ones) + tile.first, rows, count, width,
-                           ahead, w.out + tile.first * w.out_stride + b * width, w.out_stride);
-                     }
-                   });
+  ForEachLevels<T>(
+      {p.v, block.values, block.count}, keys, w,
+      [&](const T* const* rows, int64_t first, int64_t count, int64_t b, Ahead& ahead) {
+        for (int64_t i = 0; i < w.tiles; ++i) {
+          const TqHeadTile tile = w.tile(i);
+          kTileFns<T>.value[tile.count - 1](
+              w.scores[b] + tile.first * kAttnKeyTile + first,
+              (first == 0 ? w.factors : w.ones) + tile.first, rows, count, width, ahead,
+              w.out + tile.first * w.out_stride + b * width, w.out_stride);
+        }
+      });
+}
+
+// w.scores[0]: scores in, weights out, w.scores[1] in between. Each step is taken by all heads,
+// whose chains of dependent instructions then run side by side.
+void WeighTqKeys(const AttnDecodeParams& p, TqWork& w, const TqBlock& block) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const ScoreRule rule{p.softmax_scale, p.logits_soft_cap};
+  float bias[kAttnKeyTile];
+  for (int64_t g = 0; g < w.group; ++g) {
+    for (int64_t j = 0; p.alibi_slopes != nullptr && j < kAttnKeyTile; ++j) {
+      bias[j] = p.alibi_slopes[w.first_head + g] * block.distances[j];
+    }
+    const TileVisible visible{0, block.count, nullptr, p.alibi_slopes != nullptr ? bias : nullptr};
+    hn::Store(LogitTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g].max), d,
+              w.scores[1] + g * lanes);
+  }
+  for (int64_t g = 0; g < w.group; ++g) {
+    const float max = hn::GetLane(hn::MaxOfLanes(d, hn::Load(d, w.scores[1] + g * lanes)));
+    w.factors[g] = w.state[g].max - max;
+    w.state[g].max = max;
+  }
+  for (int64_t g = 0; g < w.group; g += lanes) {
+    hn::Store(Exp(d, hn::Load(d, w.factors + g)), d, w.factors + g);
+  }
+  for (int64_t g = 0; g < w.group; ++g) {
+    hn::Store(WeightTile(w.scores[0] + g * kAttnKeyTile, w.state[g].max), d,
+              w.scores[1] + g * lanes);
+  }
+  for (int64_t g = 0; g < w.group; ++g) {
+    const float sum = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, w.scores[1] + g * lanes)));
+    w.state[g].sum = w.state[g].sum * w.factors[g] + sum;
+  }
 }
 
 // Folds a block into all heads. While it forms dot products the codes of its values are asked for,
@@ -388,21 +415,15 @@ void FoldTqBlock(const AttnDecodeTqParams& p, TqWork& w, TqBlock& block, const T
   const bool two_key_norms = p.k.norm_count == 2;
   ScaleKeys(w, w.scores[0], block.key_factors[0], two_key_norms ? w.scores[1] : nullptr,
             block.key_factors[1]);
-  const ScoreRule rule{p.attn.softmax_scale, p.attn.logits_soft_cap};
-  float bias[kAttnKeyTile];
-  const float* const slopes = p.attn.alibi_slopes;
-  for (int64_t g = 0; g < w.group; ++g) {
-    for (int64_t j = 0; slopes != nullptr && j < kAttnKeyTile; ++j) {
-      bias[j] = slopes[w.first_head + g] * block.distances[j];
-    }
-    const TileVisible visible{0, block.count, nullptr, slopes != nullptr ? bias : nullptr};
-    w.factors[g] = SoftmaxTile(w.scores[0] + g * kAttnKeyTile, visible, rule, w.state[g]);
-  }
+  WeighTqKeys(p.attn, w, block);
   if (p.v.norm_count == 2) {
     std::copy_n(w.scores[0], w.group * kAttnKeyTile, w.scores[1]);
     ScaleKeys(w, w.scores[1], block.value_factors[1], nullptr, nullptr);
   }
   ScaleKeys(w, w.scores[0], block.value_factors[0], nullptr, nullptr);
+  if (block.count % 2 == 1) {  // two keys are worked on together; the factor may be NaN
+    for (int64_t g = 0; g < 2 * w.group; ++g) w.scores[0][g * kAttnKeyTile + block.count] = 0.0f;
+  }
   AddTqValues<T>(p, w, block, next);
 }
 
@@ -421,7 +442,6 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   TqWork w = MakeTqWork(a, out, partials.splits * partials.stride);
   w.first_head = first_head;
   w.ways = ways;
-  LoadTqQueries(p, b, first_head, w);
   const bool half = p.k.table.has_half && p.v.table.has_half;
   TqKeyWalk walk{p,
                  map,
@@ -435,8 +455,10 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   TqBlock blocks[2] = {};
   const auto fold = half ? FoldTqBlock<F16> : FoldTqBlock<float>;
   walk.next(blocks[0]);
+  LoadTqQueries(p, b, first_head, TqCodes{p.k, blocks[0].keys, blocks[0].count}.ahead(), w);
 #if HWY_TARGET == HWY_AVX3
-  if (ways.feed) FeedLevels({p.k, blocks[0].keys, blocks[0].count}, 0, w);
+  if (ways.key_bytes) tq_avx512::make_level_bytes(p.k.table, w.key_bytes);
+  if (ways.values) tq_avx512::make_level_bytes(p.v.table, w.value_bytes);
 #endif
   for (int64_t i = 0; blocks[i % 2].count > 0; ++i) {
     walk.next(blocks[(i + 1) % 2]);
@@ -446,7 +468,7 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   for (int64_t g = 0; g < w.group; ++g) {
     float* values = w.out + g * w.out_stride;
     if (partials.data == nullptr) {
-      WriteTqHead(p, ways.value_planes, b, first_head + g, values, w.state[g]);
+      WriteTqHead(p, b, first_head + g, values, w.state[g]);
       continue;
     }
     values[partials.width] = w.state[g].max;
@@ -455,8 +477,8 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
 }
 
 // out = sum_s exp(max_s - max) values_s / sum_s exp(max_s - max) sum_s; 0 if nothing was visible.
-void AttnDecodeTqMerge(const AttnDecodeTqParams& p, TqWays ways, const AttnDecodePartials& partials,
-                       int64_t b, int64_t head) {
+void AttnDecodeTqMerge(const AttnDecodeTqParams& p, const AttnDecodePartials& partials, int64_t b,
+                       int64_t head) {
   const hn::ScalableTag<float> d;
   const AttnDecodeParams& a = p.attn;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), width = partials.width;
@@ -475,7 +497,7 @@ void AttnDecodeTqMerge(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
       hn::Store(hn::MulAdd(factor, hn::Load(d, partial + c), hn::Load(d, out + c)), d, out + c);
     }
   }
-  WriteTqHead(p, ways.value_planes, b, head, out, {max, sum});
+  WriteTqHead(p, b, head, out, {max, sum});
 }
 
 }  // namespace mlxn::kernels::HWY_NAMESPACE
@@ -520,8 +542,8 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   split(std::move(split_access), partials);
   access.read(scratch);
   cpu.dispatch("attn_decode_tq_merge", name, std::move(access), static_cast<uint32_t>(rows),
-               [p, ways, partials, merge_fn](uint32_t task) {
-                 merge_fn(p, ways, partials, task / p.attn.num_heads, task % p.attn.num_heads);
+               [p, partials, merge_fn](uint32_t task) {
+                 merge_fn(p, partials, task / p.attn.num_heads, task % p.attn.num_heads);
                });
 }
 
@@ -529,7 +551,7 @@ std::optional<std::string_view> attn_decode_tq_vnni_leaves(const AttnDecodeTqPar
 #if defined(__x86_64__)
   if (tq_avx512::is_here()) return {};
 #endif
-  return "is for processors with AVX-512 VBMI";
+  return "is for processors with AVX-512 VBMI and GFNI";
 }
 
 template void attn_decode_tq_cpu<Isa::kAvx512Vnni>(StreamImpl&, const AttnDecodeTqParams&,

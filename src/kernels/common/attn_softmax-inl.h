@@ -50,17 +50,17 @@ HWY_INLINE V ScaleAndCap(D d, V s, const ScoreRule& rule) {
   return hn::Mul(cap, Tanh(d, hn::Div(z, cap)));
 }
 
-// scores [kAttnKeyTile]: dot products in, weights exp(z - max) out, 0 where not visible. Returns
-// the factor by which what was accumulated before must be scaled.
-HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const ScoreRule& rule,
-                             RowState& state) {
+// scores [kAttnKeyTile]: dot products in, logits out, -infinity where not visible. The
+// lanes of the result have the largest of them and max_before.
+HWY_INLINE hn::Vec<hn::ScalableTag<float>> LogitTile(float* scores, const TileVisible& visible,
+                                                     const ScoreRule& rule, float max_before) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto blocked = hn::Set(d, -std::numeric_limits<float>::infinity());
   const auto lo = hn::Set(d, static_cast<float>(visible.lo));
   const auto hi = hn::Set(d, static_cast<float>(visible.hi));
   const bool whole = visible.lo == 0 && visible.hi == kAttnKeyTile && visible.hole == nullptr;
-  auto max = hn::Set(d, state.max);
+  auto max = hn::Set(d, max_before);
   for (int64_t j = 0; j < kAttnKeyTile; j += lanes) {
     auto z = ScaleAndCap(d, hn::Load(d, scores + j), rule);
     if (visible.bias != nullptr) {
@@ -77,15 +77,32 @@ HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const Sc
     hn::Store(z, d, scores + j);
     max = hn::Max(max, z);
   }
-  const float new_max = hn::GetLane(hn::MaxOfLanes(d, max));
-  const auto vmax = hn::Set(d, new_max);
+  return max;
+}
+
+// Logits in, weights exp(z - max) out. The lanes of the result have their sum.
+HWY_INLINE hn::Vec<hn::ScalableTag<float>> WeightTile(float* scores, float max) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto vmax = hn::Set(d, max);
   auto sum = hn::Zero(d);
-  for (int64_t j = 0; j < kAttnKeyTile; j += lanes) {
-    const auto w = Exp(d, hn::Sub(hn::Load(d, scores + j), vmax));
-    hn::Store(w, d, scores + j);
-    sum = hn::Add(sum, w);
+  for (int64_t j = 0; j < kAttnKeyTile; j += 4 * lanes) {
+    hn::Vec<decltype(d)> w[4];
+    for (int64_t i = 0; i < 4; ++i) w[i] = hn::Sub(hn::Load(d, scores + j + i * lanes), vmax);
+    ExpAll(d, w);
+    for (int64_t i = 0; i < 4; ++i) hn::Store(w[i], d, scores + j + i * lanes);
+    sum = hn::Add(sum, hn::Add(hn::Add(w[0], w[1]), hn::Add(w[2], w[3])));
   }
-  const float tile_sum = hn::GetLane(hn::SumOfLanes(d, sum));
+  return sum;
+}
+
+// scores [kAttnKeyTile]: dot products in, weights exp(z - max) out, 0 where not visible. Returns
+// the factor by which what was accumulated before must be scaled.
+HWY_INLINE float SoftmaxTile(float* scores, const TileVisible& visible, const ScoreRule& rule,
+                             RowState& state) {
+  const hn::ScalableTag<float> d;
+  const float new_max = hn::GetLane(hn::MaxOfLanes(d, LogitTile(scores, visible, rule, state.max)));
+  const float tile_sum = hn::GetLane(hn::SumOfLanes(d, WeightTile(scores, new_max)));
   const hn::CappedTag<float, 1> d1;
   // No branch for an unchanged maximum, whose factor is 1: it would often be foreseen wrongly.
   const float factor = hn::GetLane(Exp(d1, hn::Set(d1, state.max - new_max)));

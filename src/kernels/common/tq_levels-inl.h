@@ -14,7 +14,6 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/attn_decode/ahead.h"
 #include "mlxn/dtype.h"
 #include "quant/turboquant.h"
 
@@ -51,17 +50,16 @@ HWY_INLINE void LevelsOf(const quant::TqTable& t, const uint8_t* codes, int64_t 
 
 #if HWY_TARGET == HWY_AVX3
 // Tables of f16 in registers, 64 entries each. One suffices up to 6 bits, since levels repeat
-// beyond 2^bits. 256 entries take four, or two if the upper half mirrors the lower one.
+// beyond 2^bits. 256 entries take four.
 template <int kTables>
 struct HalfTable {
   __m512i low[kTables], high[kTables];  // 32 entries each
 
   explicit HalfTable(const quant::TqTable& t) {
-    const uint16_t* const from = t.half.data() + (kTables == 2 ? 128 : 0);
 #pragma GCC unroll 4
     for (int i = 0; i < kTables; ++i) {
-      low[i] = _mm512_loadu_si512(from + 64 * i);
-      high[i] = _mm512_loadu_si512(from + 64 * i + 32);
+      low[i] = _mm512_loadu_si512(t.half.data() + 64 * i);
+      high[i] = _mm512_loadu_si512(t.half.data() + 64 * i + 32);
     }
   }
 
@@ -76,13 +74,6 @@ struct HalfTable {
   // Entries by 16-bit lanes, of which one table takes the lowest 6 bits.
   HWY_INLINE __m512i at(__m512i index) const {
     if constexpr (kTables == 1) return entry(0, index);
-    if constexpr (kTables == 2) {
-      const __m512i from_middle = _mm512_sub_epi16(index, _mm512_set1_epi16(128));
-      const __m512i sign = _mm512_srai_epi16(from_middle, 15);
-      const __m512i mirrored = _mm512_xor_si512(from_middle, sign);  // -1 to 0, -2 to 1
-      const __m512i magnitude = choose(mirrored, 64, entry(0, mirrored), entry(1, mirrored));
-      return _mm512_or_si512(magnitude, _mm512_slli_epi16(sign, 15));
-    }
     if constexpr (kTables == 4) {
       return choose(index, 128, choose(index, 64, entry(0, index), entry(1, index)),
                     choose(index, 64, entry(2, index), entry(3, index)));
@@ -122,82 +113,6 @@ struct DenseSpread {
   }
 };
 
-// Levels in f16 of rows of 8-bit codes whose upper half mirrors the lower one, 64 at a time, for
-// processors with AVX-512 VBMI. Done at the pace at which other levels are read, as Ahead, it hides
-// behind their arithmetic.
-struct LevelFeed {
-  const uint8_t* const* row = nullptr;
-  const uint8_t* const* end = nullptr;
-  int64_t column = 0;
-  int64_t dim = 0;  // a multiple of 64
-  F16* first = nullptr;
-  F16* to = nullptr;
-  int64_t stride = 0;
-  size_t asked = 0;
-  Ahead codes;           // of later rows
-  __m512i low[2] = {};   // low bytes of positive levels
-  __m512i high[2] = {};  // high bytes
-
-  void set_table(const quant::TqTable& t) {
-    for (int i = 0; i < 2; ++i) {
-      const __m512i a = _mm512_loadu_si512(t.half.data() + 128 + 64 * i),
-                    b = _mm512_loadu_si512(t.half.data() + 160 + 64 * i);
-      const auto bytes = [](__m512i x, __m512i y) {
-        return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(x)),
-                                  _mm512_cvtepi16_epi8(y), 1);
-      };
-      low[i] = bytes(a, b);
-      high[i] = bytes(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
-    }
-  }
-
-  // The entry of 64 for each byte, by its lowest 6 bits. Intrinsics of VBMI do not combine with
-  // this target.
-  static HWY_INLINE __m512i entries(__m512i index, __m512i table) {
-    __m512i result;
-    asm("vpermb %2, %1, %0" : "=v"(result) : "v"(index), "v"(table));
-    return result;
-  }
-
-  // 64 levels.
-  HWY_INLINE void step() {
-    if (row == end) return;
-    codes.ask<64>();
-    // Interleaving takes the lower half of each 16-byte lane, then the upper one.
-    const __m512i code = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7),
-                                                  _mm512_loadu_si512(*row + column));
-    const __m512i upper = _mm512_movm_epi8(_mm512_movepi8_mask(code));
-    const __m512i index = _mm512_ternarylogic_epi64(code, upper, upper, 0xc3);  // code, mirrored
-    const __mmask64 bit6 = _mm512_test_epi8_mask(index, _mm512_set1_epi8(64));
-    const auto bytes = [&](const __m512i(&table)[2]) {
-      return _mm512_mask_blend_epi8(bit6, entries(index, table[0]), entries(index, table[1]));
-    };
-    const __m512i low_bytes = bytes(low);
-    // Or the sign where upper is clear.
-    const __m512i high_bytes =
-        _mm512_ternarylogic_epi64(bytes(high), upper, _mm512_set1_epi8(-128), 0xf2);
-    _mm512_storeu_si512(to + column, _mm512_unpacklo_epi8(low_bytes, high_bytes));
-    _mm512_storeu_si512(to + column + 32, _mm512_unpackhi_epi8(low_bytes, high_bytes));
-    column += 64;
-    if (column < dim) return;
-    column = 0;
-    to += stride;
-    ++row;
-  }
-  // The levels of all rows.
-  F16* finish() {
-    while (row != end) step();
-    return first;
-  }
-  template <size_t kBytes>
-  HWY_INLINE void ask() {
-    asked += kBytes;
-    if (asked < 128) return;
-    asked -= 128;
-    step();
-  }
-};
-
 // Rows [0, count) of levels, 32 at a time; the rest of a row one by one.
 template <int kTables, class Codes>
 HWY_INLINE void HalfRows(const quant::TqTable& t, const uint8_t* const* rows, int64_t count,
@@ -234,8 +149,7 @@ HWY_INLINE void TqLevels(const quant::TqTable& t, const uint8_t* const* rows, in
         return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
       };
       if (t.bits < 8) return HalfRows<1>(t, rows, count, dim, out, stride, bytes);
-      return t.half_mirrors ? HalfRows<2>(t, rows, count, dim, out, stride, bytes)
-                            : HalfRows<4>(t, rows, count, dim, out, stride, bytes);
+      return HalfRows<4>(t, rows, count, dim, out, stride, bytes);
     }
     const DenseSpread spread(t.code_bits);
     return HalfRows<1>(t, rows, count, dim, out, stride,
