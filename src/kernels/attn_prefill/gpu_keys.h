@@ -22,6 +22,63 @@ GPU_FN PackedRows packed_rows(DEVICE const int* starts, uint b, uint rows) {
   return packed;
 }
 
+// Queries first, first + 1, ... of sequence b, whose rows are [begin, begin + count) of q.
+struct QueryTile {
+  uint b, first, begin, count;
+  bool there;
+};
+
+// Tile `at` of kRows queries: of sequence b, or of all packed sequences.
+template <int kRows>
+GPU_FN QueryTile query_tile(uint at, uint b, DEVICE const int* q_starts,
+                            CONSTANT GpuAttnPrefill& p) {
+  QueryTile tile;
+  tile.b = b;
+  tile.first = at * kRows;
+  tile.begin = 0;
+  tile.count = p.q_len;
+  tile.there = true;
+  if (p.q_starts == 0) return tile;
+  tile.there = false;
+  for (uint i = 0; i < p.batch && !tile.there; i++) {
+    const PackedRows rows = packed_rows(q_starts, i, p.q_len);
+    const uint tiles = ceil_div(rows.count, uint(kRows));
+    if (at < tiles) {
+      tile.b = i;
+      tile.first = at * kRows;
+      tile.begin = rows.begin;
+      tile.count = rows.count;
+      tile.there = true;
+    } else {
+      at -= tiles;
+    }
+  }
+  return tile;
+}
+
+// The keys of sequence b; position 0 of packed ones is row `begin`.
+struct SequenceKeys {
+  HeldKeys held;
+  uint begin, capacity;
+};
+
+GPU_FN SequenceKeys sequence_keys(DEVICE const int* kv_len, DEVICE const int* ring_start,
+                                  DEVICE const int* k_starts, uint b, CONSTANT GpuAttnPrefill& p) {
+  SequenceKeys keys;
+  if (p.k_starts != 0) {
+    const PackedRows rows = packed_rows(k_starts, b, p.capacity);
+    keys.begin = rows.begin;
+    keys.capacity = max(rows.count, 1u);
+    keys.held = held_keys(int(rows.count), 0, false, keys.capacity);
+  } else {
+    keys.begin = 0;
+    keys.capacity = p.capacity;
+    keys.held =
+        held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  }
+  return keys;
+}
+
 // Keys [lo, hi) that the query at `position` sees, mask aside.
 struct SeenKeys {
   uint lo, hi;

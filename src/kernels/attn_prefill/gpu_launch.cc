@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launches the kernel of gpu.h on any GPU backend.
+// Launches the kernel of gpu.h on any GPU backend, and those of metal.h on Metal.
 #include "kernels/attn_prefill/gpu_launch.h"
 
 #include <algorithm>
@@ -54,6 +54,18 @@ GpuMask gpu_mask(const AttnMask& mask) {
           .tile_columns = divide_up(mask.columns, kMaskKTile),
           .classes = mask.classes != nullptr};
 }
+
+void add_operands(backends::GpuLaunch& launch, const AttnPrefillParams& p) {
+  launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
+  launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
+  launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
+  launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
+  launch.constants(attn_prefill_args(p));
+}
+
+// The shape of metal.h's threadgroups.
+int64_t simdgroup_rows(const AttnPrefillParams& p) { return p.head_dim <= 128 ? 32 : 16; }
+uint32_t simdgroup_threads(const AttnPrefillParams& p) { return p.head_dim <= 256 ? 128 : 256; }
 
 }  // namespace
 
@@ -110,11 +122,38 @@ void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::
       .kernel = kernel_name(narrow ? "attn_prefill_128" : "attn_prefill_512", {p.kv_dtype}),
       .groups = {divide_up(simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup};
-  launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
-  launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
-  launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
-  launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
-  launch.constants(attn_prefill_args(p));
+  add_operands(launch, p);
+  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+}
+
+std::optional<std::string_view> attn_prefill_simdgroup_leaves(const AttnPrefillParams& p) {
+  constexpr int32_t kDims[] = {64, 80, 96, 128, 192, 256, 512};
+  const bool has_dim = std::find(std::begin(kDims), std::end(kDims), p.head_dim) != std::end(kDims);
+  if (p.kv_dtype == DType::kF32 || p.head_dim != p.v_dim || !has_dim) {
+    return "is for 16-bit keys and values of the usual dims";
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string_view> attn_prefill_simdgroup_refuses(const AttnPrefillParams& p) {
+  constexpr int64_t kMaxGrid = 65535;  // along the second and third axis
+  if (p.batch > kMaxGrid || p.num_heads > kMaxGrid) return "counts sequences and heads in 16 bits";
+  return attn_prefill_gpu_refuses(p);
+}
+
+void attn_prefill_simdgroup(StreamImpl& stream, const AttnPrefillParams& p,
+                            backends::Access access) {
+  const int64_t rows = simdgroup_rows(p);
+  const bool packed = p.q_starts != nullptr;
+  const int64_t tiles = packed ? p.q_len / rows + p.batch : divide_up(p.q_len, rows);
+  backends::GpuLaunch launch{
+      .op = "attn_prefill",
+      .kernel =
+          kernel_name("attn_prefill_simdgroup", {p.kv_dtype}) + "_" + std::to_string(p.head_dim),
+      .groups = {static_cast<uint32_t>(tiles), static_cast<uint32_t>(p.num_heads),
+                 packed ? 1 : static_cast<uint32_t>(p.batch)},
+      .threads = simdgroup_threads(p)};
+  add_operands(launch, p);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

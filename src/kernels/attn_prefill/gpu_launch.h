@@ -13,4 +13,10 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p);
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p);
 void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access);
 
+// The kernels of metal.h.
+std::optional<std::string_view> attn_prefill_simdgroup_leaves(const AttnPrefillParams& p);
+std::optional<std::string_view> attn_prefill_simdgroup_refuses(const AttnPrefillParams& p);
+void attn_prefill_simdgroup(StreamImpl& stream, const AttnPrefillParams& p,
+                            backends::Access access);
+
 }  // namespace mlxn::kernels

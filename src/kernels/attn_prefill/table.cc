@@ -13,6 +13,8 @@ constexpr Entry<AttnPrefillParams> kEntries[] = {
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, attn_prefill_baseline},
     {"mma", DeviceKind::kCuda, Isa::kBaseline, attn_prefill_cuda_refuses, attn_prefill_cuda,
      attn_prefill_cuda_leaves},
+    {"simdgroup", DeviceKind::kMetal, Isa::kBaseline, attn_prefill_simdgroup_refuses,
+     attn_prefill_simdgroup, attn_prefill_simdgroup_leaves},
     {"gpu", DeviceKind::kEmulator, Isa::kBaseline, attn_prefill_gpu_refuses, attn_prefill_gpu},
 };
 

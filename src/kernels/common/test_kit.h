@@ -54,10 +54,10 @@ std::vector<std::string> runnable(std::span<const kernels::Entry<Params>> table)
   return names;
 }
 
-// A device on which this entry runs, or what it leaves to others: "mma" and "avx512_vnni" are the
-// best of a GPU and of a processor, for some calls only.
+// A device on which this entry runs, or what it leaves to others: "mma", "simdgroup" and
+// "avx512_vnni" are the best of a GPU and of a processor, for some calls only.
 inline Device entry_device(const std::string& kernel, int num_threads = 2) {
-  const bool is_best = kernel == "mma" || kernel == "avx512_vnni";
+  const bool is_best = kernel == "mma" || kernel == "simdgroup" || kernel == "avx512_vnni";
   return test_device(is_best ? "" : kernel, num_threads);
 }
 

@@ -82,6 +82,22 @@ const std::vector<Planted>& planted() {
        {"divergent simdgroup operation: 64 threads at the simdgroup operation planted_bugs.h:",
         "64 threads returned"}},
       {"bug_two_operations", &Options::simd, {"divergent simdgroup operation: planted_bugs.h:"}},
+      {"bug_matrix_load",
+       &Options::races,
+       {"race, read after write", "array s[", "planted_bugs.h:"}},
+      {"bug_matrix_store",
+       &Options::races,
+       {"race, read after write", "array s[", "planted_bugs.h:"}},
+      {"bug_matrix_past_end",
+       &Options::bounds,
+       {"out-of-bounds read of 4 bytes: x[", "planted_bugs.h:"},
+       [](Fixture& f) { f.x_count = 8 + 64 * 3 + 287; }},
+      {"bug_matrix_write_past_end", &Options::bounds, {"out-of-bounds write of 4 bytes: y[512]"}},
+      {"bug_matrix_uninitialised", &Options::uninitialised, {"uninitialised read", "array s["}},
+      {"bug_matrix_half_simd", &Options::simd, {"divergent simdgroup operation: planted_bugs.h:"}},
+      {"bug_matrix_lanes_differ",
+       &Options::simd,
+       {"divergent simdgroup operation: the arguments of lanes 0 and 1 differ at planted_bugs.h:"}},
   };
   return bugs;
 }
@@ -121,7 +137,7 @@ TEST(Detectors, AreWhatFindsThem) {
 
 TEST(Detectors, AreSilentAboutCorrectKernels) {
   for (const char* kernel :
-       {"fine_simd_share", "fine_block_copy", "fine_in_place", "fine_shared_read"}) {
+       {"fine_simd_share", "fine_block_copy", "fine_in_place", "fine_shared_read", "fine_matrix"}) {
     for (const uint32_t schedule : kSchedules) {
       Fixture fixture;
       fixture.in_place = std::string(kernel) == "fine_in_place";
