@@ -192,6 +192,7 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
   THREADGROUP T* const tile = (THREADGROUP T*)tile_memory;
   THREADGROUP float* const area = areas + SIMD_ID * S::kArea;
   const uint share = SIMD_ID % S::kShares, head = GROUP_ID.y;
+  THREADGROUP const T* const part_of_tile = tile + share * S::kShareDim;
 
   KeyTile keys;
   const SequenceKeys sequence = sequence_keys(kv_len, ring_start, k_starts, queries.b, p);
@@ -247,7 +248,7 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
     threadgroup_barrier(mem_flags::mem_threadgroup);
     copy_tile<T, S>(k_head, p.k.batch, p.k.row, keys, block_table, p, THREAD_ID, tile, there);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (active) put_scores<T, S>(query, tile, area);
+    if (active) put_scores<T, S>(query, part_of_tile, area);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     float weights[S::kKeys / 4], keep = 1.0f;
     if (active) {
@@ -279,7 +280,7 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
       area[LANE / 4 * S::kPitch + LANE % 4 + 4 * j] = weights[j];
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
-    add_values<T, S>(area, tile, sums);
+    add_values<T, S>(area, part_of_tile, sums);
   }
 
   float keep = 1.0f;

@@ -131,6 +131,8 @@ KERNEL(bug_matrix_load, IN(float, x), OUT(float, y)) {  // no barrier behind the
 KERNEL(bug_matrix_store, IN(float, x), OUT(float, y)) {  // no barrier in front of the read of s
   SHARED(float, s, 256);
   Matrix m;
+  s[64 * SIMD_ID + LANE] = s[64 * SIMD_ID + 32 + LANE] = 0.0f;
+  simdgroup_barrier(mem_flags::mem_threadgroup);
   simdgroup_load(m, x + 64 * SIMD_ID);
   simdgroup_store(m, s + 64 * SIMD_ID);
   y[THREAD_ID] = s[64 * SIMD_ID + LANE];
@@ -140,10 +142,10 @@ KERNEL(bug_matrix_past_end, IN(float, x), OUT(float, y)) {  // the last row is b
   simdgroup_load(m, x + 8 + 64 * SIMD_ID, 40);
   simdgroup_store(m, y + 64 * SIMD_ID);
 }
-KERNEL(bug_matrix_write_past_end, IN(float, x), OUT(float, y)) {  // a column of every row is
+KERNEL(bug_matrix_write_past_end, IN(float, x), OUT(float, y)) {  // one element is
   Matrix m;
   simdgroup_load(m, x);
-  simdgroup_store(m, y + 449 + SIMD_ID);
+  if (SIMD_ID == 3) simdgroup_store(m, y + 449);
 }
 KERNEL(bug_matrix_uninitialised, IN(float, x), OUT(float, y)) {  // the second half of s
   SHARED(float, s, 64);
