@@ -14,22 +14,6 @@ namespace {
 
 constexpr int64_t kRows = 4;  // queries of a simdgroup, as in gpu.h
 
-bool has_vectors(const AttnPrefillParams& p) {
-  const auto aligned_operand = [](const void* data, const AttnStrides& s, DType dtype) {
-    const int64_t size = static_cast<int64_t>(size_of(dtype));
-    return aligned_rows({data}, s.row * size) && s.head * size % 16 == 0 &&
-           s.batch * size % 16 == 0;
-  };
-  return aligned_operand(p.q, p.q_strides, p.q_dtype) &&
-         aligned_operand(p.k, p.k_strides, p.kv_dtype) &&
-         aligned_operand(p.v, p.v_strides, p.kv_dtype);
-}
-
-// Simdgroups per head, of one sequence; of packed sequences as many as their rows can need.
-int64_t tile_count(const AttnPrefillParams& p) {
-  return p.q_starts != nullptr ? p.q_len / kRows + p.batch : divide_up(p.q_len, kRows);
-}
-
 GpuMaskType mask_type(const AttnMask& mask) {
   if (mask.data == nullptr) return kGpuMaskNone;
   switch (mask.dtype) {
@@ -55,22 +39,31 @@ GpuMask gpu_mask(const AttnMask& mask) {
           .classes = mask.classes != nullptr};
 }
 
-void add_operands(backends::GpuLaunch& launch, const AttnPrefillParams& p) {
-  launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
-  launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
-  launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
-  launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
-  launch.constants(attn_prefill_args(p));
-}
-
-// The shape of metal.h's threadgroups.
-int64_t simdgroup_rows(const AttnPrefillParams& p) { return p.head_dim <= 128 ? 32 : 16; }
-uint32_t simdgroup_threads(const AttnPrefillParams& p) { return p.head_dim <= 256 ? 128 : 256; }
-
 }  // namespace
 
+bool attn_prefill_has_vectors(const AttnPrefillParams& p) {
+  const auto aligned_operand = [](const void* data, const AttnStrides& s, DType dtype) {
+    const int64_t size = static_cast<int64_t>(size_of(dtype));
+    return aligned_rows({data}, s.row * size) && s.head * size % 16 == 0 &&
+           s.batch * size % 16 == 0;
+  };
+  return aligned_operand(p.q, p.q_strides, p.q_dtype) &&
+         aligned_operand(p.k, p.k_strides, p.kv_dtype) &&
+         aligned_operand(p.v, p.v_strides, p.kv_dtype);
+}
+
+uint32_t attn_prefill_tiles(const AttnPrefillParams& p, int64_t rows) {
+  if (p.q_starts == nullptr) return divide_up(p.q_len, rows);
+  return static_cast<uint32_t>(p.q_len / rows + p.batch);
+}
+
+std::array<uint32_t, 3> attn_prefill_grid(const AttnPrefillParams& p, int64_t rows) {
+  return {attn_prefill_tiles(p, rows), static_cast<uint32_t>(p.num_heads),
+          p.q_starts != nullptr ? 1 : static_cast<uint32_t>(p.batch)};
+}
+
 int64_t attn_prefill_simds(const AttnPrefillParams& p) {
-  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * tile_count(p);
+  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * attn_prefill_tiles(p, kRows);
 }
 
 GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
@@ -84,7 +77,7 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
           .group = static_cast<uint32_t>(p.num_heads / p.num_kv_heads),
           .q_len = static_cast<uint32_t>(p.q_len),
           .batch = static_cast<uint32_t>(p.batch),
-          .tiles = static_cast<uint32_t>(tile_count(p)),
+          .tiles = attn_prefill_tiles(p, kRows),
           .simds = static_cast<uint32_t>(attn_prefill_simds(p)),
           .capacity = static_cast<uint32_t>(p.capacity),
           .window_size = gpu_reach(p.window_size),
@@ -103,13 +96,28 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
           .lse = p.lse != nullptr,
           .ring = p.ring,
           .causal = p.causal,
-          .vectors = has_vectors(p),
+          .vectors = attn_prefill_has_vectors(p),
           .softmax_scale = p.softmax_scale,
           .logits_soft_cap = p.logits_soft_cap};
 }
 
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p) {
   return refuse_large({p.capacity, p.q_len, attn_prefill_simds(p), p.pages.count, p.q_strides.batch,
+                       p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
+}
+
+void add_attn_prefill_operands(backends::GpuLaunch& launch, const AttnPrefillParams& p) {
+  launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
+  launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
+  launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
+  launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
+  launch.constants(attn_prefill_args(p));
+}
+
+std::optional<std::string_view> attn_prefill_grid_refuses(const AttnPrefillParams& p) {
+  constexpr int64_t kMaxGrid = 65535;  // along the second and third axis
+  if (p.batch > kMaxGrid || p.num_heads > kMaxGrid) return "counts sequences and heads in 16 bits";
+  return refuse_large({p.capacity, p.q_len + p.batch, p.pages.count, p.q_strides.batch,
                        p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
 }
 
@@ -122,7 +130,7 @@ void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::
       .kernel = kernel_name(narrow ? "attn_prefill_128" : "attn_prefill_512", {p.kv_dtype}),
       .groups = {divide_up(simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup};
-  add_operands(launch, p);
+  add_attn_prefill_operands(launch, p);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
@@ -135,25 +143,15 @@ std::optional<std::string_view> attn_prefill_simdgroup_leaves(const AttnPrefillP
   return std::nullopt;
 }
 
-std::optional<std::string_view> attn_prefill_simdgroup_refuses(const AttnPrefillParams& p) {
-  constexpr int64_t kMaxGrid = 65535;  // along the second and third axis
-  if (p.batch > kMaxGrid || p.num_heads > kMaxGrid) return "counts sequences and heads in 16 bits";
-  return attn_prefill_gpu_refuses(p);
-}
-
 void attn_prefill_simdgroup(StreamImpl& stream, const AttnPrefillParams& p,
                             backends::Access access) {
-  const int64_t rows = simdgroup_rows(p);
-  const bool packed = p.q_starts != nullptr;
-  const int64_t tiles = packed ? p.q_len / rows + p.batch : divide_up(p.q_len, rows);
-  backends::GpuLaunch launch{
-      .op = "attn_prefill",
-      .kernel =
-          kernel_name("attn_prefill_simdgroup", {p.kv_dtype}) + "_" + std::to_string(p.head_dim),
-      .groups = {static_cast<uint32_t>(tiles), static_cast<uint32_t>(p.num_heads),
-                 packed ? 1 : static_cast<uint32_t>(p.batch)},
-      .threads = simdgroup_threads(p)};
-  add_operands(launch, p);
+  const int64_t rows = p.head_dim <= 128 ? 32 : 16;  // of a threadgroup, as in metal.h
+  backends::GpuLaunch launch{.op = "attn_prefill",
+                             .kernel = kernel_name("attn_prefill_simdgroup", {p.kv_dtype}) + "_" +
+                                       std::to_string(p.head_dim),
+                             .groups = attn_prefill_grid(p, rows),
+                             .threads = p.head_dim <= 256 ? 128u : 256u};
+  add_attn_prefill_operands(launch, p);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 

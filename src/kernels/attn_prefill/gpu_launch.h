@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+
 #include "kernels/attn_prefill/gpu_args.h"
 #include "kernels/attn_prefill/params.h"
 
@@ -10,12 +12,25 @@ namespace mlxn::kernels {
 int64_t attn_prefill_simds(const AttnPrefillParams& p);
 GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p);
 
+// Whether every row of q, k and v is aligned to 16 bytes.
+bool attn_prefill_has_vectors(const AttnPrefillParams& p);
+
+// Tiles of `rows` queries of a head, in one sequence; of packed sequences as many as they can need.
+uint32_t attn_prefill_tiles(const AttnPrefillParams& p, int64_t rows);
+// Tiles; heads; sequences.
+std::array<uint32_t, 3> attn_prefill_grid(const AttnPrefillParams& p, int64_t rows);
+
+// All of a kernel's operands and constants.
+void add_attn_prefill_operands(backends::GpuLaunch& launch, const AttnPrefillParams& p);
+
+// Of entries with that grid.
+std::optional<std::string_view> attn_prefill_grid_refuses(const AttnPrefillParams& p);
+
 std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams& p);
 void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access);
 
 // The kernels of metal.h.
 std::optional<std::string_view> attn_prefill_simdgroup_leaves(const AttnPrefillParams& p);
-std::optional<std::string_view> attn_prefill_simdgroup_refuses(const AttnPrefillParams& p);
 void attn_prefill_simdgroup(StreamImpl& stream, const AttnPrefillParams& p,
                             backends::Access access);
 

@@ -234,17 +234,19 @@ TEST_P(AttnPrefillTest, ChunksEqualWhole) {
   const int64_t len = 640, heads = 4, dim = 64, window = 100;
   for (int64_t capacity : {int64_t{640}, int64_t{256}, int64_t{229}}) {
     Case c{.heads = heads, .kv_heads = 2, .q_len = len, .kv_len = len, .window_size = window};
+    c.kv_dtype = testing::entry_dtype(GetParam());
+    const int64_t row = dim * static_cast<int64_t>(size_of(c.kv_dtype));
     const auto args = make_args(device_, c);
     const Buffer expected = run(stream_, args);
     for (int64_t at = 0; at < len; at += 128) {
       auto part = args;
       for (auto [target, source] : {std::pair(&part.k, &args.k), std::pair(&part.v, &args.v)}) {
-        *target = device_.alloc(f32, {1, 2, capacity, dim});
+        *target = device_.alloc(c.kv_dtype, {1, 2, capacity, dim});
         testing::poison_slots(*target, [](int64_t, int64_t) { return false; });
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t a = std::max<int64_t>(0, at + 128 - capacity); a < at + 128; ++a) {
-            std::memcpy(target->data() + (h * capacity + a % capacity) * dim * 4,
-                        source->data() + (h * len + a) * dim * 4, dim * 4);
+            std::memcpy(target->data() + (h * capacity + a % capacity) * row,
+                        source->data() + (h * len + a) * row, row);
           }
         }
       }
@@ -276,11 +278,16 @@ TEST_P(AttnPrefillTest, ChunksEqualWhole) {
 TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
     Case c{.heads = 2, .q_len = 40, .kv_len = 48, .dim = dim, .q_offset = 8};
+    c.kv_dtype = testing::entry_dtype(GetParam());
+    // A product of 0 and NaN is none on matrix units.
+    const float other = c.kv_dtype == f32 ? NAN : 6e4f;
     const Buffer out = expect_oracle(c);
     auto args = make_args(device_, c);
     for (int64_t key : {9, 15, 16, 31, 47}) {
       for (const Buffer* cache : {&args.k, &args.v}) {
-        for (int64_t i = 0; i < dim; ++i) cache->span<float>()[key * dim + i] = NAN;
+        for (int64_t i = 0; i < dim; ++i) {
+          kernels::store_f32(c.kv_dtype, &other, 1, cache->data(), key * dim + i);
+        }
       }
     }
     // Key 9 is the first that was changed; query 0 is at position 8.
@@ -290,6 +297,7 @@ TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   // run must give the bits of the longest one; the cache beyond kv_len is NaN.
   for (int64_t offset = 0; offset <= 64; offset += testing::is_emulated() ? 21 : 1) {
     Case c{.q_len = 96, .kv_len = offset + 96, .q_offset = offset};
+    c.kv_dtype = testing::entry_dtype(GetParam());
     const auto whole = make_args(device_, c);
     const Buffer expected = run(stream_, whole);
     testing::expect_attention(expected, testing::oracle_of(whole), c.name());
@@ -320,6 +328,7 @@ TEST_P(AttnPrefillTest, MoreQueriesThanKeys) {  // P14
 TEST_P(AttnPrefillTest, DefaultOffset) {  // P15
   for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
     Case c{.heads = 2, .kv_heads = 2, .q_len = 37, .kv_len = 100, .dim = dim};
+    c.kv_dtype = dim % 3 == 0 ? bf16 : testing::entry_dtype(GetParam());
     const auto expected = testing::bytes_of(expect_oracle(c));
     c.q_offset = 63;
     c.window_size = std::numeric_limits<int64_t>::max();
@@ -418,13 +427,14 @@ TEST_P(AttnPrefillTest, BlockedKeysHaveNoInfluence) {  // P21
       c.causal = m.causal;
       c.window_size = m.window_size;
       c.q_offset = offset;
+      c.kv_dtype = testing::entry_dtype(GetParam());
       auto args = make_args(device_, c);
       const Buffer clean = run(stream_, args);
       testing::expect_attention(clean, testing::oracle_of(args), c.name());
       for (const Buffer* cache : {&args.k, &args.v}) {
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t i = 0; i < 128; ++i) {
-            cache->span<float>()[(h * 64 + m.blocked) * 128 + i] = bad;
+            kernels::store_f32(c.kv_dtype, &bad, 1, cache->data(), (h * 64 + m.blocked) * 128 + i);
           }
         }
       }

@@ -61,6 +61,9 @@ inline Device entry_device(const std::string& kernel, int num_threads = 2) {
   return test_device(is_best ? "" : kernel, num_threads);
 }
 
+// A type of keys for which such an entry runs itself.
+inline DType entry_dtype(const std::string& kernel) { return kernel == "simdgroup" ? f16 : f32; }
+
 class Random {
  public:
   explicit Random(uint32_t seed) : engine_(seed) {}

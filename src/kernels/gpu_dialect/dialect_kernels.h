@@ -98,9 +98,8 @@ KERNEL(dialect_contract, IN(float, abc), OUT(float, y)) {
 EXPORT(dialect_contract)
 
 #ifndef __CUDACC__
-// Matrices of a simdgroup: A B + 1, the transpose of A B^T + 1 by way of threadgroup memory, and
-// A A + 1, whose first factor is float.
-//   a, b: rows of 8 elements, 16 apart   y [3][8][8]
+// Matrices of a simdgroup: the transpose of A (A B^T + 1) + 1, by way of threadgroup memory.
+//   a, b: rows of 8 elements, 16 apart   y [8][8]
 template <typename T>
 KERNEL(dialect_matrix, IN(T, a), IN(T, b), OUT(float, y)) {
   await_inputs();
@@ -108,21 +107,13 @@ KERNEL(dialect_matrix, IN(T, a), IN(T, b), OUT(float, y)) {
   simdgroup_matrix<T, 8, 8> left, right;
   simdgroup_matrix<float, 8, 8> sum, ones = make_filled_simdgroup_matrix<float, 8, 8>(1.0f);
   simdgroup_load(left, a, 16);
-  simdgroup_load(right, b, 16);
-  simdgroup_multiply_accumulate(sum, left, right, ones);
-  simdgroup_store(sum, y);
   simdgroup_load(right, b, 16, 0, true);
   simdgroup_multiply_accumulate(sum, left, right, ones);
-  simdgroup_store(sum, s, 8, 0, true);
+  simdgroup_multiply_accumulate(sum, left, sum, ones);
+  simdgroup_store(sum, s);
   simdgroup_barrier(mem_flags::mem_threadgroup);
-  y[64 + LANE] = s[LANE];
-  y[96 + LANE] = s[32 + LANE];
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  for (uint i = LANE; i < 64; i += 32) s[i] = float(a[i / 8 * 16 + i % 8]);
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  simdgroup_load(sum, s);
-  simdgroup_multiply_accumulate(ones, sum, left, ones);
-  simdgroup_store(ones, y + 128);
+  simdgroup_load(sum, s, 8, 0, true);
+  simdgroup_store(sum, y);
 }
 INSTANTIATE(dialect_matrix_f32, dialect_matrix, float)
 INSTANTIATE(dialect_matrix_f16, dialect_matrix, half)

@@ -121,71 +121,40 @@ KERNEL(bug_two_operations, IN(float, x), OUT(float, y)) {  // half the lanes at 
 // ---- matrices of a simdgroup: their accesses are no lane's own ----
 typedef simdgroup_matrix<float, 8, 8> Matrix;
 
-KERNEL(bug_matrix_load, IN(float, x), OUT(float, y)) {  // no barrier behind the writes to s
+KERNEL(bug_matrix_load, IN(float, x), OUT(float, y)) {  // no barrier behind the write to s
   SHARED(float, s, 256);
   Matrix m;
   s[64 * SIMD_ID + LANE] = s[64 * SIMD_ID + 32 + LANE] = x[THREAD_ID];
   simdgroup_load(m, s + 64 * SIMD_ID);
   simdgroup_store(m, y + 64 * SIMD_ID);
 }
-KERNEL(bug_matrix_store, IN(float, x), OUT(float, y)) {  // no barrier in front of the read of s
-  SHARED(float, s, 256);
-  Matrix m;
-  s[64 * SIMD_ID + LANE] = s[64 * SIMD_ID + 32 + LANE] = 0.0f;
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  simdgroup_load(m, x + 64 * SIMD_ID);
-  simdgroup_store(m, s + 64 * SIMD_ID);
-  y[THREAD_ID] = s[64 * SIMD_ID + LANE];
-}
-KERNEL(bug_matrix_past_end, IN(float, x), OUT(float, y)) {  // the last row is beyond x
-  Matrix m;
-  simdgroup_load(m, x + 8 + 64 * SIMD_ID, 40);
-  simdgroup_store(m, y + 64 * SIMD_ID);
-}
-KERNEL(bug_matrix_write_past_end, IN(float, x), OUT(float, y)) {  // one element is
+KERNEL(bug_matrix_store, IN(float, x), OUT(float, y)) {  // no barrier in front of the read of y
   Matrix m;
   simdgroup_load(m, x);
-  if (SIMD_ID == 3) simdgroup_store(m, y + 449);
+  simdgroup_store(m, y + 64 * SIMD_ID);
+  y[256 + THREAD_ID] = y[64 * SIMD_ID + LANE];
 }
-KERNEL(bug_matrix_uninitialised, IN(float, x), OUT(float, y)) {  // the second half of s
-  SHARED(float, s, 64);
+KERNEL(bug_matrix_past_end, IN(float, x), OUT(float, y)) {  // by one element
   Matrix m;
-  if (THREAD_ID < 32) s[THREAD_ID] = x[THREAD_ID];
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  simdgroup_load(m, s);
+  simdgroup_load(m, x + 449);
   simdgroup_store(m, y + 64 * SIMD_ID);
 }
 KERNEL(bug_matrix_half_simd, IN(float, x), OUT(float, y)) {  // a product under a condition
-  Matrix m, sum = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+  Matrix m;
   simdgroup_load(m, x);
-  if (LANE < 16) simdgroup_multiply_accumulate(sum, m, m, sum);
-  simdgroup_store(sum, y + 64 * SIMD_ID);
+  if (LANE < 16) simdgroup_multiply_accumulate(m, m, m, m);
+  simdgroup_store(m, y + 64 * SIMD_ID);
 }
 KERNEL(bug_matrix_lanes_differ, IN(float, x), OUT(float, y)) {  // every lane loads another one
   Matrix m;
   simdgroup_load(m, x + LANE);
   simdgroup_store(m, y + 64 * SIMD_ID);
 }
-KERNEL(fine_matrix, IN(float, x), OUT(float, y)) {
-  SHARED(float, s, 256);
-  Matrix m, sum = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-  s[64 * SIMD_ID + LANE] = s[64 * SIMD_ID + 32 + LANE] = x[THREAD_ID];
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  simdgroup_load(m, s + 64 * SIMD_ID);
-  simdgroup_multiply_accumulate(sum, m, m, sum);
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  simdgroup_store(sum, s + 64 * SIMD_ID);
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  y[THREAD_ID] = s[64 * SIMD_ID + LANE];
-}
 EXPORT(bug_matrix_load)
 EXPORT(bug_matrix_store)
 EXPORT(bug_matrix_past_end)
-EXPORT(bug_matrix_write_past_end)
-EXPORT(bug_matrix_uninitialised)
 EXPORT(bug_matrix_half_simd)
 EXPORT(bug_matrix_lanes_differ)
-EXPORT(fine_matrix)
 
 // ---- correct ----
 KERNEL(fine_simd_share, IN(float, x), OUT(float, y)) {  // a simdgroup shares without the group
