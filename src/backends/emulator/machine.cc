@@ -189,12 +189,6 @@ void Machine::compare_lanes(Slot* slots) {
   }
 }
 
-void Machine::same_in_lanes(const void* value, size_t bytes, Site site) {
-  Slot copy;
-  std::memcpy(copy.value, value, bytes);
-  collective(copy.value, bytes, static_cast<uint32_t>(bytes), &compare_lanes, site);
-}
-
 // Where everybody is, when nobody can run.
 std::string Machine::stuck() const {
   std::map<std::string, uint32_t> where;
@@ -303,7 +297,9 @@ void collective(void* inout, size_t bytes, uint32_t source, void (*combine)(Slot
   machine->collective(inout, bytes, source, combine, site);
 }
 void same_in_lanes(const void* value, size_t bytes, Site site) {
-  machine->same_in_lanes(value, bytes, site);
+  Slot copy;
+  std::memcpy(copy.value, value, bytes);
+  machine->collective(copy.value, bytes, uint32_t(bytes), &Machine::compare_lanes, site);
 }
 void matrix_access(const void* address, size_t bytes, bool write, const void* pc) {
   machine->matrix_access(reinterpret_cast<uintptr_t>(address), bytes, write,

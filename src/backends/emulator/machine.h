@@ -67,7 +67,7 @@ class Machine {
   void barrier(unsigned flags, Site site);
   void simd_barrier(Site site);
   void collective(void* inout, size_t bytes, uint32_t source, void (*combine)(Slot*), Site site);
-  void same_in_lanes(const void* value, size_t bytes, Site site);
+  static void compare_lanes(Slot* slots);  // `source` bytes of them
   void matrix_access(uintptr_t address, size_t bytes, bool write, uintptr_t pc);
   void* shared(const void* key, const char* name, size_t element_size, size_t count);
   void access(uintptr_t address, size_t bytes, bool write, bool aligned, uintptr_t pc);
@@ -89,7 +89,6 @@ class Machine {
   void make_ready(uint32_t index) { ready_[index / 64] |= uint64_t{1} << (index % 64); }
   void release_barrier(unsigned flags);
   void arrive_simd(Site site, void (*combine)(Slot*));
-  static void compare_lanes(Slot* slots);
   void release_simd(uint32_t simd);
   bool release_stuck();
   std::string stuck() const;

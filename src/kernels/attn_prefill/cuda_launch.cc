@@ -67,14 +67,12 @@ void attn_prefill_cuda(StreamImpl& stream, const AttnPrefillParams& p, backends:
   if (static_cast<int64_t>(gpu.limits().threadgroup_memory) < shape.memory()) {
     return attn_prefill_gpu(stream, p, std::move(access));
   }
-  const std::string base = is_plain(p, shape) ? "attn_prefill_mma_" : "attn_prefill_mma_ruled_";
-  backends::GpuLaunch launch{.op = "attn_prefill",
-                             .kernel = base + std::string(name(p.kv_dtype)) + "_" +
-                                       std::to_string(shape.dim) + "_" +
-                                       std::to_string(shape.terms),
-                             .groups = attn_prefill_grid(p, shape.rows()),
-                             .threads = static_cast<uint32_t>(shape.warps) * 32};
-  add_attn_prefill_operands(launch, p);
+  const std::string base = is_plain(p, shape) ? "attn_prefill_mma" : "attn_prefill_mma_ruled";
+  backends::GpuLaunch launch = attn_prefill_launch(
+      p,
+      kernel_name(base, {p.kv_dtype}) + "_" + std::to_string(shape.dim) + "_" +
+          std::to_string(shape.terms),
+      attn_prefill_grid(p, shape.rows()), static_cast<uint32_t>(shape.warps) * 32);
   launch.threadgroup(static_cast<size_t>(shape.memory()));
   gpu.launch(std::move(launch), std::move(access));
 }

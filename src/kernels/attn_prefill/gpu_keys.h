@@ -56,29 +56,6 @@ GPU_FN QueryTile query_tile(uint at, uint b, DEVICE const int* q_starts,
   return tile;
 }
 
-// The keys of sequence b; position 0 of packed ones is row `begin`.
-struct SequenceKeys {
-  HeldKeys held;
-  uint begin, capacity;
-};
-
-GPU_FN SequenceKeys sequence_keys(DEVICE const int* kv_len, DEVICE const int* ring_start,
-                                  DEVICE const int* k_starts, uint b, CONSTANT GpuAttnPrefill& p) {
-  SequenceKeys keys;
-  if (p.k_starts != 0) {
-    const PackedRows rows = packed_rows(k_starts, b, p.capacity);
-    keys.begin = rows.begin;
-    keys.capacity = max(rows.count, 1u);
-    keys.held = held_keys(int(rows.count), 0, false, keys.capacity);
-  } else {
-    keys.begin = 0;
-    keys.capacity = p.capacity;
-    keys.held =
-        held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-  }
-  return keys;
-}
-
 // Keys [lo, hi) that the query at `position` sees, mask aside.
 struct SeenKeys {
   uint lo, hi;
@@ -101,6 +78,42 @@ GPU_FN SeenKeys seen_keys(long position, long prefix, THREAD const HeldKeys& hel
   seen.hi = uint(max(hi, long(held.first)));
   seen.lo = uint(min(max(lo, long(held.first)), long(seen.hi)));
   return seen;
+}
+
+// What the rows of a tile share.
+struct TileView {
+  HeldKeys held;
+  uint capacity;
+  long offset, prefix;   // positions: of query 0; those below `prefix` are not blocked by `causal`
+  ulong k_head, v_head;  // elements in front of slot 0
+  ulong plane, class_row;  // of the mask: planes in front of its cells, classes of key 0
+};
+
+GPU_FN TileView tile_view(THREAD const QueryTile& tile, uint head, DEVICE const int* kv_len,
+                          DEVICE const int* q_offset, DEVICE const int* ring_start,
+                          DEVICE const int* prefix_len, DEVICE const int* k_starts,
+                          CONSTANT GpuAttnPrefill& p) {
+  TileView view;
+  const uint b = tile.b;
+  ulong k_begin = 0;
+  view.capacity = p.capacity;
+  if (p.k_starts != 0) {
+    const PackedRows rows = packed_rows(k_starts, b, p.capacity);
+    k_begin = rows.begin;
+    view.capacity = max(rows.count, 1u);
+    view.held = held_keys(int(rows.count), 0, false, view.capacity);
+  } else {
+    const int start = p.ring_start != 0 ? ring_start[b] : 0;
+    view.held = held_keys(kv_len[b], start, p.ring != 0, p.capacity);
+  }
+  view.offset = p.q_offset != 0 ? long(q_offset[b]) : long(view.held.end) - long(tile.count);
+  view.prefix = p.prefix_len != 0 ? long(prefix_len[b]) : 0;
+  view.k_head = ulong(head / p.group) * p.k.head + k_begin * p.k.row;
+  view.v_head = ulong(head / p.group) * p.v.head + k_begin * p.v.row;
+  view.plane = ulong(b) * p.mask.batch + ulong(head) * p.mask.head;
+  view.class_row =
+      (view.plane * p.mask.tile_rows + tile.first / kMaskRowTile) * p.mask.tile_columns;
+  return view;
 }
 
 // A cell of the mask as what is added to a score; -infinity at or below the sentinel.

@@ -14,6 +14,12 @@ namespace {
 
 constexpr int64_t kRows = 4;  // queries of a simdgroup, as in gpu.h
 
+// Tiles of a head, in one sequence; of packed sequences as many as their rows can need.
+uint32_t tile_count(const AttnPrefillParams& p, int64_t rows) {
+  if (p.q_starts == nullptr) return divide_up(p.q_len, rows);
+  return static_cast<uint32_t>(p.q_len / rows + p.batch);
+}
+
 GpuMaskType mask_type(const AttnMask& mask) {
   if (mask.data == nullptr) return kGpuMaskNone;
   switch (mask.dtype) {
@@ -52,18 +58,13 @@ bool attn_prefill_has_vectors(const AttnPrefillParams& p) {
          aligned_operand(p.v, p.v_strides, p.kv_dtype);
 }
 
-uint32_t attn_prefill_tiles(const AttnPrefillParams& p, int64_t rows) {
-  if (p.q_starts == nullptr) return divide_up(p.q_len, rows);
-  return static_cast<uint32_t>(p.q_len / rows + p.batch);
-}
-
 std::array<uint32_t, 3> attn_prefill_grid(const AttnPrefillParams& p, int64_t rows) {
-  return {attn_prefill_tiles(p, rows), static_cast<uint32_t>(p.num_heads),
+  return {tile_count(p, rows), static_cast<uint32_t>(p.num_heads),
           p.q_starts != nullptr ? 1 : static_cast<uint32_t>(p.batch)};
 }
 
 int64_t attn_prefill_simds(const AttnPrefillParams& p) {
-  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * attn_prefill_tiles(p, kRows);
+  return (p.q_starts != nullptr ? 1 : p.batch) * p.num_heads * tile_count(p, kRows);
 }
 
 GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
@@ -77,7 +78,7 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p) {
           .group = static_cast<uint32_t>(p.num_heads / p.num_kv_heads),
           .q_len = static_cast<uint32_t>(p.q_len),
           .batch = static_cast<uint32_t>(p.batch),
-          .tiles = attn_prefill_tiles(p, kRows),
+          .tiles = tile_count(p, kRows),
           .simds = static_cast<uint32_t>(attn_prefill_simds(p)),
           .capacity = static_cast<uint32_t>(p.capacity),
           .window_size = gpu_reach(p.window_size),
@@ -106,12 +107,16 @@ std::optional<std::string_view> attn_prefill_gpu_refuses(const AttnPrefillParams
                        p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
 }
 
-void add_attn_prefill_operands(backends::GpuLaunch& launch, const AttnPrefillParams& p) {
+backends::GpuLaunch attn_prefill_launch(const AttnPrefillParams& p, std::string kernel,
+                                        std::array<uint32_t, 3> groups, uint32_t threads) {
+  backends::GpuLaunch launch{
+      .op = "attn_prefill", .kernel = std::move(kernel), .groups = groups, .threads = threads};
   launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
   launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
   launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
   launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
   launch.constants(attn_prefill_args(p));
+  return launch;
 }
 
 std::optional<std::string_view> attn_prefill_grid_refuses(const AttnPrefillParams& p) {
@@ -123,15 +128,13 @@ std::optional<std::string_view> attn_prefill_grid_refuses(const AttnPrefillParam
 
 void attn_prefill_gpu(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access) {
   constexpr uint32_t kSimdsPerGroup = 4;
-  const uint32_t simds = static_cast<uint32_t>(attn_prefill_simds(p));
   const bool narrow = std::max(p.head_dim, p.v_dim) <= 128;
-  backends::GpuLaunch launch{
-      .op = "attn_prefill",
-      .kernel = kernel_name(narrow ? "attn_prefill_128" : "attn_prefill_512", {p.kv_dtype}),
-      .groups = {divide_up(simds, kSimdsPerGroup), 1, 1},
-      .threads = 32 * kSimdsPerGroup};
-  add_attn_prefill_operands(launch, p);
-  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+  const uint32_t groups = divide_up(attn_prefill_simds(p), kSimdsPerGroup);
+  backends::gpu_stream(stream).launch(
+      attn_prefill_launch(
+          p, kernel_name(narrow ? "attn_prefill_128" : "attn_prefill_512", {p.kv_dtype}),
+          {groups, 1, 1}, 32 * kSimdsPerGroup),
+      std::move(access));
 }
 
 std::optional<std::string_view> attn_prefill_simdgroup_leaves(const AttnPrefillParams& p) {
@@ -146,13 +149,11 @@ std::optional<std::string_view> attn_prefill_simdgroup_leaves(const AttnPrefillP
 void attn_prefill_simdgroup(StreamImpl& stream, const AttnPrefillParams& p,
                             backends::Access access) {
   const int64_t rows = p.head_dim <= 128 ? 32 : 16;  // of a threadgroup, as in metal.h
-  backends::GpuLaunch launch{.op = "attn_prefill",
-                             .kernel = kernel_name("attn_prefill_simdgroup", {p.kv_dtype}) + "_" +
-                                       std::to_string(p.head_dim),
-                             .groups = attn_prefill_grid(p, rows),
-                             .threads = p.head_dim <= 256 ? 128u : 256u};
-  add_attn_prefill_operands(launch, p);
-  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+  backends::gpu_stream(stream).launch(
+      attn_prefill_launch(
+          p, kernel_name("attn_prefill_simdgroup", {p.kv_dtype}) + "_" + std::to_string(p.head_dim),
+          attn_prefill_grid(p, rows), p.head_dim <= 256 ? 128 : 256),
+      std::move(access));
 }
 
 }  // namespace mlxn::kernels

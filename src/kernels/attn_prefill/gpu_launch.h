@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <string>
 
+#include "backends/gpu.h"
 #include "kernels/attn_prefill/gpu_args.h"
 #include "kernels/attn_prefill/params.h"
 
@@ -15,13 +17,12 @@ GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p);
 // Whether every row of q, k and v is aligned to 16 bytes.
 bool attn_prefill_has_vectors(const AttnPrefillParams& p);
 
-// Tiles of `rows` queries of a head, in one sequence; of packed sequences as many as they can need.
-uint32_t attn_prefill_tiles(const AttnPrefillParams& p, int64_t rows);
-// Tiles; heads; sequences.
+// The grid of entries with tiles of `rows` queries: tiles, heads, sequences.
 std::array<uint32_t, 3> attn_prefill_grid(const AttnPrefillParams& p, int64_t rows);
 
-// All of a kernel's operands and constants.
-void add_attn_prefill_operands(backends::GpuLaunch& launch, const AttnPrefillParams& p);
+// With all operands and constants.
+backends::GpuLaunch attn_prefill_launch(const AttnPrefillParams& p, std::string kernel,
+                                        std::array<uint32_t, 3> groups, uint32_t threads);
 
 // Of entries with that grid.
 std::optional<std::string_view> attn_prefill_grid_refuses(const AttnPrefillParams& p);

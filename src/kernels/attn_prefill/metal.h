@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// attn_prefill over f16 or bf16 keys and values with the matrices of simdgroups, for Metal and the
-// emulator. A threadgroup takes kRows queries of a head through tiles of kKeys keys that start at
-// multiples of kKeys. A simdgroup has eight of the rows and kPart elements of them, of queries and
-// keys as of values and outputs; simdgroups with the same rows add up their scores.
-//   scores[query][key] = Q K^T      out[query][element] += weights V
-// All but K and V is float. Metal does not say which lane has which element of a matrix: what is
-// done by row is done in threadgroup memory, where four lanes have a row. Weights are relative to a
-// logit at most ATTN_SLACK below the row's largest so far, so that outputs are seldom rescaled. A
-// tile in which a row sees nothing leaves its sums as they are. Buffers and their layout: gpu.h.
+// attn_prefill over f16 or bf16 keys and values with the matrices of simdgroups. A threadgroup
+// takes kRows queries of a head through tiles of kKeys keys that start at multiples of kKeys; a
+// simdgroup has eight of the rows and kPart elements of them, and simdgroups with the same rows add
+// up their scores. Metal does not say which lane has which element of a matrix: what is done by row
+// is done in threadgroup memory, where four lanes have a row. Weights are relative to a logit at
+// most ATTN_SLACK below the row's largest so far. Buffers and their layout: gpu.h.
 #include "kernels/attn_prefill/gpu_keys.h"
 
 KERNELS_BEGIN(attn_prefill_simdgroup)
@@ -31,21 +28,20 @@ struct Shape {
 };
 enum { kAreaPitch = 36 };  // from row to row of an area: scores or 32 elements of eight rows
 
-// Rows of K or V into threadgroup memory, the first of position `first`; there[key] says whether
-// there is one: if it lies in [seen.lo, seen.hi) and bit `key` of `wanted` is set. Others are
-// zeros.
+// Rows of K or V from position `first` on; there[key] says whether there is one, is in `seen` and
+// has its bit in `wanted`. Others are zeros.
 template <typename T, class S>
 GPU_FN void copy_tile(DEVICE const T* rows, uint page, uint row, uint first, SeenKeys seen,
-                      THREAD const SequenceKeys& keys, uint b, DEVICE const int* block_table,
+                      THREAD const TileView& view, uint b, DEVICE const int* block_table,
                       CONSTANT GpuAttnPrefill& p, uint wanted, uint at, THREADGROUP T* tile,
                       THREADGROUP uint* there) {
-  const uint first_slot = (first + keys.held.shift) % keys.capacity;
+  const uint first_slot = (first + view.held.shift) % view.capacity;
   for (; at < S::kKeys * S::kDim / 8; at += 32 * S::kSimds) {
     const uint key = 8 * at / S::kDim, element = 8 * at % S::kDim;
     uint slot = first_slot + key;
-    if (slot >= keys.capacity) slot = slot % keys.capacity;
+    if (slot >= view.capacity) slot = slot % view.capacity;
     const bool held = first + key >= seen.lo && first + key < seen.hi &&
-                      slot < keys.held.num_valid && (wanted >> key & 1) != 0;
+                      slot < view.held.num_valid && (wanted >> key & 1) != 0;
     const CacheSlot found = find_slot(block_table, p.pages, b, slot, held);
     DEVICE const T* const from =
         rows + (ulong(found.block) * page + ulong(found.slot) * row + element);
@@ -59,8 +55,7 @@ GPU_FN void copy_tile(DEVICE const T* rows, uint page, uint row, uint first, See
   }
 }
 
-// Up to four matrices of 32 elements of eight rows, by way of an area. A lane has elements
-// 8 (lane % 4) .. + 7 of row lane / 4.
+// Up to four matrices, by way of an area: a lane has eight elements of row lane / 4.
 GPU_FN void to_matrices(THREAD const float* x, THREADGROUP float* area, uint lane, int count,
                         THREAD Floats* m) {
   const uint at = lane / 4 * kAreaPitch + lane % 4 * 8;
@@ -136,8 +131,7 @@ GPU_FN float row_logit(float dot, uint key, THREAD const Row& row, float slope, 
   return z + bias;
 }
 
-// A row's logits, kCount in each of its lanes, become weights. Returns the factor for what has been
-// summed up.
+// Logits become weights, kCount in each lane of a row. Returns the factor for what has been summed.
 template <int kCount>
 GPU_FN float weigh(THREAD Row& row, THREAD float* z) {
   float largest = ATTN_FLOOR, sum = 0.0f;
@@ -173,28 +167,21 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
   THREADGROUP T* const tile = (THREADGROUP T*)tile_memory;
   THREADGROUP const T* const part = tile + share * S::kPart;
   THREADGROUP float* const area = areas + SIMD_ID * S::kArea;
-  const SequenceKeys keys = sequence_keys(kv_len, ring_start, k_starts, b, p);
-  const long offset =
-      p.q_offset != 0 ? long(q_offset[b]) : long(keys.held.end) - long(queries.count);
-  const long prefix = p.prefix_len != 0 ? long(prefix_len[b]) : 0;
+  const TileView view =
+      tile_view(queries, head, kv_len, q_offset, ring_start, prefix_len, k_starts, p);
   // Both ends of what a row sees grow with its position.
   const uint last = min(queries.first + S::kRows, queries.count) - 1;
-  SeenKeys seen = seen_keys(offset + queries.first, prefix, keys.held, p);
-  seen.hi = seen_keys(offset + last, prefix, keys.held, p).hi;
-  const ulong k_head = ulong(head / p.group) * p.k.head + ulong(keys.begin) * p.k.row;
-  const ulong v_head = ulong(head / p.group) * p.v.head + ulong(keys.begin) * p.v.row;
+  SeenKeys seen = seen_keys(view.offset + queries.first, view.prefix, view.held, p);
+  seen.hi = seen_keys(view.offset + last, view.prefix, view.held, p).hi;
   const float slope = p.slopes != 0 ? slopes[head] : 0.0f;
-  const ulong plane = ulong(b) * p.mask.batch + ulong(head) * p.mask.head;
-  const ulong class_row =
-      (plane * p.mask.tile_rows + queries.first / kMaskRowTile) * p.mask.tile_columns;
 
   const uint at = queries.first + SIMD_ID / S::kShares * 8 + LANE / 4;
   const ulong query_row = queries.begin + at;
   const bool stored = at < queries.count;
   Row row;
-  row.seen = seen_keys(offset + at, prefix, keys.held, p);
-  row.position = int(offset + at);
-  row.cells = (plane * p.mask.rows + at) * p.mask.columns;
+  row.seen = seen_keys(view.offset + at, view.prefix, view.held, p);
+  row.position = int(view.offset + at);
+  row.cells = (view.plane * p.mask.rows + at) * p.mask.columns;
   row.base = ATTN_FLOOR;
   row.total = 0.0f;
   if (!stored) row.seen.hi = row.seen.lo;
@@ -213,12 +200,13 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
     sums[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
   }
   for (uint first = seen.lo / S::kKeys * S::kKeys; first < seen.hi; first += S::kKeys) {
-    const uint mask_class = p.mask.classes != 0 ? classes[class_row + first / kMaskKeyTile] : 1;
+    const uint mask_class =
+        p.mask.classes != 0 ? classes[view.class_row + first / kMaskKeyTile] : 1;
     if (mask_class == 0) continue;
     const bool masked = p.mask.type != kGpuMaskNone && mask_class != 2;
     const bool active = first < hi && first + S::kKeys > lo;  // for this simdgroup
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    copy_tile<T, S>(k + k_head, p.k.batch, p.k.row, first, seen, keys, b, block_table, p, ~0u,
+    copy_tile<T, S>(k + view.k_head, p.k.batch, p.k.row, first, seen, view, b, block_table, p, ~0u,
                     THREAD_ID, tile, there);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (active) put_scores<T, S>(query, part, area);
@@ -242,8 +230,8 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
     if (LANE == 0) wanted_by[SIMD_ID] = wanted;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     UNROLL for (int i = 0; i < S::kSimds; i++) wanted = wanted | wanted_by[i];
-    copy_tile<T, S>(v + v_head, p.v.batch, p.v.row, first, seen, keys, b, block_table, p, wanted,
-                    THREAD_ID, tile, there);
+    copy_tile<T, S>(v + view.v_head, p.v.batch, p.v.row, first, seen, view, b, block_table, p,
+                    wanted, THREAD_ID, tile, there);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (!active) continue;
     if (simd_min(keep) != 1.0f) {

@@ -6,7 +6,6 @@ namespace {
 
 using ops::SeqLayout;
 using testing::expect_error;
-using testing::GuardedBuffer;
 using testing::Random;
 using testing::test_device;
 
@@ -30,23 +29,13 @@ struct Case {
   }
 };
 
-Shape shape_of(SeqLayout layout, int64_t batch, int64_t heads, int64_t len, int64_t dim) {
-  return layout == SeqLayout::kHeadMajor ? Shape{batch, heads, len, dim}
-                                         : Shape{batch, len, heads, dim};
-}
-
-kernels::AttnStrides strides_of(SeqLayout layout, int64_t heads, int64_t len, int64_t dim) {
-  return layout == SeqLayout::kHeadMajor
-             ? kernels::AttnStrides{heads * len * dim, len * dim, dim}
-             : kernels::AttnStrides{heads * len * dim, dim, heads * dim};
-}
-
 // Values in the order [batch, heads, len, dim] under either layout.
 Buffer lay_out(const Device& device, DType dtype, SeqLayout layout, const Shape& extents,
                const std::vector<float>& values) {
   const int64_t heads = extents[1], len = extents[2], dim = extents[3];
-  const Buffer buffer = device.alloc(dtype, shape_of(layout, extents[0], heads, len, dim));
-  const auto s = strides_of(layout, heads, len, dim);
+  const Buffer buffer = device.alloc(
+      dtype, layout == SeqLayout::kHeadMajor ? extents : Shape{extents[0], len, heads, dim});
+  const auto s = testing::laid(buffer, layout).strides;
   for (int64_t row = 0; row < extents[0] * heads * len; ++row) {
     const int64_t b = row / (heads * len), h = row / len % heads, i = row % len;
     kernels::store_f32(dtype, values.data() + row * dim, dim, buffer.data(),
@@ -81,30 +70,9 @@ ops::AttnPrefillArgs make_args(const Device& device, const Case& c) {
   return args;
 }
 
-// Runs the op and checks the guards. The output has the layout of q.
-Buffer run(Stream& stream, ops::AttnPrefillArgs args) {
-  Shape shape = args.q.shape();
-  shape[3] = args.v.dim(3);
-  const GuardedBuffer out(stream.device(), args.q.dtype(), shape);
-  args.out = out.view();
-  ops::attn_prefill(stream, args);
-  stream.commit().wait();
-  out.check();
-  return out.view();
-}
-
-// The output as [batch, heads, q_len, dim].
-Buffer head_major(const Device& device, const Buffer& out, SeqLayout layout) {
-  if (layout == SeqLayout::kHeadMajor) return out;
-  const int64_t batch = out.dim(0), len = out.dim(1), heads = out.dim(2), dim = out.dim(3);
-  const Buffer result = device.alloc(out.dtype(), {batch, heads, len, dim});
-  const size_t row = static_cast<size_t>(dim) * size_of(out.dtype());
-  for (int64_t r = 0; r < batch * heads * len; ++r) {
-    const int64_t b = r / (heads * len), h = r / len % heads, i = r % len;
-    std::memcpy(result.data() + static_cast<size_t>(r) * row,
-                out.data() + static_cast<size_t>((b * len + i) * heads + h) * row, row);
-  }
-  return result;
+// The output has the layout of q.
+Buffer run(Stream& stream, const ops::AttnPrefillArgs& args) {
+  return testing::run_prefill(stream, args).out;
 }
 
 // Rows [begin, end) of each head of [1, H, L, D], one after the other.
@@ -125,8 +93,9 @@ class AttnPrefillTest : public ::testing::TestWithParam<std::string> {
   Stream stream_{device_};
 
   Buffer expect_oracle(const Case& c) {
-    const auto args = make_args(device_, c);
-    const Buffer out = head_major(device_, run(stream_, args), c.layout);
+    const auto args = testing::run_prefill(stream_, make_args(device_, c));
+    const Buffer out = testing::in_oracle_order(device_, args)
+                           .reshape({c.batch, c.heads, c.q_len, args.out.dim(3)});
     testing::expect_attention(out, testing::oracle_of(args), c.name());
     return out;
   }
@@ -164,8 +133,9 @@ TEST_P(AttnPrefillTest, LayoutsAgree) {  // P2
     Case c{.heads = 12, .kv_heads = 12, .q_len = len, .kv_len = len, .kv_dtype = f16};
     const Buffer expected = expect_oracle(c);
     c.layout = SeqLayout::kSeqMajor;
-    const Buffer out = head_major(device_, run(stream_, make_args(device_, c)), c.layout);
-    EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(expected));
+    const auto ran = testing::run_prefill(stream_, make_args(device_, c));
+    EXPECT_EQ(testing::bytes_of(testing::in_oracle_order(device_, ran)),
+              testing::bytes_of(expected));
   }
 }
 

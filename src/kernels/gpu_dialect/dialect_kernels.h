@@ -98,16 +98,15 @@ KERNEL(dialect_contract, IN(float, abc), OUT(float, y)) {
 EXPORT(dialect_contract)
 
 #ifndef __CUDACC__
-// Matrices of a simdgroup: the transpose of A (A B^T + 1) + 1, by way of threadgroup memory.
-//   a, b: rows of 8 elements, 16 apart   y [8][8]
+// Matrices: the transpose of A (A B^T + 1) + 1.   x [8][16]: A beside B   y [8][8]
 template <typename T>
-KERNEL(dialect_matrix, IN(T, a), IN(T, b), OUT(float, y)) {
+KERNEL(dialect_matrix, IN(T, x), OUT(float, y)) {
   await_inputs();
   SHARED(float, s, 64);
   simdgroup_matrix<T, 8, 8> left, right;
   simdgroup_matrix<float, 8, 8> sum, ones = make_filled_simdgroup_matrix<float, 8, 8>(1.0f);
-  simdgroup_load(left, a, 16);
-  simdgroup_load(right, b, 16, 0, true);
+  simdgroup_load(left, x, 16);
+  simdgroup_load(right, x + 8, 16, 0, true);
   simdgroup_multiply_accumulate(sum, left, right, ones);
   simdgroup_multiply_accumulate(sum, left, sum, ones);
   simdgroup_store(sum, s);
