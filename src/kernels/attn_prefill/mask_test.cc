@@ -269,12 +269,13 @@ TEST_P(AttnPrefillMask, ResumedAndRings) {
   args.q_offset = len - q_len;
   const auto linear = testing::bytes_of(expect_oracle(args, "linear"));
   auto ring = args;
+  const size_t row = 64 * size_of(args.k.dtype());
   for (auto [target, source] : {std::pair(&ring.k, &args.k), std::pair(&ring.v, &args.v)}) {
-    *target = device_.alloc(f32, {1, 2, capacity, 64});
+    *target = device_.alloc(args.k.dtype(), {1, 2, capacity, 64});
     for (int64_t h = 0; h < 2; ++h) {
       for (int64_t a = len - capacity; a < len; ++a) {
-        std::memcpy(target->data() + (h * capacity + a % capacity) * 256,
-                    source->data() + (h * len + a) * 256, 256);
+        std::memcpy(target->data() + (h * capacity + a % capacity) * row,
+                    source->data() + (h * len + a) * row, row);
       }
     }
   }
