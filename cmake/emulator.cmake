@@ -30,8 +30,9 @@ add_library(mlxn_emulator OBJECT ${MLXN_EMULATOR_SOURCES})
 target_link_libraries(mlxn_emulator PRIVATE mlxn_objects)
 target_compile_options(mlxn_emulator PRIVATE ${MLXN_FLAGS})
 
-# Each folder's gpu.h is a source file of its own: kernels know nothing of each other.
-file(GLOB MLXN_GPU_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/*/gpu.h)
+# Each folder's gpu.h and metal.h are source files of their own: kernels know nothing of each other.
+file(GLOB MLXN_GPU_KERNELS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/*/gpu.h
+     ${PROJECT_SOURCE_DIR}/src/kernels/*/metal.h)
 list(FILTER MLXN_GPU_KERNELS EXCLUDE REGEX "/kernels/common/")  # the dialect itself
 list(APPEND MLXN_GPU_KERNELS ${PROJECT_SOURCE_DIR}/src/kernels/gpu_dialect/dialect_kernels.h
                              ${PROJECT_SOURCE_DIR}/src/kernels/gpu_dialect/planted_bugs.h)

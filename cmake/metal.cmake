@@ -90,14 +90,18 @@ endfunction()
 
 # The texts of all kernels of the library, and a source file that names them.
 function(mlxn_metal_texts result)
-  file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/*/gpu.h)
+  file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/kernels/*/gpu.h
+       ${PROJECT_SOURCE_DIR}/src/kernels/*/metal.h)
   list(FILTER headers EXCLUDE REGEX "/kernels/common/")  # the dialect itself
   set(texts)
   set(declarations)
   set(addresses)
   foreach(header IN LISTS headers)
-    get_filename_component(name ${header} DIRECTORY)
-    get_filename_component(name ${name} NAME)
+    get_filename_component(folder ${header} DIRECTORY)
+    get_filename_component(name ${folder} NAME)
+    if(header MATCHES "metal.h$")
+      string(APPEND name _metal)
+    endif()
     mlxn_metal_text(${header} ${name} text)
     list(APPEND texts ${text})
     string(APPEND declarations "extern const KernelSource kSourceOf_${name};\n")

@@ -33,6 +33,10 @@ void barrier(unsigned flags, Site site);
 void simd_barrier(Site site);
 // Hands `bytes` bytes to the simdgroup; the last lane to come runs `combine` over the 32 slots.
 void collective(void* inout, size_t bytes, uint32_t source, void (*combine)(Slot*), Site site);
+// A defect if the value differs between the lanes of the simdgroup.
+void same_in_lanes(const void* value, size_t bytes, Site site);
+// An access of which the whole simdgroup is the author: no one knows which lane makes it.
+void matrix_access(const void* address, size_t bytes, bool write, const void* pc);
 // The array that `key` stands for, allocated when the first thread of the group asks.
 void* shared(const void* key, const char* name, size_t element_size, size_t count);
 bool spec(unsigned index);
@@ -82,7 +86,8 @@ struct Options {
   bool races = true;          // two threads, one of them writing, with no barrier in between
   bool uninitialised = true;  // reads of threadgroup memory that nobody wrote
   bool barriers = true;       // barriers that not all threads of the group reach
-  bool simd = true;           // simdgroup operations that not all 32 lanes reach
+  bool simd = true;           // simdgroup operations that not all 32 lanes reach, or in which the
+                              // arguments of a matrix differ between them
   uint32_t schedule = 0;      // 0: threads run in order; else the seed of a random order
 };
 // Returns the first defect as text, or an empty string. An access that is out of bounds or

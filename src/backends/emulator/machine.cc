@@ -180,6 +180,15 @@ void Machine::collective(void* inout, size_t bytes, uint32_t source, void (*comb
   in_kernel_ = true;
 }
 
+void Machine::compare_lanes(Slot* slots) {
+  for (uint32_t i = 1; i < kSimd && machine->options_.simd; ++i) {
+    if (std::memcmp(slots[i].value, slots[0].value, slots[0].source) != 0) {
+      machine->fail("divergent simdgroup operation: the arguments of lanes 0 and " +
+                    std::to_string(i) + " differ at " + to_text(machine->current_->site));
+    }
+  }
+}
+
 // Where everybody is, when nobody can run.
 std::string Machine::stuck() const {
   std::map<std::string, uint32_t> where;
@@ -241,6 +250,7 @@ void Machine::run_group(Uint3 group) {
   at_barrier_ = 0;
   simd_waiting_.fill(0);
   ready_.fill(0);
+  whole_simd_ = false;
   group_start_ = ++next_epoch_;
   epoch_.fill(group_start_);
   make_fibers(group);
@@ -285,6 +295,15 @@ void barrier(unsigned flags, Site site) { machine->barrier(flags, site); }
 void simd_barrier(Site site) { machine->simd_barrier(site); }
 void collective(void* inout, size_t bytes, uint32_t source, void (*combine)(Slot*), Site site) {
   machine->collective(inout, bytes, source, combine, site);
+}
+void same_in_lanes(const void* value, size_t bytes, Site site) {
+  Slot copy;
+  std::memcpy(copy.value, value, bytes);
+  machine->collective(copy.value, bytes, uint32_t(bytes), &Machine::compare_lanes, site);
+}
+void matrix_access(const void* address, size_t bytes, bool write, const void* pc) {
+  machine->matrix_access(reinterpret_cast<uintptr_t>(address), bytes, write,
+                         reinterpret_cast<uintptr_t>(pc));
 }
 void* shared(const void* key, const char* name, size_t element_size, size_t count) {
   return machine->shared(key, name, element_size, count);

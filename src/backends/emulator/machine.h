@@ -25,7 +25,7 @@ struct Touch {
   uint32_t epoch = 0;       // 0: none in this launch
   uint16_t simd_epoch = 0;  // simdgroup barriers of the thread's simdgroup
   uint16_t thread : 10 = 0;
-  uint16_t several : 1 = 0;  // by several threads of one simdgroup
+  uint16_t several : 1 = 0;  // by several threads of one simdgroup, or any one of them
   uint16_t many : 1 = 0;     // by several simdgroups
   uint16_t foreign : 1 = 0;  // by another threadgroup too
 };
@@ -67,6 +67,8 @@ class Machine {
   void barrier(unsigned flags, Site site);
   void simd_barrier(Site site);
   void collective(void* inout, size_t bytes, uint32_t source, void (*combine)(Slot*), Site site);
+  static void compare_lanes(Slot* slots);  // `source` bytes of them
+  void matrix_access(uintptr_t address, size_t bytes, bool write, uintptr_t pc);
   void* shared(const void* key, const char* name, size_t element_size, size_t count);
   void access(uintptr_t address, size_t bytes, bool write, bool aligned, uintptr_t pc);
   const Launch& launch() const { return *launch_; }
@@ -114,7 +116,8 @@ class Machine {
   std::array<uint64_t, kMaxThreads / 64> ready_ = {};
   Fiber* current_ = nullptr;
   void* main_sp_ = nullptr;
-  bool in_kernel_ = false;  // false while the emulator's own code runs on a fibre
+  bool in_kernel_ = false;   // false while the emulator's own code runs on a fibre
+  bool whole_simd_ = false;  // the access under way is the simdgroup's
 
   std::vector<Slot> slots_;  // per thread
   std::array<uint32_t, kMaxThreads / kSimd> simd_waiting_ = {};

@@ -189,7 +189,7 @@ bool Machine::conflicts(const Touch& other, const Touch& me, bool threadgroup) c
   if (other.epoch < group_start_) return !threadgroup;  // another threadgroup of this launch
   if (other.epoch < me.epoch) return false;             // a barrier lies between
   if (other.many != 0) return true;
-  if (other.thread == me.thread && other.several == 0) return false;
+  if (other.thread == me.thread && other.several == 0 && me.several == 0) return false;
   return other.thread / kSimd != me.thread / kSimd || other.simd_epoch == me.simd_epoch;
 }
 
@@ -207,6 +207,7 @@ void Machine::check_cells(Region& region, uintptr_t address, size_t bytes, bool 
   me.epoch = epoch_[region.threadgroup ? 1 : 0];
   me.simd_epoch = simd_epoch_[current_->ids.simd];
   me.thread = static_cast<uint16_t>(current_->index & (kMaxThreads - 1));
+  me.several = whole_simd_ ? 1 : 0;
   const auto short_pc = static_cast<uint32_t>(pc - image_begin());
   const size_t first = (address - region.begin) >> region.shift;
   const size_t last = (address + bytes - 1 - region.begin) >> region.shift;
@@ -233,7 +234,7 @@ void Machine::check_cells(Region& region, uintptr_t address, size_t bytes, bool 
     if (other.epoch != 0 && other.epoch < group_start_) merged.foreign = region.threadgroup ? 0 : 1;
     if (other.foreign != 0) merged.foreign = 1;
     if (other.epoch == me.epoch) {
-      merged.several = other.several != 0 || other.thread != me.thread ? 1 : 0;
+      merged.several = other.several != 0 || whole_simd_ || other.thread != me.thread ? 1 : 0;
       merged.many = other.many != 0 || other.thread / kSimd != me.thread / kSimd ? 1 : 0;
     }
     cell.read = merged;
@@ -262,6 +263,12 @@ void Machine::access(uintptr_t address, size_t bytes, bool write, bool aligned, 
     fail("write to read-only " + describe(address) + " at " + source_line(pc));
   }
   if (region->cells != nullptr) check_cells(*region, address, bytes, write, pc);
+}
+
+void Machine::matrix_access(uintptr_t address, size_t bytes, bool write, uintptr_t pc) {
+  whole_simd_ = true;
+  access(address, bytes, write, true, pc);
+  whole_simd_ = false;
 }
 
 }  // namespace mlxn::backends::emulator

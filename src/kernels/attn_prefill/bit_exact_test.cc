@@ -33,7 +33,9 @@ class AttnBits : public ::testing::TestWithParam<std::string> {
         if (!testing::is_emulated()) all.push_back({kv_dtype, dim, v_dim, 0, false});
       }
     }
-    if (testing::is_emulated()) all = {all[0], all[5], all[11], {f16, 64, 40, 0, false}};
+    if (testing::is_emulated()) {
+      all = {all[0], all[6], all[11], {bf16, 80, 80, 90, true}, {f16, 64, 40, 0, false}};
+    }
     return all;
   }
   template <class Args>

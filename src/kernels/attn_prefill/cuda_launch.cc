@@ -45,37 +45,14 @@ bool is_plain(const AttnPrefillParams& p, const Shape& shape) {
          p.q_starts == nullptr && p.k_starts == nullptr && p.capacity >= shape.keys;
 }
 
-// Tiles of queries of a head; of packed sequences as many as their rows can need.
-uint32_t tile_count(const AttnPrefillParams& p, const Shape& shape) {
-  if (p.q_starts == nullptr) return divide_up(p.q_len, shape.rows());
-  return static_cast<uint32_t>(p.q_len / shape.rows() + p.batch);
-}
-
-bool aligned_operand(const void* data, const AttnStrides& s, DType dtype) {
-  const int64_t size = static_cast<int64_t>(size_of(dtype));
-  return aligned_rows({data}, s.row * size) && s.head * size % 16 == 0 && s.batch * size % 16 == 0;
-}
-
 }  // namespace
 
 std::optional<std::string_view> attn_prefill_cuda_leaves(const AttnPrefillParams& p) {
   if (p.head_dim != p.v_dim || shape_of(p) == nullptr) {
     return "is for 16-bit keys and values of the usual dims";
   }
-  if (!aligned_operand(p.q, p.q_strides, p.q_dtype) ||
-      !aligned_operand(p.k, p.k_strides, p.kv_dtype) ||
-      !aligned_operand(p.v, p.v_strides, p.kv_dtype) ||
-      !aligned_operand(p.out, p.out_strides, p.q_dtype)) {
-    return "is for rows aligned to 16 bytes";
-  }
+  if (!attn_prefill_has_vectors(p)) return "is for rows aligned to 16 bytes";
   return std::nullopt;
-}
-
-std::optional<std::string_view> attn_prefill_cuda_refuses(const AttnPrefillParams& p) {
-  constexpr int64_t kMaxGrid = 65535;  // along the second and third axis
-  if (p.batch > kMaxGrid || p.num_heads > kMaxGrid) return "counts sequences and heads in 16 bits";
-  return refuse_large({p.capacity, p.q_len + p.batch, p.pages.count, p.q_strides.batch,
-                       p.k_strides.batch, p.v_strides.batch, p.out_strides.batch});
 }
 
 void attn_prefill_cuda(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access) {
@@ -84,19 +61,13 @@ void attn_prefill_cuda(StreamImpl& stream, const AttnPrefillParams& p, backends:
   if (static_cast<int64_t>(gpu.limits().threadgroup_memory) < shape.memory()) {
     return attn_prefill_gpu(stream, p, std::move(access));
   }
-  const std::string base = is_plain(p, shape) ? "attn_prefill_mma_" : "attn_prefill_mma_ruled_";
-  backends::GpuLaunch launch{.op = "attn_prefill",
-                             .kernel = base + std::string(name(p.kv_dtype)) + "_" +
-                                       std::to_string(shape.dim) + "_" +
-                                       std::to_string(shape.terms),
-                             .groups = {tile_count(p, shape), static_cast<uint32_t>(p.num_heads),
-                                        p.q_starts != nullptr ? 1 : static_cast<uint32_t>(p.batch)},
-                             .threads = static_cast<uint32_t>(shape.warps) * 32};
-  launch.buffer(p.q).buffer(p.k).buffer(p.v).buffer(p.kv_len).buffer(p.q_offset);
-  launch.buffer(p.ring_start).buffer(p.prefix_len).buffer(p.q_starts).buffer(p.k_starts);
-  launch.buffer(p.pages.table).buffer(p.mask.data).buffer(p.mask.classes);
-  launch.buffer(p.sinks).buffer(p.alibi_slopes).buffer(p.out).buffer(p.lse);
-  launch.constants(attn_prefill_args(p)).threadgroup(static_cast<size_t>(shape.memory()));
+  const std::string base = is_plain(p, shape) ? "attn_prefill_mma" : "attn_prefill_mma_ruled";
+  backends::GpuLaunch launch = attn_prefill_launch(
+      p,
+      kernel_name(base, {p.kv_dtype}) + "_" + std::to_string(shape.dim) + "_" +
+          std::to_string(shape.terms),
+      attn_prefill_grid(p, shape.rows()), static_cast<uint32_t>(shape.warps) * 32);
+  launch.threadgroup(static_cast<size_t>(shape.memory()));
   gpu.launch(std::move(launch), std::move(access));
 }
 

@@ -7,7 +7,6 @@
 namespace mlxn::kernels {
 
 std::optional<std::string_view> attn_prefill_cuda_leaves(const AttnPrefillParams& p);
-std::optional<std::string_view> attn_prefill_cuda_refuses(const AttnPrefillParams& p);
 void attn_prefill_cuda(StreamImpl& stream, const AttnPrefillParams& p, backends::Access access);
 
 }  // namespace mlxn::kernels

@@ -14,12 +14,6 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_prefill_mma {
 
-// The rows of a threadgroup: of sequence b, from row first on, which is row begin + first of q.
-struct RowTile {
-  uint b, first, begin, count;
-  bool there;
-};
-
 // Bit i: key first + i is there, i < 64.
 template <class Places>
 GPU_FN ulong find_keys(const Places& places, uint first) {
@@ -31,21 +25,12 @@ GPU_FN ulong find_keys(const Places& places, uint first) {
   return ulong(there[1]) << 32 | there[0];
 }
 
-// Tiles of packed sequences are counted over all of them. The last ones come first, as they see
-// most keys.
+// The rows of a threadgroup. The last ones come first, as they see most keys.
 template <class S, bool kPlain>
-GPU_FN RowTile find_rows(const int* q_starts, const GpuAttnPrefill& p) {
-  RowTile tile = {blockIdx.z, (gridDim.x - 1 - blockIdx.x) * S::kRows, 0, p.q_len, true};
-  if (kPlain || p.q_starts == 0) return tile;
-  uint at = gridDim.x - 1 - blockIdx.x;
-  for (uint b = 0; b < p.batch; b++) {
-    const PackedRows rows = packed_rows(q_starts, b, p.q_len);
-    const uint tiles = ceil_div(rows.count, S::kRows);
-    if (at < tiles) return {b, at * S::kRows, rows.begin, rows.count, true};
-    at -= tiles;
-  }
-  tile.there = false;
-  return tile;
+GPU_FN QueryTile find_rows(const int* q_starts, const GpuAttnPrefill& p) {
+  const uint at = gridDim.x - 1 - blockIdx.x;
+  if (kPlain) return {blockIdx.z, at * S::kRows, 0, p.q_len, true};
+  return query_tile<S::kRows>(at, blockIdx.z, q_starts, p);
 }
 
 // a(), and beside it b(), with which the other half of the simdgroups begins.
@@ -77,7 +62,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
   const uint queries = shared_address(memory), tiles = queries + S::kQueryBytes;
   const uint warp = __shfl_sync(~0u, threadIdx.x / 32, 0), share = warp % S::kShares;
   const uint warp_row = warp / S::kShares * S::kWarpRows;
-  const RowTile tile = find_rows<S, kPlain>(q_starts, p);
+  const QueryTile tile = find_rows<S, kPlain>(q_starts, p);
   if (!kPlain && !tile.there) return;
   const uint b = tile.b, head = blockIdx.y, row = tile.first + warp_row;
   uint k_begin = 0;

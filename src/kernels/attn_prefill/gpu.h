@@ -14,46 +14,6 @@ KERNELS_BEGIN(attn_prefill)
 
 enum { kRows = 4 };  // queries of a simdgroup
 
-// What a simdgroup works on; first_row counts in the sequence.
-struct QueryTile {
-  uint b, head, first_row;
-  uint begin, count;  // rows of the sequence
-  bool there;
-};
-
-// Tiles of packed sequences are counted over all of them.
-GPU_FN QueryTile find_tile(uint index, DEVICE const int* q_starts, CONSTANT GpuAttnPrefill& p) {
-  QueryTile tile;
-  uint at = index % p.tiles;
-  tile.b = 0;
-  tile.first_row = 0;
-  tile.begin = 0;
-  tile.count = p.q_len;
-  if (p.q_starts == 0) {
-    tile.head = index / p.tiles % p.num_heads;
-    tile.b = index / p.tiles / p.num_heads;
-    tile.first_row = at * kRows;
-    tile.there = true;
-    return tile;
-  }
-  tile.head = index / p.tiles;
-  tile.there = false;
-  for (uint b = 0; b < p.batch && !tile.there; b++) {
-    const PackedRows rows = packed_rows(q_starts, b, p.q_len);
-    const uint tiles = rows.count / kRows + (rows.count % kRows != 0 ? 1 : 0);
-    if (at < tiles) {
-      tile.b = b;
-      tile.first_row = at * kRows;
-      tile.begin = rows.begin;
-      tile.count = rows.count;
-      tile.there = true;
-    } else {
-      at -= tiles;
-    }
-  }
-  return tile;
-}
-
 template <int kLanes, typename T>
 KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, q_offset),
        IN(int, ring_start), IN(int, prefix_len), IN(int, q_starts), IN(int, k_starts),
@@ -63,28 +23,17 @@ KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, 
   constexpr int kSets = 32 / kLanes;  // keys that the simdgroup works on at a time
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
   if (index >= p.simds) return;
-  const QueryTile tile = find_tile(index, q_starts, p);
+  const uint head = index / p.tiles % p.num_heads;
+  const QueryTile tile =
+      query_tile<kRows>(index % p.tiles, index / p.tiles / p.num_heads, q_starts, p);
   if (!tile.there) return;
-  const uint b = tile.b, head = tile.head, first_row = tile.first_row;
-  uint k_begin = 0, capacity = p.capacity;
-  HeldKeys held;
-  if (p.k_starts != 0) {
-    const PackedRows rows = packed_rows(k_starts, b, p.capacity);
-    k_begin = rows.begin;
-    capacity = max(rows.count, 1u);
-    held = held_keys(int(rows.count), 0, false, capacity);
-  } else {
-    held = held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, capacity);
-  }
-  const long offset = p.q_offset != 0 ? long(q_offset[b]) : long(held.end) - long(tile.count);
-  const long prefix = p.prefix_len != 0 ? long(prefix_len[b]) : 0;
+  const uint b = tile.b, first_row = tile.first;
+  const TileView view =
+      tile_view(tile, head, kv_len, q_offset, ring_start, prefix_len, k_starts, p);
+  const HeldKeys held = view.held;
   const uint lane = LANE % kLanes, set = LANE / kLanes;
   const bool vectors = p.vectors != 0;
   const float slope = p.slopes != 0 ? slopes[head] : 0.0f;
-  const ulong plane = ulong(b) * p.mask.batch + ulong(head) * p.mask.head;
-  // A simdgroup's rows share their tiles of the mask.
-  const ulong class_row =
-      (plane * p.mask.tile_rows + first_row / kMaskRowTile) * p.mask.tile_columns;
 
   float query[kRows][kRowElements];
   RowSums sums[kRows];
@@ -96,18 +45,16 @@ KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, 
         ulong(b) * p.q.batch + ulong(head) * p.q.head + ulong(tile.begin + first_row + r) * p.q.row;
     load_query<kLanes>(q, row, p.query_type, there ? p.head_dim : 0, lane, vectors, query[r]);
     clear(sums[r]);
-    seen[r] = seen_keys(offset + first_row + r, prefix, held, p);
+    seen[r] = seen_keys(view.offset + first_row + r, view.prefix, held, p);
     if (there && seen[r].lo < seen[r].hi) {
       begin = min(begin, seen[r].lo);
       end = max(end, seen[r].hi);
     }
   }
-  const ulong k_head = ulong(head / p.group) * p.k.head + ulong(k_begin) * p.k.row;
-  const ulong v_head = ulong(head / p.group) * p.v.head + ulong(k_begin) * p.v.row;
   for (uint base = begin / kSets * kSets; base < end; base += kSets) {
     uint mask_class = 1;
     if (p.mask.classes != 0) {
-      mask_class = classes[class_row + base / kMaskKeyTile];
+      mask_class = classes[view.class_row + base / kMaskKeyTile];
       if (mask_class == 0) {  // nothing to see in this tile: on to the next one
         base = base / kMaskKeyTile * kMaskKeyTile + kMaskKeyTile - kSets;
         continue;
@@ -115,12 +62,12 @@ KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, 
     }
     const bool masked = p.mask.type != kGpuMaskNone && mask_class != 2;
     const uint position = base + set;
-    const uint slot = (position + held.shift) % capacity;
+    const uint slot = (position + held.shift) % view.capacity;
     const CacheSlot found = find_slot(block_table, p.pages, b, slot,
                                       position >= begin && position < end && slot < held.num_valid);
     const bool there = found.held;
-    const ulong k_row = ulong(found.block) * p.k.batch + k_head + ulong(found.slot) * p.k.row;
-    const ulong v_row = ulong(found.block) * p.v.batch + v_head + ulong(found.slot) * p.v.row;
+    const ulong k_row = ulong(found.block) * p.k.batch + view.k_head + ulong(found.slot) * p.k.row;
+    const ulong v_row = ulong(found.block) * p.v.batch + view.v_head + ulong(found.slot) * p.v.row;
     float key[kRowElements], value[kRowElements];
     load_elements<kLanes>(k + k_row, there ? p.head_dim : 0, lane, vectors, key);
     load_elements<kLanes>(v + v_row, there ? p.v_dim : 0, lane, vectors, value);
@@ -130,12 +77,12 @@ KERNEL(attn_prefill, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len), IN(int, 
           there && position >= seen[r].lo && position < seen[r].hi && first_row + r < tile.count;
       float bias = 0.0f;
       if (masked && visible) {
-        const ulong row = plane * p.mask.rows + first_row + r;
+        const ulong row = view.plane * p.mask.rows + first_row + r;
         bias = mask_cell(mask, row * p.mask.columns + position, p.mask.type);
         visible = bias != -INFINITY;
       }
       if (p.slopes != 0) {
-        bias = bias + slope * float(int(position) - int(offset + first_row + r));
+        bias = bias + slope * float(int(position) - int(view.offset + first_row + r));
       }
       if (visible) fold(sums[r], z + bias, value);
     }

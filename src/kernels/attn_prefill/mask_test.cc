@@ -7,7 +7,6 @@ namespace {
 
 using ops::SeqLayout;
 using testing::expect_error;
-using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
 using testing::test_device;
@@ -27,8 +26,9 @@ class AttnPrefillMask : public ::testing::TestWithParam<std::string> {
     Random random(seed);
     ops::AttnPrefillArgs args;
     args.q = random_buffer(device_, c.q_dtype, {c.batch, c.heads, c.q_len, c.dim}, random);
-    args.k = random_buffer(device_, c.kv_dtype, {c.batch, c.kv_heads, c.kv_len, c.dim}, random);
-    args.v = random_buffer(device_, c.kv_dtype, {c.batch, c.kv_heads, c.kv_len, c.dim}, random);
+    const DType kv_dtype = c.kv_dtype == f32 ? testing::entry_dtype(GetParam()) : c.kv_dtype;
+    args.k = random_buffer(device_, kv_dtype, {c.batch, c.kv_heads, c.kv_len, c.dim}, random);
+    args.v = random_buffer(device_, kv_dtype, {c.batch, c.kv_heads, c.kv_len, c.dim}, random);
     args.kv_len = c.kv_len;
     args.causal = c.causal;
     args.softmax_scale = 1.0f / std::sqrt(static_cast<float>(c.dim));
@@ -69,31 +69,15 @@ class AttnPrefillMask : public ::testing::TestWithParam<std::string> {
     ops::attn_mask_classify(stream_, {.mask = mask, .tiles = tiles});
     return tiles;
   }
-  // The output, with lse behind it.
-  Buffer run(ops::AttnPrefillArgs args, Buffer* lse_out = nullptr) {
-    Shape shape = args.q.shape();
-    shape.back() = args.v.shape().back();
-    const GuardedBuffer out(device_, args.q.dtype(), shape);
-    const testing::Laid q = testing::laid(args.q, args.q_layout);
-    const GuardedBuffer lse(device_, f32, {q.batch, q.heads, q.len});
-    args.out = out.view();
-    args.lse = lse.view();
-    ops::attn_prefill(stream_, args);
-    stream_.commit().wait();
-    out.check();
-    lse.check();
-    if (lse_out) *lse_out = lse.view();
-    return out.view();
-  }
+  Buffer run(const ops::AttnPrefillArgs& args) { return testing::run_prefill(stream_, args).out; }
   std::vector<std::byte> bytes(const ops::AttnPrefillArgs& args) {
     return testing::bytes_of(run(args));
   }
   Buffer expect_oracle(ops::AttnPrefillArgs args, const std::string& what) {
-    Buffer lse;
-    args.out = run(args, &lse);
+    args = testing::run_prefill(stream_, args);
     const auto reference = testing::oracle_of(args);
     testing::expect_attention(testing::in_oracle_order(device_, args), reference, what);
-    testing::expect_lse(testing::to_floats(lse), reference, what);
+    testing::expect_lse(testing::to_floats(args.lse), reference, what);
     return args.out;
   }
 };
@@ -116,10 +100,10 @@ TEST_P(AttnPrefillMask, EverythingBlocked) {  // P6
       for (float value : {-INFINITY, dtype == f16 ? -65504.0f : -1e30f}) {
         auto args = make_args({.q_len = 32, .kv_len = 32, .dim = dim});
         args.mask = make_mask(dtype, 32, 32, [&](int64_t, int64_t) { return value; });
-        Buffer lse;
-        for (std::byte byte : testing::bytes_of(run(args, &lse))) ASSERT_EQ(byte, std::byte{0});
-        for (float found : testing::to_floats(lse)) ASSERT_EQ(found, -INFINITY);
-        const auto plain = bytes(args);
+        const auto ran = testing::run_prefill(stream_, args);
+        const auto plain = testing::bytes_of(ran.out);
+        for (std::byte byte : plain) ASSERT_EQ(byte, std::byte{0});
+        for (float found : testing::to_floats(ran.lse)) ASSERT_EQ(found, -INFINITY);
         args.mask_tiles = classify(args.mask);
         EXPECT_EQ(bytes(args), plain);
       }
@@ -285,12 +269,13 @@ TEST_P(AttnPrefillMask, ResumedAndRings) {
   args.q_offset = len - q_len;
   const auto linear = testing::bytes_of(expect_oracle(args, "linear"));
   auto ring = args;
+  const size_t row = 64 * size_of(args.k.dtype());
   for (auto [target, source] : {std::pair(&ring.k, &args.k), std::pair(&ring.v, &args.v)}) {
-    *target = device_.alloc(f32, {1, 2, capacity, 64});
+    *target = device_.alloc(args.k.dtype(), {1, 2, capacity, 64});
     for (int64_t h = 0; h < 2; ++h) {
       for (int64_t a = len - capacity; a < len; ++a) {
-        std::memcpy(target->data() + (h * capacity + a % capacity) * 256,
-                    source->data() + (h * len + a) * 256, 256);
+        std::memcpy(target->data() + (h * capacity + a % capacity) * row,
+                    source->data() + (h * len + a) * row, row);
       }
     }
   }
@@ -314,7 +299,7 @@ TEST_P(AttnPrefillMask, BlockedKeysHaveNoInfluence) {  // P21
       for (const Buffer* cache : {&args.k, &args.v}) {
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t i = 0; i < 128; ++i) {
-            cache->span<float>()[static_cast<size_t>((h * 64 + 17) * 128 + i)] = bad;
+            kernels::store_f32(cache->dtype(), &bad, 1, cache->data(), (h * 64 + 17) * 128 + i);
           }
         }
       }

@@ -7,7 +7,6 @@ namespace {
 
 using ops::SeqLayout;
 using testing::expect_error;
-using testing::GuardedBuffer;
 using testing::Random;
 using testing::random_buffer;
 using testing::test_device;
@@ -23,22 +22,8 @@ class AttnPrefillOptions : public ::testing::TestWithParam<std::string> {
   Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
-  // Fresh guarded outputs; returns the arguments with them.
-  ops::AttnPrefillArgs run(ops::AttnPrefillArgs args) {
-    Shape shape = args.q.shape();
-    shape.back() = args.v.shape().back();
-    const testing::Laid q = testing::laid(args.q, args.q_layout);
-    const bool packed = !args.q_starts.empty();
-    const GuardedBuffer out(device_, args.q.dtype(), shape);
-    const GuardedBuffer lse(device_, f32,
-                            packed ? Shape{q.heads, q.len} : Shape{q.batch, q.heads, q.len});
-    args.out = out.view();
-    args.lse = lse.view();
-    ops::attn_prefill(stream_, args);
-    stream_.commit().wait();
-    out.check();
-    lse.check();
-    return args;
+  ops::AttnPrefillArgs run(const ops::AttnPrefillArgs& args) {
+    return testing::run_prefill(stream_, args);
   }
   // lse in the order of the oracle's rows.
   std::vector<float> lse_rows(const ops::AttnPrefillArgs& args) {
@@ -84,7 +69,7 @@ TEST_P(AttnPrefillOptions, SinksAndAlibi) {
   Random random(1);
   const auto slopes = ops::alibi_slopes(8);
   for (bool causal : {true, false}) {
-    auto args = make_args(70, 200);
+    auto args = make_args(70, 200, testing::entry_dtype(GetParam()), 64, 64);
     args.causal = causal;
     const auto plain = testing::bytes_of(expect_oracle(args, "plain").out);
     args.sinks = random_buffer(device_, f32, {8}, random);
@@ -160,7 +145,7 @@ TEST_P(AttnPrefillOptions, PackedQueriesOverCaches) {
     ops::AttnPrefillArgs args;
     args.q = random_buffer(device_, f32, {60, 4, 64}, random);
     args.k = random_buffer(device_, f16, {3, 2, 160, 64}, random);
-    args.v = random_buffer(device_, f16, {3, 2, 160, 32}, random);
+    args.v = random_buffer(device_, f16, {3, 2, 160, pages ? 64 : 32}, random);
     args.q_starts = {0, 1, 41, 60};
     args.kv_len = {77, 160, 19};
     args.softmax_scale = 0.125f;
@@ -181,8 +166,8 @@ TEST_P(AttnPrefillOptions, WrongOffsetsStayInside) {
   Random random(4);
   ops::AttnPrefillArgs args;
   args.q = random_buffer(device_, f32, {50, 4, 64}, random);
-  args.k = random_buffer(device_, f32, {50, 2, 64}, random);
-  args.v = random_buffer(device_, f32, {50, 2, 64}, random);
+  args.k = random_buffer(device_, testing::entry_dtype(GetParam()), {50, 2, 64}, random);
+  args.v = random_buffer(device_, args.k.dtype(), {50, 2, 64}, random);
   for (const auto& starts : std::vector<std::vector<int32_t>>{
            {0, 20, 1000}, {-5, 70, 30}, {40, 10, 50}, {1 << 30, -(1 << 30), 3}}) {
     args.q_starts = testing::make_i32(device_, starts);
@@ -195,7 +180,7 @@ TEST_P(AttnPrefillOptions, PagesEqualTheContiguousCache) {
   Random random(5);
   for (DType kv_dtype : {f32, f16, bf16}) {
     for (int64_t page_size : {16, 64, 128}) {
-      auto args = make_args(37, 300, kv_dtype);
+      auto args = make_args(37, 300, kv_dtype, 64, kv_dtype == f32 ? 48 : 64);
       args.kv_len = {300, 181};
       testing::poison_slots(args.k, [](int64_t b, int64_t slot) { return slot < (b ? 181 : 300); });
       testing::poison_slots(args.v, [](int64_t b, int64_t slot) { return slot < (b ? 181 : 300); });

@@ -11,8 +11,10 @@ constexpr Entry<AttnPrefillParams> kEntries[] = {
     {"avx512", DeviceKind::kCpu, Isa::kAvx512, nullptr, attn_prefill_avx512},
     {"avx2", DeviceKind::kCpu, Isa::kAvx2, nullptr, attn_prefill_avx2},
     {"baseline", DeviceKind::kCpu, Isa::kBaseline, nullptr, attn_prefill_baseline},
-    {"mma", DeviceKind::kCuda, Isa::kBaseline, attn_prefill_cuda_refuses, attn_prefill_cuda,
+    {"mma", DeviceKind::kCuda, Isa::kBaseline, attn_prefill_grid_refuses, attn_prefill_cuda,
      attn_prefill_cuda_leaves},
+    {"simdgroup", DeviceKind::kMetal, Isa::kBaseline, attn_prefill_grid_refuses,
+     attn_prefill_simdgroup, attn_prefill_simdgroup_leaves},
     {"gpu", DeviceKind::kEmulator, Isa::kBaseline, attn_prefill_gpu_refuses, attn_prefill_gpu},
 };
 

@@ -6,7 +6,6 @@ namespace {
 
 using ops::SeqLayout;
 using testing::expect_error;
-using testing::GuardedBuffer;
 using testing::Random;
 using testing::test_device;
 
@@ -30,23 +29,13 @@ struct Case {
   }
 };
 
-Shape shape_of(SeqLayout layout, int64_t batch, int64_t heads, int64_t len, int64_t dim) {
-  return layout == SeqLayout::kHeadMajor ? Shape{batch, heads, len, dim}
-                                         : Shape{batch, len, heads, dim};
-}
-
-kernels::AttnStrides strides_of(SeqLayout layout, int64_t heads, int64_t len, int64_t dim) {
-  return layout == SeqLayout::kHeadMajor
-             ? kernels::AttnStrides{heads * len * dim, len * dim, dim}
-             : kernels::AttnStrides{heads * len * dim, dim, heads * dim};
-}
-
 // Values in the order [batch, heads, len, dim] under either layout.
 Buffer lay_out(const Device& device, DType dtype, SeqLayout layout, const Shape& extents,
                const std::vector<float>& values) {
   const int64_t heads = extents[1], len = extents[2], dim = extents[3];
-  const Buffer buffer = device.alloc(dtype, shape_of(layout, extents[0], heads, len, dim));
-  const auto s = strides_of(layout, heads, len, dim);
+  const Buffer buffer = device.alloc(
+      dtype, layout == SeqLayout::kHeadMajor ? extents : Shape{extents[0], len, heads, dim});
+  const auto s = testing::laid(buffer, layout).strides;
   for (int64_t row = 0; row < extents[0] * heads * len; ++row) {
     const int64_t b = row / (heads * len), h = row / len % heads, i = row % len;
     kernels::store_f32(dtype, values.data() + row * dim, dim, buffer.data(),
@@ -81,30 +70,9 @@ ops::AttnPrefillArgs make_args(const Device& device, const Case& c) {
   return args;
 }
 
-// Runs the op and checks the guards. The output has the layout of q.
-Buffer run(Stream& stream, ops::AttnPrefillArgs args) {
-  Shape shape = args.q.shape();
-  shape[3] = args.v.dim(3);
-  const GuardedBuffer out(stream.device(), args.q.dtype(), shape);
-  args.out = out.view();
-  ops::attn_prefill(stream, args);
-  stream.commit().wait();
-  out.check();
-  return out.view();
-}
-
-// The output as [batch, heads, q_len, dim].
-Buffer head_major(const Device& device, const Buffer& out, SeqLayout layout) {
-  if (layout == SeqLayout::kHeadMajor) return out;
-  const int64_t batch = out.dim(0), len = out.dim(1), heads = out.dim(2), dim = out.dim(3);
-  const Buffer result = device.alloc(out.dtype(), {batch, heads, len, dim});
-  const size_t row = static_cast<size_t>(dim) * size_of(out.dtype());
-  for (int64_t r = 0; r < batch * heads * len; ++r) {
-    const int64_t b = r / (heads * len), h = r / len % heads, i = r % len;
-    std::memcpy(result.data() + static_cast<size_t>(r) * row,
-                out.data() + static_cast<size_t>((b * len + i) * heads + h) * row, row);
-  }
-  return result;
+// The output has the layout of q.
+Buffer run(Stream& stream, const ops::AttnPrefillArgs& args) {
+  return testing::run_prefill(stream, args).out;
 }
 
 // Rows [begin, end) of each head of [1, H, L, D], one after the other.
@@ -125,8 +93,9 @@ class AttnPrefillTest : public ::testing::TestWithParam<std::string> {
   Stream stream_{device_};
 
   Buffer expect_oracle(const Case& c) {
-    const auto args = make_args(device_, c);
-    const Buffer out = head_major(device_, run(stream_, args), c.layout);
+    const auto args = testing::run_prefill(stream_, make_args(device_, c));
+    const Buffer out = testing::in_oracle_order(device_, args)
+                           .reshape({c.batch, c.heads, c.q_len, args.out.dim(3)});
     testing::expect_attention(out, testing::oracle_of(args), c.name());
     return out;
   }
@@ -164,8 +133,9 @@ TEST_P(AttnPrefillTest, LayoutsAgree) {  // P2
     Case c{.heads = 12, .kv_heads = 12, .q_len = len, .kv_len = len, .kv_dtype = f16};
     const Buffer expected = expect_oracle(c);
     c.layout = SeqLayout::kSeqMajor;
-    const Buffer out = head_major(device_, run(stream_, make_args(device_, c)), c.layout);
-    EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(expected));
+    const auto ran = testing::run_prefill(stream_, make_args(device_, c));
+    EXPECT_EQ(testing::bytes_of(testing::in_oracle_order(device_, ran)),
+              testing::bytes_of(expected));
   }
 }
 
@@ -234,17 +204,19 @@ TEST_P(AttnPrefillTest, ChunksEqualWhole) {
   const int64_t len = 640, heads = 4, dim = 64, window = 100;
   for (int64_t capacity : {int64_t{640}, int64_t{256}, int64_t{229}}) {
     Case c{.heads = heads, .kv_heads = 2, .q_len = len, .kv_len = len, .window_size = window};
+    c.kv_dtype = testing::entry_dtype(GetParam());
+    const int64_t row = dim * static_cast<int64_t>(size_of(c.kv_dtype));
     const auto args = make_args(device_, c);
     const Buffer expected = run(stream_, args);
     for (int64_t at = 0; at < len; at += 128) {
       auto part = args;
       for (auto [target, source] : {std::pair(&part.k, &args.k), std::pair(&part.v, &args.v)}) {
-        *target = device_.alloc(f32, {1, 2, capacity, dim});
+        *target = device_.alloc(c.kv_dtype, {1, 2, capacity, dim});
         testing::poison_slots(*target, [](int64_t, int64_t) { return false; });
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t a = std::max<int64_t>(0, at + 128 - capacity); a < at + 128; ++a) {
-            std::memcpy(target->data() + (h * capacity + a % capacity) * dim * 4,
-                        source->data() + (h * len + a) * dim * 4, dim * 4);
+            std::memcpy(target->data() + (h * capacity + a % capacity) * row,
+                        source->data() + (h * len + a) * row, row);
           }
         }
       }
@@ -276,11 +248,16 @@ TEST_P(AttnPrefillTest, ChunksEqualWhole) {
 TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
     Case c{.heads = 2, .q_len = 40, .kv_len = 48, .dim = dim, .q_offset = 8};
+    c.kv_dtype = testing::entry_dtype(GetParam());
+    // A product of 0 and NaN is none on matrix units.
+    const float other = c.kv_dtype == f32 ? NAN : 6e4f;
     const Buffer out = expect_oracle(c);
     auto args = make_args(device_, c);
     for (int64_t key : {9, 15, 16, 31, 47}) {
       for (const Buffer* cache : {&args.k, &args.v}) {
-        for (int64_t i = 0; i < dim; ++i) cache->span<float>()[key * dim + i] = NAN;
+        for (int64_t i = 0; i < dim; ++i) {
+          kernels::store_f32(c.kv_dtype, &other, 1, cache->data(), key * dim + i);
+        }
       }
     }
     // Key 9 is the first that was changed; query 0 is at position 8.
@@ -290,6 +267,7 @@ TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   // run must give the bits of the longest one; the cache beyond kv_len is NaN.
   for (int64_t offset = 0; offset <= 64; offset += testing::is_emulated() ? 21 : 1) {
     Case c{.q_len = 96, .kv_len = offset + 96, .q_offset = offset};
+    c.kv_dtype = testing::entry_dtype(GetParam());
     const auto whole = make_args(device_, c);
     const Buffer expected = run(stream_, whole);
     testing::expect_attention(expected, testing::oracle_of(whole), c.name());
@@ -320,6 +298,7 @@ TEST_P(AttnPrefillTest, MoreQueriesThanKeys) {  // P14
 TEST_P(AttnPrefillTest, DefaultOffset) {  // P15
   for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
     Case c{.heads = 2, .kv_heads = 2, .q_len = 37, .kv_len = 100, .dim = dim};
+    c.kv_dtype = dim % 3 == 0 ? bf16 : testing::entry_dtype(GetParam());
     const auto expected = testing::bytes_of(expect_oracle(c));
     c.q_offset = 63;
     c.window_size = std::numeric_limits<int64_t>::max();
@@ -418,13 +397,14 @@ TEST_P(AttnPrefillTest, BlockedKeysHaveNoInfluence) {  // P21
       c.causal = m.causal;
       c.window_size = m.window_size;
       c.q_offset = offset;
+      c.kv_dtype = testing::entry_dtype(GetParam());
       auto args = make_args(device_, c);
       const Buffer clean = run(stream_, args);
       testing::expect_attention(clean, testing::oracle_of(args), c.name());
       for (const Buffer* cache : {&args.k, &args.v}) {
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t i = 0; i < 128; ++i) {
-            cache->span<float>()[(h * 64 + m.blocked) * 128 + i] = bad;
+            kernels::store_f32(c.kv_dtype, &bad, 1, cache->data(), (h * 64 + m.blocked) * 128 + i);
           }
         }
       }

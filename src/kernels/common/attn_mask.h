@@ -4,9 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
-
-#include "mlxn/dtype.h"
 
 namespace mlxn::kernels {
 
@@ -26,26 +23,5 @@ struct MaskCell {
 inline constexpr MaskCell<uint32_t> kMaskF32{0xf149f2cau, 0xff800000u};
 inline constexpr MaskCell<uint16_t> kMaskF16{0xfbff, 0xfc00};
 inline constexpr MaskCell<uint16_t> kMaskBF16{0xf14a, 0xff80};
-
-// Cell i of a mask as what is added to a score: -infinity where it blocks.
-inline float mask_bias(DType dtype, const void* mask, int64_t i) {
-  constexpr float kBlocked = -std::numeric_limits<float>::infinity();
-  switch (dtype) {
-    case DType::kU8:
-      return static_cast<const uint8_t*>(mask)[i] == 0 ? kBlocked : 0.0f;
-    case DType::kF16: {
-      const F16 cell = static_cast<const F16*>(mask)[i];
-      return kMaskF16.blocked(cell.bits) ? kBlocked : to_float(cell);
-    }
-    case DType::kBF16: {
-      const BF16 cell = static_cast<const BF16*>(mask)[i];
-      return kMaskBF16.blocked(cell.bits) ? kBlocked : to_float(cell);
-    }
-    default: {
-      const float cell = static_cast<const float*>(mask)[i];
-      return cell <= -1e30f ? kBlocked : cell;
-    }
-  }
-}
 
 }  // namespace mlxn::kernels

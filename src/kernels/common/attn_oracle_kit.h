@@ -154,6 +154,24 @@ inline kernels::AttnReference oracle_of(const ops::AttnPrefillArgs& args, int64_
       first_query);
 }
 
+// Runs the op with fresh guarded outputs; returns the arguments with them.
+inline ops::AttnPrefillArgs run_prefill(Stream& stream, ops::AttnPrefillArgs args) {
+  Shape shape = args.q.shape();
+  shape.back() = args.v.shape().back();
+  const Laid q = laid(args.q, args.q_layout);
+  const bool packed = !args.q_starts.empty();
+  const GuardedBuffer out(stream.device(), args.q.dtype(), shape);
+  const GuardedBuffer lse(stream.device(), f32,
+                          packed ? Shape{q.heads, q.len} : Shape{q.batch, q.heads, q.len});
+  args.out = out.view();
+  args.lse = lse.view();
+  ops::attn_prefill(stream, args);
+  stream.commit().wait();
+  out.check();
+  lse.check();
+  return args;
+}
+
 // The rows of an attn_prefill output in the oracle's order: sequence, head, query.
 inline Buffer in_oracle_order(const Device& device, const ops::AttnPrefillArgs& args) {
   HostValues values;

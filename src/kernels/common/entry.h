@@ -34,8 +34,10 @@ struct Entry {
 // The kind of entries written in the shared GPU text, which every GPU backend and the emulator run.
 inline constexpr DeviceKind kSharedGpu = DeviceKind::kEmulator;
 
+// The emulator runs Metal's own text too.
 inline bool is_for(DeviceKind entry, DeviceKind device) {
-  return entry == device || (entry == kSharedGpu && device != DeviceKind::kCpu);
+  return entry == device || (entry == kSharedGpu && device != DeviceKind::kCpu) ||
+         (entry == DeviceKind::kMetal && device == DeviceKind::kEmulator);
 }
 
 // Why an entry cannot run on this device whatever the params; empty if it can.

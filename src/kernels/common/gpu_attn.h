@@ -159,6 +159,21 @@ GPU_FN void store_output(DEVICE uchar* out, ulong at, uint type, float v) {
   }
 }
 
+// Elements at .. at + 7 of an output row of `dim` that starts at element `row`; +0 if the row saw
+// nothing, whose zeros a rotation may have given a sign.
+GPU_FN void store_outputs(DEVICE uchar* out, ulong row, uint type, uint dim, uint at, bool vectors,
+                          bool seen, THREAD float* v) {
+  if (at >= dim) return;
+  UNROLL for (int j = 0; j < 8; j++) v[j] = seen ? v[j] : 0.0f;
+  if (type == kGpuQueryF32) {
+    store_row<8>((DEVICE float*)out + row + at, 8, vectors, v);
+  } else if (type == kGpuQueryF16) {
+    store_row<8>((DEVICE half*)out + row + at, 8, vectors, v);
+  } else {
+    store_row<8>((DEVICE bfloat*)out + row + at, 8, vectors, v);
+  }
+}
+
 // The score of a key: the lanes' parts of a dot product joined, scaled and capped.
 template <int kLanes>
 GPU_FN float key_score(THREAD const float* query, THREAD const float* key, float scale, float cap) {

@@ -114,21 +114,6 @@ GPU_FN float2 norm_factors(DEVICE const float* norms, CONSTANT GpuTqTable& t, bo
   return make_float2(factor, factor);
 }
 
-// Elements at .. at + 7 of an output row of `dim` that starts at element `row`; +0 if the row saw
-// nothing, whose zeros a rotation may have given a sign.
-GPU_FN void store_outputs(DEVICE uchar* out, ulong row, uint type, uint dim, uint at, bool vectors,
-                          bool seen, THREAD float* v) {
-  if (at >= dim) return;
-  UNROLL for (int j = 0; j < 8; j++) v[j] = seen ? v[j] : 0.0f;
-  if (type == kGpuQueryF32) {
-    store_row<8>((DEVICE float*)out + row + at, 8, vectors, v);
-  } else if (type == kGpuQueryF16) {
-    store_row<8>((DEVICE half*)out + row + at, 8, vectors, v);
-  } else {
-    store_row<8>((DEVICE bfloat*)out + row + at, 8, vectors, v);
-  }
-}
-
 // A value per run; with one norm for the row both get the value of the row.
 GPU_FN float2 joined(float2 per_run, bool one_norm) {
   const float sum = per_run.x + per_run.y;

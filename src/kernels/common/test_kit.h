@@ -51,15 +51,20 @@ std::vector<std::string> runnable(std::span<const kernels::Entry<Params>> table)
   for (const auto& entry : table) {
     if (kernels::refusal_of_device(entry, device).empty()) names.push_back(entry.name);
   }
+  // Metal's stand-in runs on the emulator: the best entry will do, and what it leaves to others.
+  if (is_emulated() && !on_emulator()) names.resize(1);
   return names;
 }
 
-// A device on which this entry runs, or what it leaves to others: "mma" and "avx512_vnni" are the
-// best of a GPU and of a processor, for some calls only.
+// A device on which this entry runs, or what it leaves to others: "mma", "simdgroup" and
+// "avx512_vnni" are the best of a GPU and of a processor, for some calls only.
 inline Device entry_device(const std::string& kernel, int num_threads = 2) {
-  const bool is_best = kernel == "mma" || kernel == "avx512_vnni";
+  const bool is_best = kernel == "mma" || kernel == "simdgroup" || kernel == "avx512_vnni";
   return test_device(is_best ? "" : kernel, num_threads);
 }
+
+// A type of keys for which such an entry runs itself.
+inline DType entry_dtype(const std::string& kernel) { return kernel == "simdgroup" ? f16 : f32; }
 
 class Random {
  public:

@@ -82,6 +82,15 @@ const std::vector<Planted>& planted() {
        {"divergent simdgroup operation: 64 threads at the simdgroup operation planted_bugs.h:",
         "64 threads returned"}},
       {"bug_two_operations", &Options::simd, {"divergent simdgroup operation: planted_bugs.h:"}},
+      {"bug_matrix_load",
+       &Options::races,
+       {"race, read after write", "array s[", "planted_bugs.h:"}},
+      {"bug_matrix_store", &Options::races, {"race, "}},
+      {"bug_matrix_past_end", &Options::bounds, {"out-of-bounds read of 4 bytes: x[512]"}},
+      {"bug_matrix_half_simd", &Options::simd, {"divergent simdgroup operation: planted_bugs.h:"}},
+      {"bug_matrix_lanes_differ",
+       &Options::simd,
+       {"divergent simdgroup operation: the arguments of lanes 0 and 1 differ at planted_bugs.h:"}},
   };
   return bugs;
 }

@@ -97,4 +97,26 @@ KERNEL(dialect_contract, IN(float, abc), OUT(float, y)) {
 }
 EXPORT(dialect_contract)
 
+#ifndef __CUDACC__
+// Matrices: the transpose of A (A B^T + 1) + 1.   x [8][16]: A beside B   y [8][8]
+template <typename T>
+KERNEL(dialect_matrix, IN(T, x), OUT(float, y)) {
+  await_inputs();
+  SHARED(float, s, 64);
+  simdgroup_matrix<T, 8, 8> left, right;
+  simdgroup_matrix<float, 8, 8> sum, ones = make_filled_simdgroup_matrix<float, 8, 8>(1.0f);
+  simdgroup_load(left, x, 16);
+  simdgroup_load(right, x + 8, 16, 0, true);
+  simdgroup_multiply_accumulate(sum, left, right, ones);
+  simdgroup_multiply_accumulate(sum, left, sum, ones);
+  simdgroup_store(sum, s);
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  simdgroup_load(sum, s, 8, 0, true);
+  simdgroup_store(sum, y);
+}
+INSTANTIATE(dialect_matrix_f32, dialect_matrix, float)
+INSTANTIATE(dialect_matrix_f16, dialect_matrix, half)
+INSTANTIATE(dialect_matrix_bf16, dialect_matrix, bfloat)
+#endif
+
 KERNELS_END

@@ -87,6 +87,27 @@ TEST_F(Dialect, SimdgroupOperations) {
   }
 }
 
+TEST_F(Dialect, MatricesOfASimdgroup) {
+  if (testing::test_device_id() == "cuda") GTEST_SKIP() << "Metal's own";
+  std::vector<float> a(128);  // small integers: exact in every type and order
+  for (size_t i = 0; i < 128; ++i) a[i] = static_cast<float>((i * 7 + 3) % 11) - 5.0f;
+  for (DType dtype : {f32, f16, bf16}) {
+    const Buffer y = device.alloc(f32, {64});
+    run({.op = "dialect", .kernel = kernels::kernel_name("dialect_matrix", {dtype})},
+        {testing::make_buffer(device, dtype, {128}, a)}, {y});
+    const auto found = testing::to_floats(y);
+    for (size_t i = 0; i < 64; ++i) {
+      float expected = 1.0f;
+      for (size_t k = 0; k < 8; ++k) {
+        float inner = 1.0f;
+        for (size_t j = 0; j < 8; ++j) inner += a[16 * k + j] * a[i / 8 * 16 + j + 8];
+        expected += a[i % 8 * 16 + k] * inner;
+      }
+      EXPECT_EQ(found[i], expected) << name(dtype) << " " << i;
+    }
+  }
+}
+
 TEST_F(Dialect, ThreadgroupMemoryAndReductions) {
   for (const uint32_t threads : {32u, 64u, 416u, 1024u}) {
     testing::Random random(threads);

@@ -118,6 +118,44 @@ KERNEL(bug_two_operations, IN(float, x), OUT(float, y)) {  // half the lanes at 
   y[THREAD_ID] = v;
 }
 
+// ---- matrices of a simdgroup: their accesses are no lane's own ----
+typedef simdgroup_matrix<float, 8, 8> Matrix;
+
+KERNEL(bug_matrix_load, IN(float, x), OUT(float, y)) {  // no barrier behind the write to s
+  SHARED(float, s, 256);
+  Matrix m;
+  s[64 * SIMD_ID + LANE] = s[64 * SIMD_ID + 32 + LANE] = x[THREAD_ID];
+  simdgroup_load(m, s + 64 * SIMD_ID);
+  simdgroup_store(m, y + 64 * SIMD_ID);
+}
+KERNEL(bug_matrix_store, IN(float, x), OUT(float, y)) {  // no barrier in front of the read of y
+  Matrix m;
+  simdgroup_load(m, x);
+  simdgroup_store(m, y + 64 * SIMD_ID);
+  y[256 + THREAD_ID] = y[64 * SIMD_ID + LANE];
+}
+KERNEL(bug_matrix_past_end, IN(float, x), OUT(float, y)) {  // by one element
+  Matrix m;
+  simdgroup_load(m, x + 449);
+  simdgroup_store(m, y + 64 * SIMD_ID);
+}
+KERNEL(bug_matrix_half_simd, IN(float, x), OUT(float, y)) {  // a product under a condition
+  Matrix m;
+  simdgroup_load(m, x);
+  if (LANE < 16) simdgroup_multiply_accumulate(m, m, m, m);
+  simdgroup_store(m, y + 64 * SIMD_ID);
+}
+KERNEL(bug_matrix_lanes_differ, IN(float, x), OUT(float, y)) {  // every lane loads another one
+  Matrix m;
+  simdgroup_load(m, x + LANE);
+  simdgroup_store(m, y + 64 * SIMD_ID);
+}
+EXPORT(bug_matrix_load)
+EXPORT(bug_matrix_store)
+EXPORT(bug_matrix_past_end)
+EXPORT(bug_matrix_half_simd)
+EXPORT(bug_matrix_lanes_differ)
+
 // ---- correct ----
 KERNEL(fine_simd_share, IN(float, x), OUT(float, y)) {  // a simdgroup shares without the group
   SHARED(float, s, 128);
