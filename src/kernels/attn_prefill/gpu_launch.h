@@ -14,7 +14,7 @@ namespace mlxn::kernels {
 int64_t attn_prefill_simds(const AttnPrefillParams& p);
 GpuAttnPrefill attn_prefill_args(const AttnPrefillParams& p);
 
-// Whether every row of q, k and v is aligned to 16 bytes.
+// Whether every row of q, k, v and out is aligned to 16 bytes.
 bool attn_prefill_has_vectors(const AttnPrefillParams& p);
 
 // The grid of entries with tiles of `rows` queries: tiles, heads, sequences.
