@@ -8,14 +8,14 @@
 // Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode_tq/cuda_norms.h"
+#include "kernels/attn_decode_tq/cuda_query.h"
 #include "kernels/attn_decode_tq/cuda_tiles.h"
-#include "kernels/common/gpu_tq.h"
 
 namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_mma {
 
-enum { kKeys = kTileKeys, kTiles = 2, kSlots = 2, kDigits = 3, kTableBytes = 256 * 32 * 4 };
+enum { kKeys = kTileKeys, kTiles = 2, kSlots = 2, kTableBytes = 256 * 32 * 4 };
 
 template <int kHeadDim, int kWarpCount, int kHeadsOfLane>
 struct Shape {
@@ -39,106 +39,6 @@ struct Shape {
   static constexpr int kExchangeBytes = kShares == 1 ? 0 : 2 * kWarps * kExchanged * 32 * 16;
   static constexpr int kRingBytes = KeyTiles::kBytes + ValueTiles::kBytes;  // of a team
 };
-
-// What a head's integers stand for.
-struct HeadQuery {
-  float scale;   // q = scale * integer
-  float sum[2];  // of the integers under each norm
-};
-
-// The signs of a rotation, of this lane's elements, asked for before memory is busy: constants come
-// the same way.
-template <int kRuns>
-class LaneSigns {
- public:
-  GPU_FN explicit LaneSigns(const GpuTqTable& t) {
-    UNROLL for (int run = 0; run < kRuns; run++) {
-      const uint e = 8 * (run * 32 + LANE);
-      bits_[run] = e < t.dim ? t.signs[e / 32] >> e % 32 : 0;
-      asm volatile("" : "+r"(bits_[run]));
-    }
-  }
-  GPU_FN void apply(float* x) const {
-    UNROLL for (int i = 0; i < 8 * kRuns; i++) {
-      x[i] = __uint_as_float(__float_as_uint(x[i]) ^ (bits_[i / 8] >> i % 8) << 31);
-    }
-  }
-
- private:
-  uint bits_[kRuns];
-};
-
-// x = H x of a row of a power of two of elements, as fwht_elements() of gpu_tq.h, in less code.
-template <int kDim>
-GPU_FN void fwht_row(float* x) {
-  constexpr int kElements = kDim == 512 ? 16 : 8, kLanes = kDim == 512 ? 32 : kDim / 8;
-  UNROLL for (int h = 1; h < 8; h *= 2) {
-    UNROLL for (int i = 0; i < kElements; i++) {
-      if ((i & h) != 0) continue;
-      const float a = x[i], b = x[i + h];
-      x[i] = a + b;
-      x[i + h] = a - b;
-    }
-  }
-#pragma unroll 1
-  for (uint o = 1; o < kLanes; o *= 2) {
-    const float sign = (LANE & o) != 0 ? -1.0f : 1.0f;
-    UNROLL for (int i = 0; i < kElements; i++) {
-      x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
-    }
-  }
-  constexpr float kScale = kDim == 64    ? 0.125f
-                           : kDim == 128 ? 0.0883883476483184f
-                           : kDim == 256 ? 0.0625f
-                                         : 0.0441941738241592f;  // 1 / sqrt(kDim)
-  UNROLL for (int i = 0; i < 8; i++) {
-    const float a = x[i], b = kDim == 512 ? x[i + 8] : 0.0f;
-    x[i] = (a + b) * kScale;
-    if (kDim == 512) x[i + 8] = (a - b) * kScale;
-  }
-}
-
-// Operands b of the scores: digits of the query of head `head` in the rotated domain, whose
-// elements this simdgroup holds in x as load_query() gives them, [operand][step][lane] of two
-// words. Lane 4g + t has elements 128 unit + 32 t + 8 step .. + 7 of column g. Eight heads: digit
-// d, the most significant first, is operand d. Four: it is column 2 head + d % 2 of operand d / 2;
-// digit 3 is 0.
-template <class Shape>
-GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_queries) {
-  constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
-  uint bits = 0;                       // of the largest magnitude, or of what is no number
-  UNROLL for (int i = 0; i < 8 * Shape::kRuns; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
-  const float most = __uint_as_float(__reduce_max_sync(~0u, bits));
-  const float factor = most > 1e-30f && most < INFINITY ? __fdividef(kLargest, most) : 0.0f;
-  HeadQuery query;
-  query.scale = factor > 0.0f ? most * (1.0f / kLargest) : most - most;  // 0, or not a number
-  UNROLL for (int run = 0; run < Shape::kRuns; run++) {
-    uint words[4][2] = {};
-    int sum = 0;
-    UNROLL for (int j = 0; j < 8; j++) {
-      const int integer = __float2int_rn(x[8 * run + j] * factor);
-      const int low = static_cast<signed char>(integer), rest = (integer - low) >> 8;
-      const int middle = static_cast<signed char>(rest), high = (rest - middle) >> 8;
-      sum += integer;
-      words[0][j / 4] |= (uint(high) & 255u) << (j % 4 * 8);
-      words[1][j / 4] |= (uint(middle) & 255u) << (j % 4 * 8);
-      words[2][j / 4] |= (uint(low) & 255u) << (j % 4 * 8);
-    }
-    query.sum[run] = float(__reduce_add_sync(~0u, sum));  // of 256 elements: below 2^31
-    const uint at = 8 * (run * 32 + LANE);
-    if (at >= Shape::kDim) continue;
-    constexpr int kOfHead = Shape::kLaneHeads == 2 ? kDigits : 4;
-    UNROLL for (int digit = 0; digit < kOfHead; digit++) {
-      const uint operand = kOfHead == 4 ? digit / 2 : digit;
-      const uint column = kOfHead == 4 ? 2 * head + digit % 2 : head;
-      const uint share = at / Shape::kShareDim, in_share = at % Shape::kShareDim;
-      const uint step = in_share / 128 * 4 + at / 8 % 4;
-      digits[(share * Shape::kShareOperands + operand * Shape::kSteps + step) * 32 + column * 4 +
-             at / 32 % 4] = make_uint2(words[digit][0], words[digit][1]);
-    }
-  }
-  if (LANE == 0) head_queries[head] = query;
-}
 
 // Byte of codes -> levels in units of its low and its high nibble, a copy per lane.
 GPU_FN void put_table(const GpuAttnDecodeTq& p, uint4* table) {
