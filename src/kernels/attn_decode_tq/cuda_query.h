@@ -80,7 +80,7 @@ GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_
   uint bits = 0;                       // of the largest magnitude, or of what is no number
   UNROLL for (int i = 0; i < 8 * Shape::kRuns; i++) bits = max(bits, __float_as_uint(fabsf(x[i])));
   const float most = __uint_as_float(__reduce_max_sync(~0u, bits));
-  const float factor = most > 1e-30f && most < INFINITY ? __fdividef(kLargest, most) : 0.0f;
+  const float factor = most > 1e-30f && most < INFINITY ? kLargest / most : 0.0f;
   HeadQuery query;
   query.scale = factor > 0.0f ? most * (1.0f / kLargest) : most - most;  // 0, or not a number
   UNROLL for (int run = 0; run < Shape::kRuns; run++) {

@@ -28,7 +28,6 @@ struct Shape {
   static constexpr int kStages = kShares > 1 ? 1 : 2, kStageBytes = 2 * kTileBytes;
   static constexpr int kOwnKeys = kKeys / kShares;
   static constexpr int kWeightPitch = 2 * kKeys + 16;
-  static constexpr int kWeightBytes = kShares > 1 ? kTerms* kRows* kWeightPitch : 0;
   static constexpr int kNorms = 0;  // of a row of codes: attn_prefill_tq/cuda_codes.h
   static_assert(kRows <= kThreads);
 };

@@ -13,6 +13,8 @@ KERNELS_BEGIN(attn_prefill_simdgroup)
 
 typedef simdgroup_matrix<float, 8, 8> Floats;
 
+enum { kAreaPitch = 36 };  // from row to row of an area: scores or 32 elements of eight rows
+
 template <int kHeadDim>
 struct Shape {
   enum {
@@ -22,11 +24,10 @@ struct Shape {
     kSimds = kDim > 256 ? 8 : 4,
     kRows = 8 * kSimds / kShares,
     kKeys = kDim > 256 ? 16 : 32,
-    kArea = 8 * 36,    // floats of a simdgroup
-    kPitch = kDim + 8  // from key to key of a tile: eight keys in different banks
+    kArea = 8 * kAreaPitch,  // floats of a simdgroup
+    kPitch = kDim + 8        // from key to key of a tile: eight keys in different banks
   };
 };
-enum { kAreaPitch = 36 };  // from row to row of an area: scores or 32 elements of eight rows
 
 // Rows of K or V from position `first` on; there[key] says whether there is one, is in `seen` and
 // has its bit in `wanted`. Others are zeros.

@@ -127,12 +127,13 @@ GPU_FN void split_looked_up(const ByteTable& table, uint word, uint* pairs) {
 }
 
 // E2M1 in bits kAt to kAt + 3 of each half. A bf16 has a wider exponent and mantissa: sign,
-// exponent and mantissa go to their places, and the value times 2^126.
-template <int kAt>
+// exponent and mantissa go to their places, and the value times 2^126, or 2^127 for twice as much.
+template <int kAt, bool kTwice = false>
 GPU_FN uint e2m1_codes(uint word) {
   const uint sign = kAt == 12 ? word : word << (12 - kAt);
   const uint rest = kAt < 6 ? word << (6 - kAt) : word >> (kAt - 6);
-  return mul_bf16((sign & both(0x8000)) | (rest & both(0x01c0)), both(0x7e80));
+  return mul_bf16((sign & both(0x8000)) | (rest & both(0x01c0)),
+                  both(kTwice ? 0x7f00 : 0x7e80));
 }
 
 // The four bits of `bits` from `shift` on, one in each byte at bit 4.
@@ -237,15 +238,15 @@ struct MXFP4 : Block32<4> {
   static constexpr bool kBias = false;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     const uint v = s.word(kWords * block + t, row);
-    pairs[0] = e2m1_codes<0>(v);
-    pairs[1] = e2m1_codes<8>(v);
-    pairs[2] = e2m1_codes<4>(v);
-    pairs[3] = e2m1_codes<12>(v);
+    pairs[0] = e2m1_codes<0, true>(v);
+    pairs[1] = e2m1_codes<8, true>(v);
+    pairs[2] = e2m1_codes<4, true>(v);
+    pairs[3] = e2m1_codes<12, true>(v);
   }
-  // 2^(e - 127) for every e.
+  // 2^(e - 128), as codes are twice theirs: finite for every e.
   static GPU_FN void scales(const Span& s, uint block, Row row, float* scale, float*) {
     const uint e = s.head[16 * block + row.number()];
-    scale[0] = as_float(e == 0 ? 0x00400000u : e << 23);
+    scale[0] = as_float(e < 2 ? 0x00200000u << e : (e - 1) << 23);
   }
 };
 

@@ -284,6 +284,25 @@ TEST_P(MatmulTest, NanAndInfinityStayInTheirRow) {
   }
 }
 
+TEST_P(MatmulTest, ZeroUnderTheLargestScaleOfMxfp4) {
+  constexpr int64_t k = 256, n = 16, block_bytes = 17;
+  const Device device = test_device(GetParam());
+  Stream stream(device);
+  const Weight w{.format = Format::kMXFP4,
+                 .shape = {n, k},
+                 .data = device.alloc(u8, {n, k / 32 * block_bytes})};
+  const auto bytes = w.data.span<uint8_t>();
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = i % block_bytes == 0 ? 255 : 0;
+  for (int64_t rows : {1, 8, 40}) {
+    const std::vector<float> values(static_cast<size_t>(rows * k), 1.0f);
+    const Buffer x = testing::make_buffer(device, f32, {rows, k}, values);
+    const Buffer out = device.alloc(f32, {rows, n});
+    ops::matmul(stream, {.x = x, .weight = w, .out = out});
+    stream.commit().wait();
+    for (float y : out.span<float>()) EXPECT_EQ(y, 0.0f) << rows;
+  }
+}
+
 TEST_P(MatmulTest, ViewsWithOffsets) {
   const Device device = test_device(GetParam());
   Stream stream(device);

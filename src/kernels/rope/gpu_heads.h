@@ -115,7 +115,7 @@ template <int P, bool kNorm, typename W>
 GPU_FN void load_factors(DEVICE const W* weight, bool has_weight, DEVICE const float* inv_freq,
                          uint group, THREAD const HeadWalk& w, CONSTANT GpuRope& p,
                          THREAD PairFactors<P>& f) {
-  UNROLL for (int j = 0; j < P; j++) f.c[j] = 0.0f;
+  UNROLL for (int j = 0; j < P; j++) f.c[j] = f.wa[j] = f.wb[j] = 0.0f;
   if (w.rotates && w.vectors) {
     load_vec<P>(inv_freq + min(P * group, p.pairs - P), f.c);
   } else if (w.rotates) {

@@ -88,15 +88,22 @@ void append(Stream& stream, const AttentionWeights& weights, const AttentionShap
   const KvCache part = part_of(cache, span);
   const bool ring = part.is_ring();
   if (part.is_coded()) {
-    heads.k_encode = {.src = k_rows, .to = part.k_rows(), .pos = span.start, .ring = ring};
-    heads.v_encode = {.src = v_rows, .to = part.v_rows(), .pos = span.start, .ring = ring};
+    heads.k_encode = {.src = k_rows,
+                      .to = part.k_rows(),
+                      .pos = span.start,
+                      .ring = ring,
+                      .block_table = part.block_table()};
+    heads.v_encode = heads.k_encode;
+    heads.v_encode.src = v_rows;
+    heads.v_encode.to = part.v_rows();
   } else {
     heads.append = {.k = k_rows,
                     .k_cache = part.k(),
                     .v = v_rows,
                     .v_cache = part.v(),
                     .pos = span.start,
-                    .ring = ring};
+                    .ring = ring,
+                    .block_table = part.block_table()};
   }
   ops::qkv_rope(stream, heads);
 }
