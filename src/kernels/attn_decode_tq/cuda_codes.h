@@ -85,9 +85,8 @@ GPU_FN uint2 read_8(uint address) {
 template <class Shape>
 using Queries = HeldOperands<Shape::kShareOperands, true>;
 
-// What the integers of this lane's heads stand for: score = high * sum of the most significant
-// digit
-// + low * sum of the others + of_sum.
+// What the integers of this lane's heads stand for:
+//   score = high * sum of the most significant digit + low * sum of the others + of_sum
 template <class Shape>
 struct HeadScale {
   float high[Shape::kLaneHeads], low[Shape::kLaneHeads], of_sum[Shape::kLaneHeads];

@@ -15,6 +15,7 @@ namespace {
 // As in the kernels.
 constexpr int64_t kColumns = 8, kKeys = 32;
 constexpr uint32_t kMergeThreads = 1024;
+constexpr int64_t kStatic = 4096;  // more than kernels have beside what is asked for
 
 // Levels that are odd integers up to 255 times a unit, in the order of sign and magnitude: the
 // bytes (n - 1) / 2 by magnitude.
@@ -105,13 +106,14 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
   const backends::GpuLimits limits = gpu.limits();
   const bool integers = is_of_integers(p);
   const Plan plan = integers ? codes_plan(p) : levels_plan(p);
-  if (static_cast<int64_t>(limits.threadgroup_memory) < plan.memory) {
+  if (static_cast<int64_t>(limits.threadgroup_memory) < plan.memory + kStatic) {
     return attn_decode_tq_gpu(stream, p, std::move(access));
   }
   const int64_t tiles = base::ceil_div(a.num_heads / a.num_kv_heads, kColumns);
   GpuParts parts = matrix_parts(a, tiles, limits.compute_units);
-  if (integers) {  // the time of a tile is that of its instructions, and a pair of simdgroups has
-                   // one
+  // A tile's time is that of its instructions, so short parts pay. At dim 512 two simdgroups share
+  // a tile: four teams, each of which adds up at most 4096 keys, as eight do in matrix_parts().
+  if (integers) {
     parts.least_keys = 64;
     if (p.k.dim == 512) parts.most_keys = 16384;
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes on their way into threadgroup memory: tiles of 32 keys, whole rows of K in one ring of
 // slots and of V in another, so that K is asked for again while V is still read. From sm_90 on the
-// copies are bulk copies, of which a barrier in threadgroup memory counts the bytes; before, lanes
-// copy 16 bytes at a time and the barrier counts lanes.
+// copies are bulk copies, of which a barrier in threadgroup memory counts the bytes; in PTX for
+// older ones lanes copy 16 bytes at a time and the barrier counts lanes. (A GPU of sm_80 itself has
+// no room for the rings; its launches take the shared text.)
 //
 // Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are, with i = 2k + m,
 //   keys 8t + 2i and the next one, or

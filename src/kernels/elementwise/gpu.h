@@ -16,7 +16,7 @@ struct Mul {
 struct Scale {
   static GPU_FN float of(float a, float b, float s) { return a * s; }
 };
-struct Softcap {  // the reciprocal is taken once
+struct Softcap {  // the reciprocal is taken once; finite, so that 0 stays 0 under a tiny cap
   static GPU_FN float of(float a, float b, float s) { return s * tanh(a * min(1.0f / s, 3.4e38f)); }
 };
 

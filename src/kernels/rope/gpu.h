@@ -124,7 +124,7 @@ KERNEL(qkv_encode, SHADOW(float, q), IN(float, k), IN(float, v), IN(float, q_wei
        IN(int, block_table), OUT(float, q_out), OUT(Code, k_codes), OUT(float, k_norms),
        OUT(Code, v_codes), OUT(float, v_norms), PARAMS(GpuQkvEncode, p)) {
   await_inputs();
-  SHARED(float, all_rows, 4 * 512);  // of four simdgroups
+  SHARED(float, all_rows, 4 * 512);  // of kSimdsPerGroup simdgroups (gpu_launch.cc)
   SHARED(float, all_bounds, 4 * 256);
   const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID, dim = p.qkv.rope.head_dim;
   if (index >= p.qkv.rope.simds) return;
