@@ -132,8 +132,7 @@ template <int kAt, bool kTwice = false>
 GPU_FN uint e2m1_codes(uint word) {
   const uint sign = kAt == 12 ? word : word << (12 - kAt);
   const uint rest = kAt < 6 ? word << (6 - kAt) : word >> (kAt - 6);
-  return mul_bf16((sign & both(0x8000)) | (rest & both(0x01c0)),
-                  both(kTwice ? 0x7f00 : 0x7e80));
+  return mul_bf16((sign & both(0x8000)) | (rest & both(0x01c0)), both(kTwice ? 0x7f00 : 0x7e80));
 }
 
 // The four bits of `bits` from `shift` on, one in each byte at bit 4.
