@@ -4,21 +4,37 @@
 #   scripts/test_gpu.sh [BUILD_DIR]              build/release by default: run what was built there
 #   scripts/test_gpu.sh --pack FILE [BUILD_DIR]  put the programs and their libraries into FILE (.tar.xz)
 #   scripts/test_gpu.sh --packed FILE            unpack them elsewhere and run them
-# Each program runs twice: kernels compiled ahead of time, then from PTX. --sanitize adds compute-sanitizer's
-# memcheck, racecheck, initcheck and synccheck.
+# Each program runs twice: kernels compiled ahead of time, then from PTX.
+#   --sanitize     also under compute-sanitizer's memcheck, racecheck, initcheck and synccheck, with the cases that the
+#                  emulator runs
+#   --runs LIST    exactly these, with commas between them: ahead, ptx, memcheck, racecheck, initcheck, synccheck
+#   --only REGEX   programs whose names match
+#   --jobs N       programs at a time, 1 by default; sanitizers spend their time on the processor
+#   --limit N      seconds after which a run counts as failed, 3600 by default
 set -euo pipefail
+scripts=$(dirname "$(realpath "$0")")
 
-sanitize=no
+runs=ahead,ptx only=. jobs=1 limit=3600
 pack='' packed='' build=build/release
 while [ $# -gt 0 ]; do
   case "$1" in
-    --sanitize) sanitize=yes ;;
+    --sanitize) runs=ahead,ptx,memcheck,racecheck,initcheck,synccheck ;;
     --pack) pack=$(realpath -m "$2"); shift ;;
     --packed) packed=$(realpath "$2"); shift ;;
-    -*) echo "test_gpu.sh: $1: found an unknown flag, required --sanitize, --pack or --packed" >&2; exit 2 ;;
+    --runs) runs=$2; shift ;;
+    --only) only=$2; shift ;;
+    --jobs) jobs=$2; shift ;;
+    --limit) limit=$2; shift ;;
+    -*) echo "test_gpu.sh: $1: found an unknown flag, required one of those in this script's first lines" >&2; exit 2 ;;
     *) build=$1 ;;
   esac
   shift
+done
+for kind in ${runs//,/ }; do
+  case "$kind" in
+    ahead | ptx | memcheck | racecheck | initcheck | synccheck) ;;
+    *) echo "test_gpu.sh: --runs: found $kind, required ahead, ptx, memcheck, racecheck, initcheck or synccheck" >&2; exit 2 ;;
+  esac
 done
 
 scratch=$(mktemp -d)
@@ -26,59 +42,54 @@ trap 'rm -rf "$scratch"' EXIT
 
 programs_of_build() {
   [ -d "$build/cuda/tests" ] || { echo "test_gpu.sh: $build: found no CUDA tests, required a build with nvcc" >&2; exit 2; }
-  cat "$build"/cuda/tests/*
+  cat "$build"/cuda/tests/* | grep -E "/[^/]*($only)[^/]*$"
 }
 
 if [ -n "$pack" ]; then
-  mkdir -p "$scratch/gpu/lib"
-  while read -r program; do
-    strip -o "$scratch/gpu/$(basename "$program")" "$program"
-    ldd "$program" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'
-  done < <(programs_of_build) | sort -u | grep -vE '/(libc|libm|libdl|librt|libpthread)\.so|ld-linux' |
-    xargs -I{} cp -L {} "$scratch/gpu/lib/"
-  # The programs have most bytes in common: a dictionary that spans them finds that.
-  tar -C "$scratch" -cf - gpu | xz --lzma2=preset=2,dict=192MiB >"$pack"
-  echo "test_gpu.sh: $(ls "$scratch/gpu" | grep -c _test) programs in $pack"
+  mapfile -t programs < <(programs_of_build)
+  "$scripts/pack_programs.sh" "$pack" "${programs[@]}"
   exit
 fi
 
 if [ -n "$packed" ]; then
-  tar -C "$scratch" -xJf "$packed"
+  "$scripts/pack_programs.sh" --unpack "$packed" "$scratch"
   export LD_LIBRARY_PATH="$scratch/gpu/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-  mapfile -t programs < <(ls "$scratch"/gpu/*_test)
+  mapfile -t programs < <(ls "$scratch"/gpu/*_test | grep -E "/[^/]*($only)[^/]*$")
 else
   mapfile -t programs < <(programs_of_build)
 fi
+[ ${#programs[@]} -gt 0 ] || { echo "test_gpu.sh: --only: found no program named like $only" >&2; exit 2; }
 
-export MLXN_TEST_DEVICE=cuda
-failed=0 passed=0
-run() {  # label, command...
-  local label=$1 log=$scratch/log code=0
-  shift
-  "$@" >"$log" 2>&1 || code=$?
-  if [ $code -eq 0 ]; then
-    passed=$((passed + 1))
-    echo "ok    $label: $(sed -n 's/^\[==========\] \([0-9]* tests*\) .* ran\. (\(.*\) total)$/\1, \2/p' "$log")"
-  elif [ $code -eq 77 ]; then
-    echo "test_gpu.sh: $(grep -m1 SKIPPED "$log" || echo 'no GPU')" >&2
-    exit 1
-  else
-    failed=$((failed + 1))
-    echo "FAIL  $label (exit code $code)"
-    grep -E '\[  FAILED  \]|=========.*(rror|azard)|what\(\)|exception' "$log" | head -n 12 || tail -n 5 "$log"
-  fi
+run() {  # a kind of run, a program: prints one line, or a few more of a failure
+  local kind=$1 program=$2 code=0
+  local label="$(basename "$program") $kind" log=$scratch/$(basename "$program").$kind
+  case "$kind" in
+    ahead) timeout "$limit" "$program" ;;
+    ptx) CUDA_FORCE_PTX_JIT=1 timeout "$limit" "$program" ;;
+    # An error that a test provokes is not one.
+    *) MLXN_TEST_SHORT=1 timeout "$limit" compute-sanitizer --tool "$kind" --report-api-errors no --error-exitcode 9 "$program" ;;
+  esac >"$log" 2>&1 || code=$?
+  case $code in
+    0) echo "ok    $label: $(sed -n 's/^\[==========\] \([0-9]* tests*\) .* ran\. (\(.*\) total)$/\1, \2/p' "$log")" ;;
+    77)
+      echo "none  $(grep -m1 SKIPPED "$log" || echo 'no GPU')"
+      return 255  # no further runs
+      ;;
+    124) echo "FAIL  $label: not done after $limit s" ;;
+    *)
+      echo "FAIL  $label (exit code $code)
+$(grep -m12 -E '\[  FAILED  \]|=========.*(rror|azard)|what\(\)|exception' "$log" || tail -n 5 "$log")" ;;
+  esac
 }
+export -f run
+export scratch limit MLXN_TEST_DEVICE=cuda
 
-for program in "${programs[@]}"; do
-  name=$(basename "$program")
-  run "$name" "$program"
-  CUDA_FORCE_PTX_JIT=1 run "$name from PTX" "$program"
-  if [ $sanitize = yes ]; then
-    for tool in memcheck racecheck initcheck synccheck; do
-      # racecheck multiplies the time; an error that a test provokes is not one.
-      run "$name $tool" compute-sanitizer --tool $tool --report-api-errors no --error-exitcode 9 "$program"
-    done
-  fi
-done
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+for kind in ${runs//,/ }; do printf "$kind\0%s\0" "${programs[@]}"; done |
+  xargs -0 -n 2 -P "$jobs" bash -c 'run "$@"' run 2>/dev/null | tee "$scratch/report" || true
+if grep -q '^none' "$scratch/report"; then
+  echo "test_gpu.sh: found no GPU" >&2
+  exit 1
+fi
+failed=$(grep -c '^FAIL' "$scratch/report") || true
+echo "$(grep -c '^ok' "$scratch/report") passed, $failed failed"
+[ "$failed" -eq 0 ]

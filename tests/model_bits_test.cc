@@ -16,14 +16,14 @@ using Rows = std::vector<std::vector<uint32_t>>;  // bits of the logits of each 
 
 // A GPU does all of it; the emulator takes seconds for a token.
 const bool on_gpu = test_device_id() == "cuda";
-const int runs = on_gpu ? 10 : 2, steps = is_emulated() ? 1 : on_gpu ? 16 : 4;
+const int runs = on_gpu ? 10 : 2, steps = is_short() ? 1 : on_gpu ? 16 : 4;
 
 // Pieces of one text: 10 to 330 tokens, on a GPU up to 1098; a ring holds 256 and a chunk.
 Prompts make_prompts() {
   const auto text = Golden("demo/goldens", "q4_0.safetensors").ints("recall.ids");
-  Prompts prompts(is_emulated() ? 2 : 9);
+  Prompts prompts(is_short() ? 2 : 9);
   for (size_t s = 0; s < prompts.size(); ++s) {
-    const size_t length = is_emulated() ? 2 + s : 10 + (on_gpu ? 17 : 5) * s * s;
+    const size_t length = is_short() ? 2 + s : 10 + (on_gpu ? 17 : 5) * s * s;
     const auto piece = std::span(text).subspan(16 * s, length);
     prompts[s].assign(piece.begin(), piece.end());
   }
@@ -118,7 +118,7 @@ TEST_P(BitsTest, ReplayedAndLaunchedDirectly) {
 }
 
 std::vector<std::tuple<const char*, KvType>> cases() {
-  if (is_emulated()) return {{"demo/model-q4_0.gguf", KvType::tq(4)}};
+  if (is_short()) return {{"demo/model-q4_0.gguf", KvType::tq(4)}};
   return {{"demo/model-mlx-4bit", f16},
           {"demo/model-mlx-4bit", KvType::tq(4)},
           {"demo/model-q4_0.gguf", f16},

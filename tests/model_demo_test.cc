@@ -11,11 +11,11 @@ constexpr double kLogitTolerance = 2e-4;  // of the largest logit
 
 // The emulator takes seconds for a token.
 std::vector<std::string> prompts() {
-  if (is_emulated()) return {"short"};
+  if (is_short()) return {"short"};
   return {"short", "chat", "sum", "count", "window", "recall"};
 }
 size_t tokens_of(const std::vector<int32_t>& greedy) {
-  return is_emulated() ? std::min<size_t>(greedy.size(), 3) : greedy.size();
+  return is_short() ? std::min<size_t>(greedy.size(), 3) : greedy.size();
 }
 
 struct Shipped {

@@ -194,7 +194,7 @@ TEST_P(QuantisedTest, IntegerKernelsStayWithinTheModelsSensitivity) {
 
 // The emulator takes minutes for all of them.
 std::vector<Case> float_cases() {
-  if (is_emulated()) return {{.model = "gemma4_e"}, {.model = "gemma4_moe"}, {.model = "gemma3"}};
+  if (is_short()) return {{.model = "gemma4_e"}, {.model = "gemma4_moe"}, {.model = "gemma3"}};
   return {
       {.model = "gemma4_e"},
       {.model = "gemma4_dense"},
@@ -209,7 +209,7 @@ std::vector<Case> float_cases() {
 
 std::vector<Case> quantised_cases(bool dequantise) {
   std::vector<std::string> names = {"gemma4_moe_mlx4", "gemma4_e_q4_0", "gemma3_q8_0"};
-  if (!is_emulated()) {
+  if (!is_short()) {
     names.insert(names.end(), {"gemma4_e_mlx4", "gemma3_mlx8", "gemma4_moe_q8_0"});
   }
   std::vector<Case> cases;

@@ -97,7 +97,7 @@ TEST_P(AttnTqTest, EveryWidth) {  // Q12
   struct Extent {
     int64_t heads, kv_heads, dim, kv_len;
   };
-  const auto extents = testing::unless_emulated<Extent>(
+  const auto extents = testing::unless_short<Extent>(
       {{8, 4, 256, 64}, {4, 2, 512, 32}, {4, 4, 256, 8}, {32, 4, 256, 1024}, {8, 2, 128, 777}},
       {{8, 4, 256, 20}, {4, 2, 512, 19}, {8, 2, 128, 77}});
   uint32_t seed = 0;
@@ -125,7 +125,7 @@ TEST_P(AttnTqTest, EveryWidth) {  // Q12
 TEST_P(AttnTqTest, EveryHeadDimAndMixedWidths) {  // Q19
   const int widths[] = {2, 3, 4, 5, 6, 8};
   uint32_t seed = 0;
-  for (int64_t dim = 8; dim <= 512; dim += is_emulated() ? 72 : 8) {
+  for (int64_t dim = 8; dim <= 512; dim += is_short() ? 72 : 8) {
     const int64_t group = 1 + dim / 8 % 9;
     const auto bits = static_cast<size_t>(dim / 8);
     expect_oracle({.heads = 2 * group,
@@ -151,8 +151,8 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
                  .logits_soft_cap = 5.0f});
   expect_oracle({.heads = 16,
                  .dim = 128,
-                 .capacity = is_emulated() ? 300 : 5000,
-                 .kv_len = {is_emulated() ? 300 : 4999}});
+                 .capacity = is_short() ? 300 : 5000,
+                 .kv_len = {is_short() ? 300 : 4999}});
   expect_oracle({.capacity = 3, .kv_len = {1}});
   auto blocked = make_args({.capacity = 4, .kv_len = {1}});  // Q15
   blocked.ring_start = 2;
@@ -160,13 +160,13 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
 }
 
 TEST_P(AttnTqTest, BatchThreadsAndSplits) {
-  const int64_t most = is_emulated() ? 270 : 700;
+  const int64_t most = is_short() ? 270 : 700;
   const Case c{.batch = 3, .heads = 8, .dim = 128, .capacity = most, .kv_len = {1, 77, most}};
   auto args = make_args(c, 7);
   const Buffer all = run(args);
   testing::expect_attention(all, reference_of(args), c.name());
   const size_t row = all.byte_len() / 3;
-  for (int threads : testing::unless_emulated<int>({1, 3}, {1})) {
+  for (int threads : testing::unless_short<int>({1, 3}, {1})) {
     const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto copy = [&](const Buffer& b) {
@@ -227,7 +227,7 @@ TEST_P(AttnTqTest, RotatedModeAndOtherSigns) {  // Q13
 }
 
 TEST_P(AttnTqTest, ErrorAgainstUncodedAttention) {  // Q14
-  if (is_emulated()) GTEST_SKIP() << "needs many rows";
+  if (is_short()) GTEST_SKIP() << "needs many rows";
   const double bounds[] = {0, 0, 0.454, 0.259, 0.137, 0.071, 0.035, 0, 0.0091};
   for (int64_t keys : {64, 1024}) {
     double last = 1.0;
@@ -289,9 +289,9 @@ TEST_P(AttnTqTest, DeviceLengthsAreReadAtRunTime) {
 // Codes that lie on pages in any order give the bits of those that lie in a row, options included.
 TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
   for (DType q_dtype : {f32, f16, bf16}) {
-    for (int64_t page_size : testing::unless_emulated<int64_t>({16, 64, 256}, {16})) {
+    for (int64_t page_size : testing::unless_short<int64_t>({16, 64, 256}, {16})) {
       Random random(21);
-      const int64_t slots = testing::is_emulated() ? 64 : 768;
+      const int64_t slots = testing::is_short() ? 64 : 768;
       const Case c{.batch = 2, .heads = 8, .capacity = slots, .kv_len = {slots, 33}};
       auto args = make_args(c);
       args.q = testing::random_buffer(device_, q_dtype, {2, 8, 64}, random);

@@ -78,7 +78,7 @@ TEST_P(AttnMaskClassifyTest, EveryTileShapeAndMask) {  // M2
                                                           {128, 128}, {1, 1},  {33, 7}};
   Random random(2);
   uint32_t turn = 0;
-  for (int64_t len : testing::unless_emulated<int64_t>({64, 65, 100, 512}, {64, 65, 100})) {
+  for (int64_t len : testing::unless_short<int64_t>({64, 65, 100, 512}, {64, 65, 100})) {
     std::vector<std::pair<std::string, Buffer>> masks;
     for (DType dtype : {f32, f16, bf16}) {
       const std::string type(name(dtype));
@@ -107,7 +107,7 @@ TEST_P(AttnMaskClassifyTest, EveryTileShapeAndMask) {  // M2
     for (const auto& [what, mask] : masks) {
       for (const auto& [q_tile, k_tile] : tiles) {
         // Every mask meets every tile shape over the lengths; the emulator takes a part.
-        if (testing::is_emulated() && ++turn % 7 != 0) continue;
+        if (testing::is_short() && ++turn % 7 != 0) continue;
         expect_oracle(mask, q_tile, k_tile, what);
         expect_oracle(as_bool(mask), q_tile, k_tile, "bool of " + what);
       }
@@ -121,7 +121,7 @@ TEST_P(AttnMaskClassifyTest, CausalExample) {  // M3
 }
 
 TEST_P(AttnMaskClassifyTest, CountsOfALongWindow) {  // M4
-  if (testing::is_emulated()) GTEST_SKIP() << "six million cells";
+  if (testing::is_short()) GTEST_SKIP() << "six million cells";
   const auto classes = expect_oracle(built(bf16, 2455, 1024), 32, 16, "window 1024");
   EXPECT_EQ(std::count(classes.begin(), classes.end(), 0), 7756);
   EXPECT_EQ(std::count(classes.begin(), classes.end(), 1), 320);

@@ -30,10 +30,10 @@ class AttnBits : public ::testing::TestWithParam<std::string> {
       for (const auto& [dim, v_dim] :
            std::vector<std::pair<int64_t, int64_t>>{{64, 64}, {128, 96}, {256, 256}, {512, 512}}) {
         all.push_back({kv_dtype, dim, v_dim, 90, true});
-        if (!testing::is_emulated()) all.push_back({kv_dtype, dim, v_dim, 0, false});
+        if (!testing::is_short()) all.push_back({kv_dtype, dim, v_dim, 0, false});
       }
     }
-    if (testing::is_emulated()) {
+    if (testing::is_short()) {
       all = {all[0], all[6], all[11], {bf16, 80, 80, 90, true}, {f16, 64, 40, 0, false}};
     }
     return all;
@@ -110,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Entries, AttnBits,
                          ::testing::ValuesIn(testing::runnable(kernels::attn_prefill_entries())));
 
 TEST_P(AttnBits, Prefill) {
-  const int64_t len = 192, heads = testing::is_emulated() ? 2 : 4, kv_heads = heads / 2, at = 128;
+  const int64_t len = 192, heads = testing::is_short() ? 2 : 4, kv_heads = heads / 2, at = 128;
   for (const Options& o : options()) {
     SCOPED_TRACE(std::string(name(o.kv_dtype)) + " dim " + std::to_string(o.dim) + " window " +
                  std::to_string(o.window_size) + (o.extras ? " extras" : ""));
@@ -177,7 +177,7 @@ TEST_P(AttnBits, Prefill) {
 }
 
 TEST_P(AttnBits, Decode) {
-  const int64_t len = 700, heads = testing::is_emulated() ? 3 : 6, kv_heads = heads / 3;
+  const int64_t len = 700, heads = testing::is_short() ? 3 : 6, kv_heads = heads / 3;
   for (const Options& o : options()) {
     SCOPED_TRACE(std::string(name(o.kv_dtype)) + " dim " + std::to_string(o.dim) + " window " +
                  std::to_string(o.window_size) + (o.extras ? " extras" : ""));

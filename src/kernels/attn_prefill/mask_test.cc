@@ -131,7 +131,7 @@ TEST_P(AttnPrefillMask, Biases) {
 }
 
 TEST_P(AttnPrefillMask, RankTwoEqualsRankFourAndTheImplicitWindow) {  // P9
-  for (int64_t dim : testing::unless_emulated<int64_t>({256, 512}, {512})) {
+  for (int64_t dim : testing::unless_short<int64_t>({256, 512}, {512})) {
     auto args = make_args({.heads = 4, .q_len = 128, .kv_len = 128, .dim = dim});
     args.mask = built(bf16, 128, 128, 0, true, 64);
     const auto rank2 = testing::bytes_of(expect_oracle(args, "rank 2"));
@@ -176,7 +176,7 @@ TEST_P(AttnPrefillMask, RankFour) {
 TEST_P(AttnPrefillMask, ClassesChangeNoBit) {  // M5
   Random random(5);
   for (int64_t dim : {64, 256, 512}) {
-    for (int64_t len : testing::unless_emulated<int64_t>({64, 65, 100, 512}, {100})) {
+    for (int64_t len : testing::unless_short<int64_t>({64, 65, 100, 512}, {100})) {
       if (len == 512 && dim != 64) continue;
       std::vector<Buffer> masks = {built(bf16, len, len, 0, true, {})};
       for (int64_t window : {1, 31, 64, 100}) {
@@ -191,7 +191,7 @@ TEST_P(AttnPrefillMask, ClassesChangeNoBit) {  // M5
       masks.push_back(make_mask(u8, len, len, [&](int64_t i, int64_t j) {
         return i == 5 && j == 63 ? 0.0f : -INFINITY;
       }));
-      const int64_t heads = testing::is_emulated() ? 2 : 4;
+      const int64_t heads = testing::is_short() ? 2 : 4;
       auto args = make_args({.heads = heads, .q_len = len, .kv_len = len, .dim = dim});
       const auto slopes = ops::alibi_slopes(heads);
       for (size_t m = 0; m < masks.size(); ++m) {
@@ -207,7 +207,7 @@ TEST_P(AttnPrefillMask, ClassesChangeNoBit) {  // M5
 }
 
 TEST_P(AttnPrefillMask, LongWindow) {  // P10
-  if (testing::is_emulated()) GTEST_SKIP() << "six million cells";
+  if (testing::is_short()) GTEST_SKIP() << "six million cells";
   auto args = make_args({.heads = 1,
                          .kv_heads = 1,
                          .q_len = 2455,
@@ -225,7 +225,7 @@ TEST_P(AttnPrefillMask, LongWindow) {  // P10
 }
 
 TEST(AttnPrefillLongMask, CellsBeyondTwoToThe31) {  // P18, on the best entry
-  if (testing::is_emulated()) GTEST_SKIP() << "far too long";
+  if (testing::is_short()) GTEST_SKIP() << "far too long";
   const Device device = test_device();
   Stream stream(device);
   const int64_t q_len = 40000, kv_len = 65536;  // 2.6 GB of u8, of which one row is touched
@@ -291,7 +291,7 @@ TEST_P(AttnPrefillMask, ResumedAndRings) {
 
 TEST_P(AttnPrefillMask, BlockedKeysHaveNoInfluence) {  // P21
   for (float bad : {NAN, INFINITY}) {
-    for (DType dtype : testing::unless_emulated<DType>({f32, bf16, u8}, {u8})) {
+    for (DType dtype : testing::unless_short<DType>({f32, bf16, u8}, {u8})) {
       auto args = make_args({.dim = 128});
       args.mask =
           make_mask(dtype, 64, 64, [](int64_t, int64_t j) { return j == 17 ? -INFINITY : 0.0f; });
@@ -311,8 +311,8 @@ TEST_P(AttnPrefillMask, BlockedKeysHaveNoInfluence) {  // P21
 }
 
 TEST_P(AttnPrefillMask, SymmetricAndChunkedWindows) {
-  for (int64_t q_len : testing::unless_emulated<int64_t>({1, 40, 150}, {1, 40})) {
-    for (int64_t window : testing::unless_emulated<int64_t>({1, 7, 64, 70, 1000}, {7, 70})) {
+  for (int64_t q_len : testing::unless_short<int64_t>({1, 40, 150}, {1, 40})) {
+    for (int64_t window : testing::unless_short<int64_t>({1, 7, 64, 70, 1000}, {7, 70})) {
       auto args = make_args({.heads = 4, .q_len = q_len, .kv_len = 150});
       args.window_size = window;
       args.window_ahead = window;

@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(Entries, AttnPrefillTest,
 
 TEST_P(AttnPrefillTest, SquareCases) {  // P1, P3
   for (bool causal : {false, true}) {
-    for (int64_t len : testing::unless_emulated<int64_t>({32, 128, 512}, {32, 128})) {
+    for (int64_t len : testing::unless_short<int64_t>({32, 128, 512}, {32, 128})) {
       expect_oracle({.heads = 2,
                      .kv_heads = 2,
                      .q_len = len,
@@ -129,7 +129,7 @@ TEST_P(AttnPrefillTest, SquareCases) {  // P1, P3
 }
 
 TEST_P(AttnPrefillTest, LayoutsAgree) {  // P2
-  for (int64_t len : testing::unless_emulated<int64_t>({32, 128, 512}, {32, 128})) {
+  for (int64_t len : testing::unless_short<int64_t>({32, 128, 512}, {32, 128})) {
     Case c{.heads = 12, .kv_heads = 12, .q_len = len, .kv_len = len, .kv_dtype = f16};
     const Buffer expected = expect_oracle(c);
     c.layout = SeqLayout::kSeqMajor;
@@ -188,7 +188,7 @@ TEST_P(AttnPrefillTest, ResumeEqualsWhole) {  // P11, P12
         << q_len;
   };
   for (int64_t q_len : {1, 7, 32, 63}) resume(q_len);
-  if (testing::is_emulated()) return;
+  if (testing::is_short()) return;
   whole.q_len = whole.kv_len = 1024;
   whole.capacity = 1280;
   args = make_args(device_, whole);
@@ -265,7 +265,7 @@ TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   }
   // Every offset and query count. A row sees the same keys whatever follows it, so each shorter
   // run must give the bits of the longest one; the cache beyond kv_len is NaN.
-  for (int64_t offset = 0; offset <= 64; offset += testing::is_emulated() ? 21 : 1) {
+  for (int64_t offset = 0; offset <= 64; offset += testing::is_short() ? 21 : 1) {
     Case c{.q_len = 96, .kv_len = offset + 96, .q_offset = offset};
     c.kv_dtype = testing::entry_dtype(GetParam());
     const auto whole = make_args(device_, c);
@@ -345,7 +345,7 @@ TEST_P(AttnPrefillTest, EveryMultipleOfEight) {
 }
 
 TEST(AttnPrefillLong, Window) {  // P17, on the best entry: 20 GFLOP
-  if (testing::is_emulated()) GTEST_SKIP() << "far too long";
+  if (testing::is_short()) GTEST_SKIP() << "far too long";
   const Device device = test_device();
   Stream stream(device);
   const Case c{.q_len = 65536, .kv_len = 65536, .kv_dtype = f16, .window_size = 1024};

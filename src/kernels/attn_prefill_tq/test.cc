@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::ValuesIn(testing::runnable(kernels::attn_prefill_tq_entries())));
 
 TEST_P(AttnPrefillTq, LinearAndRings) {
-  const auto cases = testing::unless_emulated<Case>(
+  const auto cases = testing::unless_short<Case>(
       {{.q_len = 33, .kv_len = 33, .dim = 128},
        {.q_len = 7, .kv_len = 300, .capacity = 320, .dim = 512},
        {.q_len = 64, .kv_len = 500, .capacity = 192, .dim = 80, .window_size = 100, .ring = true},
@@ -121,7 +121,7 @@ TEST_P(AttnPrefillTq, LinearAndRings) {
 TEST_P(AttnPrefillTq, EveryWidthHeadDimAndDtype) {
   const int widths[] = {2, 3, 4, 5, 6, 8};
   uint32_t seed = 0;
-  for (int64_t dim = 8; dim <= 512; dim += testing::is_emulated() ? 72 : 8) {
+  for (int64_t dim = 8; dim <= 512; dim += testing::is_short() ? 72 : 8) {
     const auto at = static_cast<size_t>(dim / 8);
     const Case c{.heads = 3,
                  .kv_heads = 1,
@@ -141,7 +141,7 @@ TEST_P(AttnPrefillTq, EveryWidthHeadDimAndDtype) {
 // Matrix units take dims that are powers of two.
 TEST_P(AttnPrefillTq, EveryPairOfWidths) {
   const int widths[] = {2, 3, 4, 5, 6, 8};
-  for (const int64_t dim : testing::unless_emulated<int64_t>({64, 128, 256, 512}, {64})) {
+  for (const int64_t dim : testing::unless_short<int64_t>({64, 128, 256, 512}, {64})) {
     for (int i = 0; i < 36; ++i) {
       const Case c{.q_len = 35 + i,
                    .kv_len = 100,
@@ -159,7 +159,7 @@ TEST_P(AttnPrefillTq, EveryPairOfWidths) {
 // Chunks at multiples of 64 over a linear cache, a ring and pages give the bits of the whole, and
 // so does a sequence beside others and on any number of threads.
 TEST_P(AttnPrefillTq, TheSameBits) {
-  const int64_t len = testing::is_emulated() ? 128 : 448, heads = 4, window = 100;
+  const int64_t len = testing::is_short() ? 128 : 448, heads = 4, window = 100;
   const Case c{.heads = heads, .q_len = len, .kv_len = len, .window_size = window};
   const auto whole = make_args(c, 3);
   const Buffer expected = expect_oracle(whole, "whole");
@@ -198,7 +198,7 @@ TEST_P(AttnPrefillTq, TheSameBits) {
       EXPECT_EQ(bits(part), testing::bytes_of(rows_of(expected, at, 64))) << "ring " << at;
     }
   }
-  for (int threads : testing::unless_emulated<int>({1, 3}, {1})) {
+  for (int threads : testing::unless_short<int>({1, 3}, {1})) {
     const Device device = testing::entry_device(GetParam(), threads);
     Stream stream(device);
     const auto copy = [&](const Buffer& b) {

@@ -31,16 +31,15 @@ inline Device cpu_device(const std::string& kernel = "", int num_threads = 2) {
   return Device::open("cpu", options);
 }
 
-using mlxn::is_emulated;
+using mlxn::is_short;
 using mlxn::kSkipped;
 using mlxn::on_emulator;
 using mlxn::test_device;
 using mlxn::test_device_id;
 
-// Cases that the emulator, which is a thousand times slower than the CPU, leaves out.
 template <typename T>
-std::vector<T> unless_emulated(std::vector<T> all, std::vector<T> emulated) {
-  return is_emulated() ? emulated : all;
+std::vector<T> unless_short(std::vector<T> all, std::vector<T> few) {
+  return is_short() ? few : all;
 }
 
 // Names of the table's entries that the device under test can run.
@@ -52,7 +51,7 @@ std::vector<std::string> runnable(std::span<const kernels::Entry<Params>> table)
     if (kernels::refusal_of_device(entry, device).empty()) names.push_back(entry.name);
   }
   // Metal's stand-in runs on the emulator: the best entry will do, and what it leaves to others.
-  if (is_emulated() && !on_emulator()) names.resize(1);
+  if (is_short() && device.kind() == DeviceKind::kMetal) names.resize(1);
   return names;
 }
 

@@ -13,13 +13,13 @@ using testing::Random;
 using testing::random_buffer;
 using testing::random_weight;
 using testing::test_device;
-using testing::unless_emulated;
+using testing::unless_short;
 using testing::WeightKind;
 
 std::vector<WeightKind> kinds() {
   std::vector<WeightKind> all = testing::coded_kinds();
   all.push_back({Format::kBF16});
-  return unless_emulated(all, {{Format::kAffine, 4, 64, bf16}, {Format::kQ8_0}});
+  return unless_short(all, {{Format::kAffine, 4, 64, bf16}, {Format::kQ8_0}});
 }
 
 // What a call is made of. Rows of x: 1 and more, up to 16 and up to 64, are kernels of their own.
@@ -93,7 +93,7 @@ TEST(JointMatmulTest, GivesTheBitsOfTheSeparateOps) {
   const Device device = test_device();
   bool turn = false;
   for (const WeightKind& kind : kinds()) {
-    for (int64_t rows : unless_emulated<int64_t>({1, 3, 20, 70}, {1, 3})) {
+    for (int64_t rows : unless_short<int64_t>({1, 3, 20, 70}, {1, 3})) {
       turn = !turn;
       expect_same(device, {.kind = kind, .rows = rows, .prepared = turn});
       expect_same(device, {.kind = kind, .rows = rows, .ns = {16, 33}, .x_dtype = bf16});
@@ -111,7 +111,7 @@ TEST(JointMatmulTest, GivesTheBitsOfTheSeparateOps) {
 TEST(JointMatmulTest, GateAndUpOfExperts) {
   const Device device = test_device();
   for (const WeightKind& kind : kinds()) {
-    for (int64_t rows : unless_emulated<int64_t>({1, 5, 70}, {1, 5})) {  // 70 are sorted
+    for (int64_t rows : unless_short<int64_t>({1, 5, 70}, {1, 5})) {  // 70 are sorted
       Case c{.kind = kind, .rows = rows, .ns = {32, 32}, .gated = true, .experts = 3};
       c.prepared = rows != 5;
       expect_same(device, c);
@@ -124,7 +124,7 @@ TEST(JointMatmulTest, GateAndUpOfExperts) {
 TEST(JointMatmulTest, ManyPanels) {
   const Device device = test_device();
   const WeightKind kind{Format::kAffine, 4, 64, bf16};
-  for (int64_t n : unless_emulated<int64_t>({700, 2112, 6000}, {100})) {
+  for (int64_t n : unless_short<int64_t>({700, 2112, 6000}, {100})) {
     expect_same(device, {.kind = kind, .ns = {n, 30, n}});
     expect_same(device, {.kind = kind, .ns = {n, n}, .gated = true});
     expect_same(device, {.kind = kind, .ns = {n, n}, .gated = true, .experts = 3});

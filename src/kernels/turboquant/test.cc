@@ -59,10 +59,10 @@ INSTANTIATE_TEST_SUITE_P(Entries, TqTest,
 
 TEST_P(TqTest, FwhtMatchesTheDefinition) {  // R1, R2, R3
   Random random(1);
-  const auto dims = testing::unless_emulated<int64_t>(
+  const auto dims = testing::unless_short<int64_t>(
       {1, 2, 4, 8, 16, 64, 128, 256, 512, 1024, 4096, 8192}, {1, 4, 32, 256, 2048});
   for (int64_t dim : dims) {
-    for (int64_t rows : testing::unless_emulated<int64_t>({1, 4, 33}, {1, 4})) {
+    for (int64_t rows : testing::unless_short<int64_t>({1, 4, 33}, {1, 4})) {
       const Buffer x = testing::random_buffer(device_, f32, {rows, dim}, random);
       const GuardedBuffer out(device_, f32, {rows, dim});
       ops::fwht(stream_, {.x = x, .out = out.view()});
@@ -127,7 +127,7 @@ TEST_P(TqTest, SignsAndBlocks) {
 
 TEST_P(TqTest, EncodeAndDecodeMatchTheOracle) {  // Q3, Q8, Q11
   Random random(3);
-  const auto dims = testing::unless_emulated<int64_t>(
+  const auto dims = testing::unless_short<int64_t>(
       {8, 24, 64, 80, 96, 104, 128, 192, 256, 320, 504, 512}, {24, 80, 256, 512});
   for (int64_t dim : dims) {
     for (int bits : kWidths) {
@@ -256,7 +256,7 @@ double sphere_error(int bits, int64_t n) {
 }
 
 TEST_P(TqTest, ErrorIsThatOfTheSphere) {  // Q6
-  if (is_emulated()) GTEST_SKIP() << "needs 10000 rows";
+  if (is_short()) GTEST_SKIP() << "needs 10000 rows";
   Random random(6);
   // Every entry gives what the best one gives but for a code here and there.
   const bool best = GetParam() == testing::runnable(kernels::tq_encode_entries())[0];
@@ -392,7 +392,7 @@ TEST_P(TqTest, ForeignCodebooksAndSigns) {  // Q18
 
 TEST_P(TqTest, NormCorrectionRemovesTheBias) {  // Q20
   Random random(20);
-  const int64_t rows = is_emulated() ? 60 : 3000;
+  const int64_t rows = is_short() ? 60 : 3000;
   const Buffer src = testing::random_buffer(device_, f32, {1, rows, 1, 256}, random);
   for (int bits : kWidths) {
     for (bool correction : {false, true}) {
@@ -410,7 +410,7 @@ TEST_P(TqTest, NormCorrectionRemovesTheBias) {  // Q20
       const double found = with_code / with_itself;
       if (correction) {
         EXPECT_NEAR(found, 1.0, 1e-3) << bits;
-      } else if (bits >= 3 && !is_emulated()) {
+      } else if (bits >= 3 && !is_short()) {
         const double error[] = {0, 0, 0, 0.0345478, 0.0095010, 0.0025047, 6.4424e-4, 0, 4.1185e-5};
         EXPECT_NEAR(found, 1.0 - error[bits], 2e-3) << bits;
       }
