@@ -45,26 +45,34 @@ def log_probabilities(model, ids):
     return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
 
+def largest_change(model, ids, want):
+    """Of the log-probabilities, as norms change by 2^-12 in four random directions and the opposite ones."""
+    weights, largest = mlx_utils.tree_flatten(model.parameters()), 0
+    for _ in range(4):
+        nudges = [2**-12 * mx.random.uniform(-1, 1, value.shape) if "norm" in name else 0 for name, value in weights]
+        for sign in (1, -1):
+            model.load_weights([(name, value + sign * nudge) for (name, value), nudge in zip(weights, nudges)])
+            largest = max(largest, np.abs(log_probabilities(model, ids) - want).max())
+    model.load_weights(weights)
+    return largest
+
+
 def calm_model(config, quantization, ids):
-    """A fresh model, and its log-probabilities. Integer kernels round activations to 16 bits; a draw that routes a token to
-    another expert when its norms change by 2^-15 says nothing about them, and the next one is taken."""
-    for seed in range(SEED, SEED + 20):
+    """A fresh model, and its log-probabilities. Integer kernels round activations to 16 bits, which moves these as norms do
+    that change by some 2^-16. Where a change 16 times as large routes a token to another expert, they jump by a tenth and
+    more instead of 0.003 to 0.011; a rounding might do so too and say nothing about the kernels, and the next draw is taken."""
+    for seed in range(SEED, SEED + 50):
         model = random_model(config, seed)
-        if not quantization:
-            break
-        # A table in a mode without float scales makes MLX go on in bf16.
-        kept = ("router", "embed") if "mode" in quantization else ("router",)
-        nn.quantize(model, **quantization, class_predicate=lambda path, m: hasattr(m, "to_quantized")
-                    and m.weight.shape[-1] % 32 == 0 and not any(part in path for part in kept))
-        want, weights = log_probabilities(model, ids), mlx_utils.tree_flatten(model.parameters())
-        nudge = lambda value: value + 2**-15 * mx.random.uniform(-1, 1, value.shape)  # noqa: E731
-        model.load_weights([(name, nudge(value) if "norm" in name else value) for name, value in weights])
-        change = np.abs(log_probabilities(model, ids) - want).max()
-        model.load_weights(weights)
-        if change < 2e-3:
-            break
-    print(f"seed {seed}")
-    return model, log_probabilities(model, ids)
+        if quantization:
+            # A table in a mode without float scales makes MLX go on in bf16.
+            kept = ("router", "embed") if "mode" in quantization else ("router",)
+            nn.quantize(model, **quantization, class_predicate=lambda path, m: hasattr(m, "to_quantized")
+                        and m.weight.shape[-1] % 32 == 0 and not any(part in path for part in kept))
+        want = log_probabilities(model, ids)
+        if largest_change(model, ids, want) < 0.03:
+            print(f"seed {seed}")
+            return model, want
+    raise AssertionError("every draw has a close decision")
 
 
 @pytest.mark.parametrize("stored", STORED)
