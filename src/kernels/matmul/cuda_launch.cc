@@ -301,11 +301,16 @@ void launch_product(StreamImpl& stream, const char* op, const Product& product, 
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
+// Whether one launch can make both products: they differ in the weights, their rows and out.
 bool is_alike(const MatmulParams& a, const MatmulParams& b) {
   const WeightView &v = a.weight, &w = b.weight;
-  return v.format == w.format && v.scale_dtype == w.scale_dtype && v.bits == w.bits &&
-         v.group_size == w.group_size && (v.biases == nullptr) == (w.biases == nullptr) &&
-         a.out_dtype == b.out_dtype && a.x == b.x && a.ids == b.ids;
+  const bool weights = v.format == w.format && v.scale_dtype == w.scale_dtype && v.bits == w.bits &&
+                       v.group_size == w.group_size &&
+                       (v.biases == nullptr) == (w.biases == nullptr) && v.cols == w.cols &&
+                       v.num_experts == w.num_experts;
+  const bool rows = a.x == b.x && a.x_dtype == b.x_dtype && a.x_rows == b.x_rows &&
+                    a.rows_per_x == b.rows_per_x && a.ids == b.ids && a.out_rows == b.out_rows;
+  return weights && rows && a.out_dtype == b.out_dtype;
 }
 
 CudaGate gate_of(const GluParams& glu) {

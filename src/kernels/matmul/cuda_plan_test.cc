@@ -426,5 +426,27 @@ TEST(CudaLaunchTest, DenseRowsInRuns) {
   }
 }
 
+// One launch has one x, one K, one number of rows.
+TEST(JointCudaTest, JoinsWhatIsAlike) {
+  const MatmulParams part = params_of({{Format::kQ4_0}, 4, 64, 2560});
+  const auto refused = [&](auto change) {
+    MatmulParams other = part;
+    other.out = address(int64_t{1} << 37);
+    change(other);
+    return joint_cuda_refuses({{part, other}, std::nullopt}).has_value();
+  };
+  EXPECT_FALSE(refused([](MatmulParams&) {}));
+  EXPECT_FALSE(refused([](MatmulParams& p) { p.weight.rows = 32; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.weight.cols = 1280; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.weight.num_experts = 2; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.weight.format = Format::kQ8_0; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.out_rows = 2; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.x_rows = 2; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.rows_per_x = 2; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.x_dtype = f16; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.out_dtype = f16; }));
+  EXPECT_TRUE(refused([](MatmulParams& p) { p.x = address(64); }));
+}
+
 }  // namespace
 }  // namespace mlxn::kernels
