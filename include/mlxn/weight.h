@@ -50,8 +50,9 @@ struct Weight {
   Buffer biases = {};  // affine: same dtype and shape as scales; may be empty (zero)
   int bits = 0;        // affine: 2, 3, 4, 5, 6 or 8; mxfp4, nvfp4: 4; mxfp8: 8
   int group_size = 0;  // affine: 32, 64 or 128; mxfp4, mxfp8: 32; nvfp4: 16
-  Buffer packed =
-      {};  // what prepare() made; u8, layout private to the device's kernels; may be empty
+  // What prepare() made; may be empty. u8, at an address that is a multiple of 16; the layout is
+  // private to the device's kernels.
+  Buffer packed = {};
 
   bool valid() const { return !shape.empty(); }
   bool is_expert_stack() const { return shape.size() == 3; }

@@ -25,6 +25,7 @@ struct PanelLayout {
   static constexpr int kRows = 16;
   static constexpr int kSpanElements = 256;
   static constexpr int kQ6_KLeadWords = 4;
+  static constexpr int kAlignment = 16;  // bytes: of the first panel, and so of every span
 
   int block_elements = 0;  // of one block; 32 for formats with a scale array
   int words = 0;           // 32-bit words per block

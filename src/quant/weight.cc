@@ -70,11 +70,15 @@ class WeightCheck {
     if (!quant::has_panels(weight_.format)) {
       fail("packed", "a buffer", fmt::format("none for {}", traits_.name));
     }
+    if (weight_.packed.dtype() != DType::kU8) {
+      fail("packed", std::string(name(weight_.packed.dtype())), "u8");
+    }
     const int64_t bytes = quant::panel_layout(quant::view_of(weight_)).total_bytes;
     if (weight_.packed.byte_len() != static_cast<size_t>(bytes)) {
       fail("packed", fmt::format("{} bytes", weight_.packed.byte_len()),
            fmt::format("{}, as prepare() makes", bytes));
     }
+    check_address("packed", weight_.packed, quant::PanelLayout::kAlignment);
   }
 
   [[noreturn]] void fail(std::string_view parameter, std::string found,
@@ -138,6 +142,10 @@ class WeightCheck {
       fail(part, fmt::format("{} bytes", buffer.byte_len()),
            fmt::format("at least {} for {} {}", bytes, traits_.name, to_string(weight_.shape)));
     }
+    check_address(part, buffer, alignment);
+  }
+
+  void check_address(std::string_view part, const Buffer& buffer, int alignment) const {
     const auto address =
         reinterpret_cast<uintptr_t>(buffer.allocation()->data) + buffer.byte_offset();
     if (address % static_cast<uintptr_t>(alignment) != 0) {

@@ -11,6 +11,7 @@
 
 #include "mlxn/error.h"
 #include "quant/affine.h"
+#include "quant/panels.h"
 #include "quant/registry.h"
 #include "quant/weight_view.h"
 
@@ -112,6 +113,26 @@ TEST(CheckWeight, NamesWhatIsWrong) {
   EXPECT_EQ(refused(dense), "data");
   dense.format = Format::kF16;
   EXPECT_EQ(refused(dense), "");
+}
+
+TEST(CheckWeight, WhatPrepareMade) {
+  Weight weight = affine_weight(2, 3, 64, 4, 32, f16);
+  const int64_t bytes = quant::panel_layout(quant::view_of(weight)).total_bytes;
+  const auto with = [&](DType dtype, int64_t byte_len, size_t offset) {
+    weight.packed = make_buffer(dtype, {byte_len / static_cast<int64_t>(size_of(dtype))},
+                                static_cast<size_t>(byte_len), offset);
+    return refused(weight);
+  };
+  EXPECT_EQ(with(u8, bytes, 0), "");
+  EXPECT_EQ(with(u8, bytes, 32), "");
+  EXPECT_EQ(with(u8, bytes, 8), "packed");
+  EXPECT_EQ(with(u8, bytes, 1), "packed");
+  EXPECT_EQ(with(u32, bytes, 0), "packed");
+  EXPECT_EQ(with(u8, bytes - 16, 0), "packed");
+  EXPECT_EQ(with(u8, bytes + 16, 0), "packed");
+  Weight dense{.format = Format::kF16, .shape = {2, 3}, .data = make_buffer(f16, {2, 3}, 12)};
+  dense.packed = weight.packed;
+  EXPECT_EQ(refused(dense), "packed");
 }
 
 TEST(WeightView, RowsOfAnExpertStack) {

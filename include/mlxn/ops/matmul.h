@@ -32,8 +32,10 @@ struct ExpertMatmulArgs {
   bool per_slot_input = false;
 };
 
-// out[t, s, :] = x[t (, s), :] W[ids[t, s]]^T, each row the same bits as matmul with that expert.
-// ids are read when the work runs. Throws as matmul, and for a weight without experts.
+// out[t, s, :] = x[t (, s), :] W[ids[t, s]]^T, each row the same bits as matmul with that expert;
+// on CUDA within the tolerance of matmul where K is beyond 9984 and the GPU has 99 KiB of
+// threadgroup memory (163 KiB: 19712, 227 KiB: 33024). ids are read when the work runs. Throws as
+// matmul, and for a weight without experts.
 MLXN_API void expert_matmul(Stream& stream, const ExpertMatmulArgs& args);
 
 }  // namespace mlxn::ops

@@ -2,6 +2,8 @@
 // Copies from device to threadgroup memory that nobody waits for until the data is needed. From
 // sm_90 on one thread starts a bulk copy, whose bytes a barrier in threadgroup memory counts;
 // before, every thread copies 16 bytes at a time. Addresses and sizes are multiples of 16.
+// Also the sharing out of registers, which targets of one architecture or family (sm_90a, sm_100f)
+// have, and compute_90 and the like have not.
 #pragma once
 #include "kernels/common/cuda_mma.h"
 
@@ -13,6 +15,12 @@ namespace panels {
 #define MLXN_BULK_COPIES 1
 #else
 #define MLXN_BULK_COPIES 0
+#endif
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(__CUDA_ARCH_FEAT_SM100_ALL) || \
+    defined(__CUDA_ARCH_SPECIFIC__) || defined(__CUDA_ARCH_FAMILY_SPECIFIC__)
+#define MLXN_MOVES_REGISTERS 1
+#else
+#define MLXN_MOVES_REGISTERS 0
 #endif
 
 #if MLXN_BULK_COPIES
@@ -140,13 +148,13 @@ class CopyStream {
 // what a compute unit has.
 template <int kCount>
 GPU_FN void give_registers() {
-#if MLXN_BULK_COPIES
+#if MLXN_MOVES_REGISTERS
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 #endif
 }
 template <int kCount>
 GPU_FN void take_registers() {
-#if MLXN_BULK_COPIES
+#if MLXN_MOVES_REGISTERS
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
 #endif
 }
@@ -190,6 +198,13 @@ class FedStream {
 #if !MLXN_BULK_COPIES
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(item % kStages))
                  : "memory");
+#endif
+  }
+  // After the last item: copies do not outlive the threads that have started them.
+  GPU_FN void finish() const {
+#if !MLXN_BULK_COPIES
+    close_copies();
+    wait_copies<0>();
 #endif
   }
   // Readers, by simdgroups: item number `number` of a place is there; it has been read.

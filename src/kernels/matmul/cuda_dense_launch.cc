@@ -6,22 +6,14 @@
 #include "kernels/common/gpu_launch.h"
 #include "kernels/matmul/cuda_args.h"
 #include "kernels/matmul/cuda_launch.h"
+#include "kernels/matmul/cuda_plan.h"
 #include "kernels/matmul/gpu_launch.h"
 
 namespace mlxn::kernels {
 namespace {
 
-// As in the kernels.
-constexpr int64_t kBlock = 64, kPanelRows = 16, kTeams = 2, kTeamThreads = 256;
-constexpr int64_t kBlockBytes = kPanelRows * kBlock * 2;
-constexpr int64_t kSingleStages = 5, kNarrowPanels = 2, kNarrowStages = 3, kMostNarrow = 24;
-constexpr int64_t kWideRows = 128, kWideStages = 4, kResultPitch = 132;
+constexpr int64_t kBlock = 64;  // as in the kernels
 
-// Terms of an element of x that a weight of this format takes.
-int64_t terms_of(const MatmulParams& p) {
-  if (p.x_dtype == DType::kF32) return p.weight.format == Format::kBF16 ? 3 : 2;
-  return p.weight.format == Format::kBF16 && p.x_dtype == DType::kF16 ? 2 : 1;
-}
 bool is_scaled(const MatmulParams& p) {
   return p.weight.format == Format::kF16 && p.x_dtype != DType::kF16;
 }
@@ -31,11 +23,25 @@ std::string kernel_of(const char* kernel, const MatmulParams& p) {
   return std::string("matmul_dense_") + kernel + "_" + std::string(name(p.weight.format));
 }
 
+const char* name_of(mma::DenseKernel kernel) {
+  switch (kernel) {
+    case mma::DenseKernel::kSingle:
+      return "single";
+    case mma::DenseKernel::kNarrow8:
+      return "narrow_8";
+    case mma::DenseKernel::kNarrow24:
+      return "narrow_24";
+    case mma::DenseKernel::kWide:
+      break;
+  }
+  return "wide";
+}
+
 CudaDense args_of(const MatmulParams& p) {
   return {.rows = u32_of(p.weight.rows),
           .cols = u32_of(p.weight.cols),
           .out_rows = u32_of(p.out_rows),
-          .terms = u32_of(terms_of(p)),
+          .terms = u32_of(mma::dense_terms(p)),
           .slices = cuda_slices(p.weight.cols / kBlock),
           .tiles = 1,
           .tile_rows = u32_of(p.out_rows),
@@ -47,22 +53,24 @@ CudaDense args_of(const MatmulParams& p) {
 
 // Rows of x as terms of the weight's type, and what their results are multiplied with.
 struct Terms {
-  const void* data;
+  const std::byte* data;
   Buffer scales;
 };
 Terms stage_terms(StreamImpl& stream, const MatmulParams& p, backends::Access& access) {
-  const bool same_type = terms_of(p) == 1 && !is_scaled(p);
-  if (same_type && aligned({p.x})) return {p.x, {}};
+  const bool same_type = mma::dense_terms(p) == 1 && !is_scaled(p);
+  if (same_type && aligned({p.x})) return {static_cast<const std::byte*>(p.x), {}};
   const auto rows = static_cast<size_t>(p.out_rows);
-  const Buffer terms = stream.scratch(rows * static_cast<size_t>(terms_of(p) * p.weight.cols * 2));
+  const Buffer terms =
+      stream.scratch(rows * static_cast<size_t>(mma::dense_terms(p) * p.weight.cols * 2));
   const Buffer scales = stream.scratch(rows * sizeof(float));
   backends::Access staging = access.inputs();
   staging.write(terms);
   staging.write(scales);
+  constexpr uint32_t kTermsThreads = 256;
   backends::GpuLaunch launch{.op = "matmul",
                              .kernel = kernel_of("terms", p),
                              .groups = {u32_of(p.out_rows), 1, 1},
-                             .threads = kTeamThreads};
+                             .threads = kTermsThreads};
   launch.buffer(p.x).buffer(terms.data()).buffer(scales.data()).constants(args_of(p));
   backends::gpu_stream(stream).launch(std::move(launch), std::move(staging));
   access.read(terms);
@@ -80,48 +88,42 @@ std::optional<std::string_view> dense_cuda_leaves(const MatmulParams& p) {
 }
 
 std::optional<std::string_view> dense_cuda_refuses(const MatmulParams& p) {
-  return refuse_large({p.out_rows * terms_of(p), p.weight.rows, p.weight.cols,
-                       divide_up(p.weight.rows, kWideRows) * p.out_rows});
+  return refuse_large({p.out_rows * mma::dense_terms(p), p.weight.rows, p.weight.cols,
+                       divide_up(p.weight.rows, mma::kWideRows) * p.out_rows});
 }
 
 void dense_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
-  const backends::GpuLimits& limits = backends::gpu_stream(stream).limits();
-  const int64_t rows = p.weight.rows, terms = terms_of(p), columns = p.out_rows * terms;
-  const int64_t single_memory =
-      terms * (p.weight.cols + 32) * 2 + kTeams * kCudaSlices * kSingleStages * kBlockBytes;
+  backends::GpuStream& gpu = backends::gpu_stream(stream);
+  const mma::DensePlan plan = mma::dense_plan_of(p, gpu.limits());
   CudaDense args = args_of(p);
-  // Kernels have up to 9 KiB of their own.
-  if (p.out_rows == 1 &&
-      single_memory <= static_cast<int64_t>(limits.threadgroup_memory) - (9 << 10)) {
-    const int64_t panels = divide_up(rows, kPanelRows);
-    backends::GpuLaunch launch{
-        .op = "matmul",
-        .kernel = kernel_of("single", p),
-        .groups = {u32_of(std::min<int64_t>(limits.compute_units, panels)), 1, 1},
-        .threads = u32_of(kTeams * kTeamThreads)};
-    launch.buffer(p.weight.data).buffer(p.x).buffer(p.residual).buffer(p.out).constants(args);
-    launch.threadgroup(static_cast<size_t>(single_memory));
-    return backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
+  backends::GpuLaunch launch{.op = "matmul",
+                             .kernel = kernel_of(name_of(plan.kernel), p),
+                             .groups = {u32_of(plan.groups), 1, 1},
+                             .threads = u32_of(plan.threads)};
+  launch.buffer(p.weight.data);
+  const auto memory = static_cast<size_t>(plan.memory);
+  if (plan.kernel == mma::DenseKernel::kSingle) {
+    launch.buffer(p.x).buffer(p.residual).buffer(p.out).constants(args).threadgroup(memory);
+    return gpu.launch(std::move(launch), std::move(access));
   }
   const Terms x = stage_terms(stream, p, access);
-  const bool narrow = columns <= kMostNarrow;
-  if (!narrow) {
-    args.tile_rows = u32_of(kWideRows / terms);
-    args.tiles = divide_up(p.out_rows, kWideRows / terms);
+  const int64_t x_bytes = mma::dense_terms(p) * p.weight.cols * 2;
+  const int64_t out_bytes = p.weight.rows * static_cast<int64_t>(size_of(p.out_dtype));
+  for (int64_t first = 0; first < p.out_rows; first += plan.rows) {
+    const auto from = [first](const auto* rows, int64_t row_bytes) {
+      return rows == nullptr ? nullptr : static_cast<const std::byte*>(rows) + first * row_bytes;
+    };
+    const int64_t rows = std::min(plan.rows, p.out_rows - first);
+    args.out_rows = u32_of(rows);
+    args.tile_rows = u32_of(plan.tile_rows);
+    args.tiles = divide_up(rows, plan.tile_rows);
+    backends::GpuLaunch part = launch;
+    part.buffer(from(x.data, x_bytes));
+    part.buffer(x.scales ? from(x.scales.data(), sizeof(float)) : nullptr);
+    part.buffer(from(p.residual, out_bytes)).buffer(from(p.out, out_bytes)).constants(args);
+    part.threadgroup(memory);
+    gpu.launch(std::move(part), access);
   }
-  const char* const kernel = !narrow ? "wide" : columns <= 8 ? "narrow_8" : "narrow_24";
-  const int64_t memory =
-      narrow ? kCudaSlices * kNarrowStages * kNarrowPanels * kBlockBytes
-             : kWideStages * 2 * kWideRows * kBlock * 2 + kWideRows * kResultPitch * 4;
-  const int64_t groups = divide_up(rows, narrow ? kNarrowPanels * kPanelRows : kWideRows);
-  backends::GpuLaunch launch{.op = "matmul",
-                             .kernel = kernel_of(kernel, p),
-                             .groups = {u32_of(groups * args.tiles), 1, 1},
-                             .threads = kTeamThreads};
-  launch.buffer(p.weight.data).buffer(x.data).buffer(x.scales ? x.scales.data() : nullptr);
-  launch.buffer(p.residual).buffer(p.out).constants(args);
-  launch.threadgroup(static_cast<size_t>(memory));
-  backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
 }  // namespace mlxn::kernels

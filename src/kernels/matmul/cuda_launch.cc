@@ -11,101 +11,40 @@
 #include "kernels/common/gpu_launch.h"
 #include "kernels/glu/gpu_launch.h"
 #include "kernels/matmul/cuda_args.h"
+#include "kernels/matmul/cuda_plan.h"
 #include "kernels/matmul/gpu_launch.h"
 #include "quant/panels.h"
 
 namespace mlxn::kernels {
 namespace {
 
+using mma::Kernel;
+using mma::kPanelRows;
+using mma::kSpanElements;
+using mma::kWidePanels;
+using mma::kWideRows;
+using mma::kXTileBytes;
+using mma::kXTileRows;
+using mma::Plan;
+using mma::Spans;
 using quant::PanelLayout;
 using quant::WeightView;
 
-constexpr int64_t kPanelRows = PanelLayout::kRows;
-constexpr int64_t kSpanElements = PanelLayout::kSpanElements;
-// As in the kernels.
-constexpr int64_t kStages = 2, kNarrowPanels = 2;
-constexpr int64_t kWidePanels = 8, kWideRows = 128, kWideXBlocks = 4, kWideThreads = 384;
-constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
-constexpr int64_t kMaxTeams = 14, kMaxSimds = 32;
 constexpr uint32_t kThreads = 256, kPackThreads = 128;
 
 uint32_t u32_of(int64_t value) { return static_cast<uint32_t>(value); }
 
-// Scales, and biases, of a block of 32 in the tables of codecs that have one.
-int64_t scales_of_block(const WeightView& w) {
-  switch (w.format) {
-    case Format::kQ2_K:
-      return 4;
-    case Format::kQ3_K:
-    case Format::kQ6_K:
-    case Format::kMlxNvfp4:
-    case Format::kQ4_K:
-    case Format::kQ5_K:
-    case Format::kAffine:
-      return 2;
-    case Format::kIQ4_XS:
-      return 1;
-    default:
-      return 0;
-  }
-}
-
-struct Spans {
-  explicit Spans(const WeightView& w)
-      : layout(quant::panel_layout(w)),
-        count(divide_up(w.cols, kSpanElements)),
-        last_elements(w.cols - (count - 1) * kSpanElements) {}
-  int64_t scale_bytes(const WeightView& w) const { return 8 * scales_of_block(w) * kPanelRows * 4; }
-
-  PanelLayout layout;
-  int64_t count;
-  int64_t last_elements;
-};
-
-enum class Kernel { kSingle, kNarrow, kWide, kSorted };
-bool takes_ids(Kernel kernel) { return kernel == Kernel::kSingle || kernel == Kernel::kSorted; }
-
-// How a call is cut.
-struct Plan {
-  Kernel kernel;
-  int64_t rows;   // of x in a tile
-  int64_t tiles;  // of out rows
-  int64_t parts;  // groups of an out row, of the kernel for one row
-  int64_t groups;
-  int64_t threads;  // of a group
-  int64_t memory;   // of a group
-};
-
-// Up to this many rows of x the weights are read again for every 16 rows.
-constexpr int64_t kNarrowRows = 64;
-
-int64_t narrow_memory(const Spans& spans, const WeightView& w, int64_t rows) {
-  const int64_t panels = kCudaSlices * kNarrowPanels;
-  const int64_t partial_bytes = panels * kPanelRows * rows * 4;
-  const int64_t stage_bytes = kStages * spans.layout.full_span_bytes();
-  return std::max(partial_bytes, panels * (stage_bytes + spans.scale_bytes(w)));
-}
-int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
-  // Terms of x and the sums of pairs of blocks.
-  return simds * kStages * spans.layout.full_span_bytes() + w.cols * 4 + divide_up(w.cols, 64) * 16;
-}
-int64_t wide_memory(const Spans& spans, const WeightView& w) {
-  return kWidePanels * (2 * spans.layout.full_span_bytes() + spans.scale_bytes(w)) +
-         kWideXBlocks * kWideRows / kXTileRows * kXTileBytes +
-         kWidePanels * kPanelRows * kWideRows * 4;
-}
-
 // What a launch multiplies with the rows of x: weights of one format and K.
 struct Product {
   struct Part {
-    const void* packed;
+    const void* packed;  // null until the launch is planned
     int64_t rows;
     void* out;
   };
 
   explicit Product(const MatmulParams& params) : p(params), spans(params.weight) {}
-  void add(const void* packed, int64_t rows, void* out) {
-    parts.push_back({packed, rows, out});
+  void add(int64_t rows, void* out) {
+    parts.push_back({nullptr, rows, out});
     panels += divide_up(rows, kPanelRows);
   }
   // The one part has gate and up: whole panels of each.
@@ -126,81 +65,9 @@ struct Product {
   bool prepared = true;  // all parts; the others are packed in front of the launch
 };
 
-// Whether so many out rows ask each expert that sorting them, so that a tile of rows reads its
-// weight once, pays.
-bool sorting_pays(const MatmulParams& p) {
-  constexpr int64_t kMaxExperts = 4096;
-  return p.ids != nullptr && p.out_rows > kNarrowRows && p.out_rows >= 2 * p.weight.num_experts &&
-         p.weight.num_experts <= kMaxExperts;
-}
-// XTiles and tiles of rows that sorted rows may need: each expert, and none, may leave one partly
-// empty.
-int64_t sorted_x_tiles(const MatmulParams& p) {
-  return divide_up(p.out_rows, kXTileRows) + p.weight.num_experts + 1;
-}
-int64_t sorted_row_tiles(const MatmulParams& p) {
-  return divide_up(p.out_rows, kWideRows) + p.weight.num_experts + 1;
-}
-
-// The kernel with the fewest bytes to read whose memory the GPU has.
-Plan plan_of(const Product& product, const backends::GpuLimits& limits) {
-  const MatmulParams& p = product.p;
-  const WeightView& w = p.weight;
-  const Spans& spans = product.spans;
-  const int64_t panels = product.panels, together = product.together();
-  // Kernels have up to 5 KiB of their own, the one for one row 4 more.
-  const int64_t room = static_cast<int64_t>(limits.threadgroup_memory) - (5 << 10);
-  if (sorting_pays(p) && wide_memory(spans, w) <= room) {
-    return {.kernel = Kernel::kSorted,
-            .rows = kWideRows,
-            .tiles = sorted_row_tiles(p),
-            .parts = 0,
-            .groups = divide_up(panels, kWidePanels) * sorted_row_tiles(p),
-            .threads = kWideThreads,
-            .memory = wide_memory(spans, w)};
-  }
-  if (p.ids != nullptr || p.out_rows == 1) {
-    // A group per compute unit, with as many teams as have room and work.
-    const int64_t turns = panels / together;
-    const int64_t parts =
-        std::clamp<int64_t>(limits.compute_units / p.out_rows, 1, std::max<int64_t>(turns, 1));
-    const int64_t single_room = room - (4 << 10);
-    const int64_t simds = std::popcount(cuda_slices(spans.count));
-    const int64_t most = std::min(kMaxTeams, kMaxSimds / simds) / together * together;
-    int64_t teams = std::min(most, together * std::max<int64_t>(divide_up(turns, parts), 1));
-    while (teams > together && single_memory(spans, w, teams * simds) > single_room)
-      teams -= together;
-    const int64_t memory = single_memory(spans, w, teams * simds);
-    // More than half a compute unit's memory, so that no two groups that start early share one.
-    constexpr int64_t kAlone = 116 << 10;
-    if (memory <= single_room) {
-      return {.kernel = Kernel::kSingle,
-              .rows = 1,
-              .tiles = p.out_rows,
-              .parts = parts,
-              .groups = parts * p.out_rows,
-              .threads = teams * simds * 32,
-              .memory = std::max(memory, std::min(kAlone, single_room) / 16 * 16)};
-    }
-  }
-  if (p.out_rows > kNarrowRows && wide_memory(spans, w) <= room) {
-    const int64_t tiles = divide_up(p.out_rows, kWideRows);
-    return {.kernel = Kernel::kWide,
-            .rows = kWideRows,
-            .tiles = tiles,
-            .parts = 0,
-            .groups = divide_up(panels, kWidePanels) * tiles,
-            .threads = kWideThreads,
-            .memory = wide_memory(spans, w)};
-  }
-  const int64_t rows = p.out_rows <= 8 ? 8 : 16, tiles = divide_up(p.out_rows, rows);
-  return {.kernel = Kernel::kNarrow,
-          .rows = rows,
-          .tiles = tiles,
-          .parts = 0,
-          .groups = divide_up(panels, kNarrowPanels) * tiles,
-          .threads = kThreads,
-          .memory = narrow_memory(spans, w, rows)};
+Plan plan_of(const Product& product, StreamImpl& stream) {
+  return mma::plan_of(product.p, product.spans, product.panels, product.together(),
+                      backends::gpu_stream(stream).limits());
 }
 
 std::string kernel_of(const MatmulParams& p, const Plan& plan) {
@@ -252,7 +119,7 @@ CudaMatmul args_of(const Product& product, const Plan& plan) {
       .has_residual = p.residual != nullptr,
       .out_type = matmul_type(p.out_dtype),
       .gated = product.gate,
-      .x_tiles = u32_of(plan.kernel == Kernel::kSorted ? sorted_x_tiles(p)
+      .x_tiles = u32_of(plan.kernel == Kernel::kSorted ? mma::sorted_x_tiles(p)
                                                        : plan.tiles * (kWideRows / kXTileRows)),
       .panel_groups = divide_up(product.panels, kWidePanels),
       .sorted = plan.kernel == Kernel::kSorted};
@@ -280,7 +147,7 @@ struct SortedRows {
 
 SortedRows sort_rows(StreamImpl& stream, const MatmulParams& p, backends::Access& access) {
   constexpr uint32_t kSortThreads = 1024;
-  const int64_t x_tiles = sorted_x_tiles(p), row_tiles = sorted_row_tiles(p);
+  const int64_t x_tiles = mma::sorted_x_tiles(p), row_tiles = mma::sorted_row_tiles(p);
   const SortedRows sorted{
       stream.scratch(static_cast<size_t>(x_tiles * kXTileRows) * sizeof(uint32_t)),
       stream.scratch(static_cast<size_t>(row_tiles) * sizeof(CudaRowTile))};
@@ -311,7 +178,7 @@ const void* stage_x(StreamImpl& stream, const MatmulParams& p, Kernel kernel, co
   const bool as_it_is = p.x_dtype == DType::kF32 && aligned({p.x});
   if (!wide && as_it_is) return p.x;
   const int64_t row_tiles = order != nullptr
-                                ? sorted_x_tiles(p)
+                                ? mma::sorted_x_tiles(p)
                                 : divide_up(p.x_rows, kWideRows) * (kWideRows / kXTileRows);
   const int64_t x_tiles = row_tiles * (cols / 32);
   const Buffer staged = stream.scratch(wide ? static_cast<size_t>(x_tiles * kXTileBytes)
@@ -434,11 +301,16 @@ void launch_product(StreamImpl& stream, const char* op, const Product& product, 
   backends::gpu_stream(stream).launch(std::move(launch), std::move(access));
 }
 
+// Whether one launch can make both products: they differ in the weights, their rows and out.
 bool is_alike(const MatmulParams& a, const MatmulParams& b) {
   const WeightView &v = a.weight, &w = b.weight;
-  return v.format == w.format && v.scale_dtype == w.scale_dtype && v.bits == w.bits &&
-         v.group_size == w.group_size && (v.biases == nullptr) == (w.biases == nullptr) &&
-         a.out_dtype == b.out_dtype && a.x == b.x && a.ids == b.ids;
+  const bool weights = v.format == w.format && v.scale_dtype == w.scale_dtype && v.bits == w.bits &&
+                       v.group_size == w.group_size &&
+                       (v.biases == nullptr) == (w.biases == nullptr) && v.cols == w.cols &&
+                       v.num_experts == w.num_experts;
+  const bool rows = a.x == b.x && a.x_dtype == b.x_dtype && a.x_rows == b.x_rows &&
+                    a.rows_per_x == b.rows_per_x && a.ids == b.ids && a.out_rows == b.out_rows;
+  return weights && rows && a.out_dtype == b.out_dtype;
 }
 
 CudaGate gate_of(const GluParams& glu) {
@@ -467,12 +339,9 @@ bool is_linked(const JointMatmulParams& p) {
 
 void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access) {
   Product product(p);
-  product.add(p.weight.packed, p.weight.rows, p.out);
-  const Plan plan = plan_of(product, backends::gpu_stream(stream).limits());
-  // Rows of x for experts that are longer than the memory of a compute unit.
-  if (p.ids != nullptr && !takes_ids(plan.kernel)) {
-    return matmul_gpu(stream, p, std::move(access));
-  }
+  product.add(p.weight.rows, p.out);
+  const Plan plan = plan_of(product, stream);
+  if (plan.kernel == Kernel::kGpu) return matmul_gpu(stream, p, std::move(access));
   product.parts[0].packed = packed_of(stream, p.weight, access);
   product.prepared = p.weight.packed != nullptr;
   launch_product(stream, p.ids != nullptr ? "expert_matmul" : "matmul", product, plan,
@@ -497,20 +366,23 @@ std::optional<std::string_view> joint_cuda_refuses(const JointMatmulParams& para
 
 void joint_cuda(StreamImpl& stream, const JointMatmulParams& params, backends::Access access) {
   Product product(params.parts.front());
-  for (const MatmulParams& part : params.parts) {
-    product.add(packed_of(stream, part.weight, access), part.weight.rows, part.out);
-    product.prepared = product.prepared && part.weight.packed != nullptr;
+  for (const MatmulParams& part : params.parts) product.add(part.weight.rows, part.out);
+  if (params.glu) product.gate = gate_of(*params.glu);
+  const Plan plan = plan_of(product, stream);
+  if (plan.kernel == Kernel::kGpu) {
+    for (const MatmulParams& part : params.parts) matmul_cuda(stream, part, access);
+    if (params.glu) glu_gpu(stream, *params.glu, std::move(access));
+    return;
+  }
+  for (size_t i = 0; i < params.parts.size(); ++i) {
+    const WeightView& weight = params.parts[i].weight;
+    product.parts[i].packed = packed_of(stream, weight, access);
+    product.prepared = product.prepared && weight.packed != nullptr;
   }
   if (params.glu) {
-    product.gate = gate_of(*params.glu);
     if (product.parts.size() == 1) product.halve();
     product.parts[0].out = params.glu->out;
     product.parts[1].out = nullptr;
-  }
-  const Plan plan = plan_of(product, backends::gpu_stream(stream).limits());
-  if (params.parts.front().ids != nullptr && !takes_ids(plan.kernel)) {
-    for (const MatmulParams& part : params.parts) matmul_cuda(stream, part, access);
-    return glu_gpu(stream, *params.glu, std::move(access));
   }
   launch_product(stream, "joint_matmul", product, plan, std::move(access));
 }

@@ -142,6 +142,7 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
       x_stream.copy(block, x_stages + block % kXStages * kXTiles, from, tiles * sizeof(XTile));
       x_stream.close(block);
     }
+    x_stream.finish();  // and of the weight stream
     return;
   }
   take_registers<240>();

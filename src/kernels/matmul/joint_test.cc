@@ -154,6 +154,15 @@ TEST(JointMatmulTest, WhatNoKernelTakesRunsToo) {
     return args;
   };
   EXPECT_EQ(run(device, mixed(), false), run(device, mixed(), true));
+  const auto folded = [&] {  // the same x in rows of another length
+    Random random(4);
+    ops::JointMatmulArgs args = make_args(device, {.kind = kind, .rows = 3});
+    args.parts[1].x = args.parts[1].x.reshape({9, 32 * 3});
+    args.parts[1].weight = prepare(device, random_weight(device, kind, {21, 32 * 3}, random));
+    args.parts[1].out = device.alloc(f32, {9, 21});
+    return args;
+  };
+  EXPECT_EQ(run(device, folded(), false), run(device, folded(), true));
 }
 
 TEST(JointMatmulErrors, EachRuleNamesItsParameter) {
