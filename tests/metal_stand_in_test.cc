@@ -69,6 +69,7 @@ TEST_F(StandIn, AReplayIsOneCommandBufferOfItsBarriers) {
   EXPECT_EQ(fake_metal::log().command_buffers, 1u);
   EXPECT_EQ(fake_metal::log().dispatches, 5u);
   EXPECT_EQ(fake_metal::log().barriers, 4u);
+  EXPECT_EQ(stream.counters().barriers, 4u);
   EXPECT_EQ(z.span<float>()[0], 32.0f);
 }
 

@@ -18,9 +18,9 @@ namespace mlxn {
 
 struct StreamCounters {
   uint64_t dispatches = 0;          // recorded (captured ones too; replays are not counted)
-  uint64_t barriers = 0;            // really inserted
-  uint64_t automatic_barriers = 0;  // of these, by hazard tracking
-  uint64_t concurrent = 0;          // dispatches that needed no barrier
+  uint64_t barriers = 0;            // really inserted, those of a graph by each replay
+  uint64_t automatic_barriers = 0;  // of these, by hazard tracking outside graphs
+  uint64_t concurrent = 0;          // dispatches outside graphs that needed no barrier
   uint64_t commits = 0;
   uint64_t waits = 0;
 };
@@ -52,7 +52,7 @@ struct GraphOptions {
   // and the mul, add or scale of its output; add and the rms_norm of its output.
   bool fuse = false;
   // Moves dispatches ahead of others on which they do not depend, so that fewer barriers are
-  // needed.
+  // needed; barriers that were asked for go. With a dispatch without any memory both stay.
   bool reorder = false;
   // Buffers that nobody but the graph reads: joining may leave their bytes unwritten.
   std::vector<Buffer> temporaries = {};

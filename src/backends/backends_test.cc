@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -238,6 +239,57 @@ TEST(Stream, ManualBarrierResetsTheTracker) {
   EXPECT_EQ(a.span<float>()[3], 2.0f);
 }
 
+TEST(Stream, BarriersOrderDispatchesWithoutMemory) {
+  for (const bool serial : {false, true}) {
+    const Device device = Device::open("cpu", {.num_threads = 3, .serial = serial});
+    Stream stream(device);
+    std::atomic<int> ran{0};
+    int seen = 0;
+    const auto record = [&](uint32_t tasks, const std::function<void()>& run) {
+      cpu_stream(stream.impl()).dispatch("op", "test", {}, tasks, [run](uint32_t) { run(); });
+    };
+    record(100, [&] { ++ran; });
+    if (!serial) stream.barrier();
+    record(1, [&] { seen = ran; });
+    EXPECT_EQ(stream.counters().barriers, 1u);
+    EXPECT_EQ(stream.counters().automatic_barriers, 0u);
+    stream.commit().wait();
+    EXPECT_EQ(seen, 100);
+    record(1, [] {});
+    EXPECT_EQ(stream.counters().barriers, 1u) << "a commit orders by itself";
+  }
+}
+
+// x and y are written and then read, one after the other.
+TEST(Stream, WriteReadWriteReadTakesTwoBarriers) {
+  const Device device = open_cpu();
+  Stream stream(device);
+  const Buffer a = device.alloc(f32, {16}), x = device.alloc(f32, {16});
+  const Buffer y = device.alloc(f32, {16}), from_x = device.alloc(f32, {16}),
+               from_y = device.alloc(f32, {16});
+  add_one(stream, a, x);
+  add_one(stream, x, from_x);
+  add_one(stream, a, y);
+  add_one(stream, y, from_y);
+  EXPECT_EQ(stream.counters().barriers, 2u);
+  EXPECT_EQ(stream.counters().automatic_barriers, 2u);
+  EXPECT_EQ(stream.counters().concurrent, 2u);
+  HazardTracker tracker;
+  const auto record = [&](const std::vector<MemoryRange>& reads,
+                          const std::vector<MemoryRange>& writes) {
+    if (tracker.check_and_record(reads, writes)) return;
+    tracker.reset();
+    tracker.add(reads, writes);
+  };
+  const std::vector<MemoryRange> bytes_x = {{1, 0, 64}}, bytes_y = {{2, 0, 64}};
+  record({}, bytes_x);
+  record(bytes_x, {});
+  record({}, bytes_y);
+  record(bytes_y, {});
+  EXPECT_EQ(tracker.barriers_forced(), 2u);
+  EXPECT_EQ(tracker.checks(), 4u);
+}
+
 TEST(Stream, LongChainIsOrderedForAnyThreadCount) {
   for (int threads : {1, 2, 3, 8}) {
     const Device device = open_cpu(threads);
@@ -315,17 +367,25 @@ TEST(Graph, ReplaysWithNewValues) {
   EXPECT_EQ(graph.barrier_count(), 1u);
   EXPECT_THROW(stream.end_capture(), Error);
   EXPECT_EQ(c.span<float>()[0], 0.0f) << "capturing must not run anything";
+  EXPECT_EQ(stream.counters().dispatches, 2u);
+  EXPECT_EQ(stream.counters().barriers, 0u) << "a captured barrier is not inserted yet";
+  EXPECT_EQ(stream.counters().automatic_barriers, 0u);
+  EXPECT_EQ(stream.counters().concurrent, 0u);
   for (int step = 0; step < 3; ++step) {
     a.span<float>()[5] = static_cast<float>(step);
     stream.replay(graph);
     stream.commit().wait();
     EXPECT_EQ(c.span<float>()[5], static_cast<float>(step + 2));
+    EXPECT_EQ(stream.counters().barriers, static_cast<uint64_t>(step + 1));
   }
   add_one(stream, c, a);  // ordered behind the replay recorded before it
   stream.replay(graph);
   stream.replay(graph);
   stream.commit().wait();
   EXPECT_EQ(c.span<float>()[5], 7.0f);
+  // Three by the replays so far, one inside each of these two and one in front of it.
+  EXPECT_EQ(stream.counters().barriers, 7u);
+  EXPECT_EQ(stream.counters().dispatches, 3u);
   EXPECT_THROW(stream.replay(Graph()), Error);
 }
 

@@ -22,16 +22,18 @@ bool any_of(const std::vector<MemoryRange>& ranges, const Test& test) {
   return std::any_of(ranges.begin(), ranges.end(), test);
 }
 
-// Whether the bytes are written again before any of the nodes reads them, or never read.
+bool is_unannotated(const Access& access) { return access.reads.empty() && access.writes.empty(); }
+
+// Whether the bytes are written again before any of the nodes reads them, or never read. A node
+// that does not tell what it reads may read them.
 bool is_dead(std::span<const Access* const> nodes, const MemoryRange& range) {
   for (const Access* node : nodes) {
+    if (is_unannotated(*node)) return false;
     if (any_of(node->reads, [&](const MemoryRange& r) { return overlap(r, range); })) return false;
     if (any_of(node->writes, [&](const MemoryRange& r) { return holds(r, range); })) return true;
   }
   return true;
 }
-
-bool is_unannotated(const Access& access) { return access.reads.empty() && access.writes.empty(); }
 
 // The ranges of some nodes, asked whether another node may run beside them.
 class Group {
@@ -112,14 +114,11 @@ std::optional<Joined> join_at(std::span<const Access* const> nodes, size_t i,
   return joined;
 }
 
-std::vector<size_t> reorder(std::span<const Access* const> nodes) {
-  if (std::any_of(nodes.begin(), nodes.end(),
-                  [](const Access* access) { return is_unannotated(*access); })) {
-    std::vector<size_t> order(nodes.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    return order;
-  }
-  return Scheduler(nodes).run();
+std::vector<size_t> reorder(std::span<const Access* const> nodes) { return Scheduler(nodes).run(); }
+
+bool are_movable(std::span<const Access* const> nodes) {
+  return std::none_of(nodes.begin(), nodes.end(),
+                      [](const Access* access) { return is_unannotated(*access); });
 }
 
 }  // namespace mlxn::backends

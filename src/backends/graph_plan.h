@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a graph does to the dispatches it has captured: joins neighbours, moves dispatches so that
-// fewer barriers are needed, and places the barriers anew. The same for every backend.
+// fewer barriers are needed, and places the barriers anew. Those that the caller has put stay where
+// nothing may move. The same for every backend.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +25,19 @@ std::optional<Joined> join_at(std::span<const Access* const> nodes, size_t i,
 
 // An order in which every two nodes that touch the same bytes, one of them writing, stay as they
 // are: order[k] is the node that runs k-th. While nodes wait for a barrier, those behind them that
-// depend on none of them are brought forward. A node without any memory keeps all where they are.
+// depend on none of them are brought forward. The nodes must be movable.
 std::vector<size_t> reorder(std::span<const Access* const> nodes);
+
+// Whether every node tells what memory it touches.
+bool are_movable(std::span<const Access* const> nodes);
+
+// Takes the barriers that the caller has put before the nodes i and i + 1 over to `joined`, which
+// stands for both, and to the node behind: what the barrier between the two has ordered before
+// node i + 1 now comes before `joined`, and what it has ordered behind node i behind `joined`.
+inline void keep_barriers(const Access& first, const Access& second, Access& joined, Access* next) {
+  joined.after_barrier = first.after_barrier || second.after_barrier;
+  if (next != nullptr && second.after_barrier) next->after_barrier = true;
+}
 
 // Node has `access` and `barrier_before`. record(joined) returns the node that `joined` records.
 // `barriers` has seen nothing yet.
@@ -43,11 +55,15 @@ void optimise(std::vector<Node>& nodes, const GraphOptions& options, const Recor
       ++i;
       continue;
     }
-    nodes[i] = record(*joined);  // and once more, with what is now behind it
+    Node node = record(*joined);
+    keep_barriers(nodes[i].access, nodes[i + 1].access, node.access,
+                  i + 2 < nodes.size() ? &nodes[i + 2].access : nullptr);
+    nodes[i] = std::move(node);  // and once more, with what is now behind it
     nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(i) + 1);
     ++stats.fused;
   }
-  if (options.reorder) {
+  const bool moves = options.reorder && are_movable(accesses());
+  if (moves) {
     const std::vector<size_t> order = reorder(accesses());
     std::vector<Node> moved;
     for (size_t i = 0; i < order.size(); ++i) {
@@ -57,7 +73,10 @@ void optimise(std::vector<Node>& nodes, const GraphOptions& options, const Recor
     nodes = std::move(moved);
   }
   StreamCounters counters;
-  for (Node& node : nodes) node.barrier_before = barriers.before(node.access, counters);
+  for (Node& node : nodes) {
+    if (!moves && node.access.after_barrier) barriers.request();
+    node.barrier_before = barriers.before(node.access, counters);
+  }
 }
 
 // The same to what a stream has captured: `nodes`, with `barriers` of them behind a barrier. What

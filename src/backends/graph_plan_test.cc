@@ -43,13 +43,26 @@ bool conflict(const Access& a, const Access& b) {
   return !tracker.check(b.reads, b.writes);
 }
 
-GraphStats optimise(std::vector<Node>& nodes) {
+// A node behind a barrier of the caller's.
+Node behind_barrier(Node n) {
+  n.access.after_barrier = true;
+  return n;
+}
+
+GraphStats optimise(std::vector<Node>& nodes, const GraphOptions& options = {.reorder = true}) {
   GraphStats stats;
+  // What is joined touches allocation 9.
   backends::optimise(
-      nodes, {.reorder = true}, [](const Joined&) { return Node(); }, backends::BarrierPlan(false),
-      stats);
+      nodes, options, [](const Joined&) { return node({}, {whole(9)}); },
+      backends::BarrierPlan(false), stats);
   backends::count_groups(nodes, stats);
   return stats;
+}
+
+std::vector<bool> barriers_of(const std::vector<Node>& nodes) {
+  std::vector<bool> list;
+  for (const Node& n : nodes) list.push_back(n.barrier_before);
+  return list;
 }
 
 TEST(Reorder, BringsIndependentWorkForward) {
@@ -90,11 +103,26 @@ TEST(Reorder, LooksNoFurtherThan63Places) {
 }
 
 TEST(Reorder, ANodeWithoutMemoryKeepsAllInPlace) {
-  std::vector<Node> nodes = {node({}, {whole(1)}), node({whole(1)}, {whole(2)}), node({}, {}),
-                             node({}, {whole(3)})};
+  std::vector<Node> nodes = {behind_barrier(node({}, {whole(1)})), node({whole(1)}, {whole(2)}),
+                             behind_barrier(node({}, {})), node({}, {whole(3)}),
+                             behind_barrier(node({}, {whole(4)}))};
   const GraphStats stats = optimise(nodes);
   EXPECT_EQ(stats.moved, 0u);
   EXPECT_EQ(stats.unannotated, 1u);
+  // One by its bytes and two that were asked for; in front of the first there is nothing.
+  EXPECT_EQ(barriers_of(nodes), (std::vector<bool>{false, true, true, false, true}));
+  EXPECT_EQ(stats.groups, (std::array<size_t, 8>{3, 1, 0, 0, 0, 0, 0, 0}));
+}
+
+TEST(Reorder, DropsBarriersThatNoBytesNeed) {
+  const std::vector<Node> captured = {node({}, {whole(1)}), behind_barrier(node({}, {whole(2)})),
+                                      behind_barrier(node({whole(1)}, {whole(3)}))};
+  std::vector<Node> nodes = captured;
+  optimise(nodes);
+  EXPECT_EQ(barriers_of(nodes), (std::vector<bool>{false, false, true}));
+  nodes = captured;
+  optimise(nodes, {});
+  EXPECT_EQ(barriers_of(nodes), (std::vector<bool>{false, true, true})) << "nothing may move";
 }
 
 TEST(Reorder, RandomGraphsKeepEveryDependence) {
@@ -159,9 +187,50 @@ TEST(Join, WhatStaysUnwrittenMustBeNobodysInput) {
   EXPECT_TRUE(joins({&first, &second, &writer, &reader}, 0, temporaries)) << "written anew first";
   EXPECT_FALSE(joins({&first, &second, &half_writer, &reader}, 0, temporaries));
   EXPECT_FALSE(joins({&reader, &first, &second}, 1, temporaries)) << "the next replay reads it";
+  const Access unknown = touch({}, {}, {});
+  EXPECT_FALSE(joins({&first, &second, &unknown}, 0, temporaries)) << "it may read anything";
+  EXPECT_TRUE(joins({&first, &second, &writer, &unknown}, 0, temporaries));
   Access plain = second;
   plain.fusible = nullptr;
   EXPECT_FALSE(joins({&first, &plain}, 0, temporaries));
+}
+
+TEST(Join, KeepsTheBarriersOfBoth) {
+  // Four dispatches, the middle two of which become one, with barriers in front of some.
+  const auto join = [](const std::vector<bool>& asked) {
+    std::vector<Node> nodes = {node({}, {}), node({}, {whole(1)}), node({whole(1)}, {whole(2)}),
+                               node({}, {})};
+    for (size_t i = 0; i < nodes.size(); ++i) nodes[i].access.after_barrier = asked[i];
+    for (size_t i : {1, 2}) nodes[i].access.fusible = std::make_shared<Eager>(Buffer());
+    const GraphStats stats = optimise(nodes, {.fuse = true});
+    EXPECT_EQ(stats.fused, 1u);
+    return barriers_of(nodes);
+  };
+  EXPECT_EQ(join({false, false, false, false}), (std::vector<bool>{false, false, false}));
+  EXPECT_EQ(join({false, true, false, false}), (std::vector<bool>{false, true, false}));
+  EXPECT_EQ(join({false, false, true, false}), (std::vector<bool>{false, true, true}));
+  EXPECT_EQ(join({false, false, false, true}), (std::vector<bool>{false, false, true}));
+}
+
+TEST(Graph, KeepsBarriersBetweenDispatchesWithoutMemory) {
+  for (const GraphOptions& options :
+       {GraphOptions{}, GraphOptions{.fuse = true}, GraphOptions{.reorder = true}}) {
+    const Device device = Device::open("cpu", {.num_threads = 3});
+    Stream stream(device);
+    const auto record = [&] {
+      backends::cpu::cpu_stream(stream.impl()).dispatch("nothing", "test", {}, 1, [](uint32_t) {});
+    };
+    stream.begin_capture();
+    stream.barrier();  // nothing to order
+    for (int i = 0; i < 3; ++i) {
+      record();
+      stream.barrier();
+      stream.barrier();
+    }
+    const Graph graph = stream.end_capture(options);
+    EXPECT_EQ(graph.barrier_count(), 2u);
+    EXPECT_EQ(graph.stats().groups[0], 3u);
+  }
 }
 
 TEST(Graph, ReorderedReplaysGiveTheSameBytes) {

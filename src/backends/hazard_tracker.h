@@ -29,6 +29,8 @@ struct Access {
   std::vector<Buffer> keep;
   // How a graph may join the dispatch with the next one; null if it may not.
   std::shared_ptr<const Fusible> fusible = nullptr;
+  // Whether the caller has put a barrier in front of the dispatch. Set as it is recorded.
+  bool after_barrier = false;
 
   // Empty buffers (optional operands) are ignored.
   void read(const Buffer& buffer);

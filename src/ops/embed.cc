@@ -14,7 +14,7 @@ void embed(Stream& stream, const EmbedArgs& args) try {
   const char* op = "embed";
   check_weight_operand(op, "table", args.table, stream.device());
   if (args.table.is_expert_stack()) fail(op, "table", to_string(args.table.shape), "[V, D]");
-  check_buffer(op, "ids", args.ids, stream.device(), {i32});
+  check_buffer(op, "ids", args.ids, stream.device(), {i32, u32});
   check_output(op, "out", args.out, stream.device(), {f32, f16, bf16});
   const int64_t count = args.ids.element_count();
   const Rows out = fold_rows(args.out);

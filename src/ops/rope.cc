@@ -39,7 +39,7 @@ void check(const char* op, const Device& device, const HeadNormRopeArgs& args, b
     fail(op, "inv_freq", std::to_string(args.inv_freq.element_count()) + " frequencies",
          "at most " + std::to_string(head_dim / 2));
   }
-  check_buffer(op, "positions", args.positions, device, {i32});
+  check_buffer(op, "positions", args.positions, device, {i32, u32});
   if (args.positions.element_count() != tokens) {
     fail(op, "positions", std::to_string(args.positions.element_count()) + " positions",
          std::to_string(tokens));

@@ -10,7 +10,8 @@ namespace mlxn::ops {
 
 struct EmbedArgs {
   Weight table;  // [V, D], any format
-  Buffer ids;    // i32 [T]; an id outside 0 .. V-1 gives a row of zeros and reads nothing
+  Buffer ids;    // i32 or u32 [T]; an id outside 0 .. V-1, or from 2^31 on, gives a row of zeros
+                 // and reads nothing
   Buffer out;    // [T, D] f32, f16, bf16
   float scale = 1.0f;
 };

@@ -26,7 +26,7 @@ MLXN_API std::vector<float> rope_frequencies(double theta, int64_t rotary_dim, i
 
 struct RopeArgs {
   Buffer x;          // [T, H, D] (seq-major); f32, f16, bf16
-  Buffer positions;  // i32 [T]; not looked at if inv_freq is empty
+  Buffer positions;  // i32 or u32, below 2^31, [T]; not looked at if inv_freq is empty
   Buffer inv_freq;   // f32 [rotary_dim / 2], rotary_dim <= D; an empty buffer copies
   Buffer out;        // like x; may be x itself
   RopePairing pairing = RopePairing::kSplitHead;
@@ -41,7 +41,7 @@ MLXN_API void rope(Stream& stream, const RopeArgs& args);
 struct HeadNormRopeArgs {
   Buffer x;               // [T, H, D]; f32, f16, bf16
   Buffer weight = {};     // [D]; empty: 1
-  Buffer positions = {};  // i32 [T]; needed if inv_freq is given
+  Buffer positions = {};  // i32 or u32, below 2^31, [T]; needed if inv_freq is given
   Buffer inv_freq = {};   // as in rope; empty: norm only (Gemma 4's V norm)
   Buffer out;             // like x; may be x itself
   RopePairing pairing = RopePairing::kSplitHead;

@@ -38,7 +38,8 @@ void CpuStream::dispatch(const char* op, const char* entry, Access access, uint3
     throw Error(ErrorKind::kInvalidArgument, ErrorDetail{op, "tasks", std::to_string(num_tasks),
                                                          "1 to " + std::to_string(kMaxTasks)});
   }
-  const bool barrier_before = barriers_.before(access, counters_);
+  const bool barrier_before =
+      capture_ ? barriers_.before_captured(access, counters_) : barriers_.before(access, counters_);
   Dispatch dispatch{op, entry, std::move(access), num_tasks, std::move(run), barrier_before};
   if (capture_) {
     capture_->barriers += barrier_before ? 1 : 0;

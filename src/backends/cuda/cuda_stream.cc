@@ -117,7 +117,8 @@ void CudaStream::launch(GpuLaunch launch, Access access) {
 }
 
 void CudaStream::record(const char* op, std::string entry, Access access, Enqueue enqueue) {
-  const bool barrier_before = barriers_.before(access, counters_);
+  const bool barrier_before =
+      capture_ ? barriers_.before_captured(access, counters_) : barriers_.before(access, counters_);
   Call call{op, std::move(entry), std::move(enqueue), std::move(access), barrier_before};
   if (capture_) {
     capture_->barriers += barrier_before ? 1 : 0;

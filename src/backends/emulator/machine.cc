@@ -265,7 +265,9 @@ std::string Machine::prepare() {
   if (threads_ == 0 || threads_ > kMaxThreads || threads_ % kSimd != 0) {
     return "threadgroups of " + std::to_string(threads_) + " threads";
   }
-  if (launch_->groups.x == 0 || launch_->groups.y == 0 || launch_->groups.z == 0) {
+  const auto fits = [](uint32_t groups, uint32_t most) { return groups > 0 && groups <= most; };
+  if (!fits(launch_->groups.x, kMaxGroupsX) || !fits(launch_->groups.y, kMaxGroupsYZ) ||
+      !fits(launch_->groups.z, kMaxGroupsYZ)) {
     return "a grid of " + to_text(launch_->groups) + " threadgroups";
   }
   random_.seed(options_.schedule + 1);
@@ -280,11 +282,13 @@ std::string Machine::run(const Launch& launch, const Options& options) {
   const std::string why = prepare();
   if (!why.empty()) return who() + why;
   machine = this;
-  const uint32_t groups = launch.groups.x * launch.groups.y * launch.groups.z;
-  for (uint32_t i = 0; i < groups && error_.empty(); ++i) {
-    const uint32_t g = options_.schedule % 2 == 1 ? groups - 1 - i : i;
-    const uint32_t row = g / launch.groups.x;
-    run_group({g % launch.groups.x, row % launch.groups.y, row / launch.groups.y});
+  const uint64_t groups = uint64_t{launch.groups.x} * launch.groups.y * launch.groups.z;
+  for (uint64_t i = 0; i < groups && error_.empty(); ++i) {
+    const uint64_t g = options_.schedule % 2 == 1 ? groups - 1 - i : i;
+    const uint64_t row = g / launch.groups.x;
+    run_group({static_cast<uint32_t>(g % launch.groups.x),
+               static_cast<uint32_t>(row % launch.groups.y),
+               static_cast<uint32_t>(row / launch.groups.y)});
   }
   machine = nullptr;
   current_ = nullptr;

@@ -15,6 +15,8 @@ namespace mlxn::backends::emulator {
 
 inline constexpr uint32_t kSimd = 32;
 inline constexpr uint32_t kMaxThreads = 1024;
+// Threadgroups along the axes, as GPUs take them.
+inline constexpr uint32_t kMaxGroupsX = 0x7fffffff, kMaxGroupsYZ = 65535;
 inline constexpr size_t kStackBytes = size_t{64} << 10;
 inline constexpr size_t kGuardBytes = 4096;
 inline constexpr size_t kArenaBytes = size_t{256} << 10;  // threadgroup memory and its red zones

@@ -83,7 +83,8 @@ MetalStream::~MetalStream() {
 void MetalStream::launch(GpuLaunch launch, Access access) {
   const AutoreleaseScope scope;
   Dispatch dispatch = resolve(gpu_, std::move(launch), std::move(access));
-  dispatch.barrier_before = barriers_.before(dispatch.access, counters_);
+  dispatch.barrier_before = capture_ ? barriers_.before_captured(dispatch.access, counters_)
+                                     : barriers_.before(dispatch.access, counters_);
   if (capture_) {
     capture_->barriers += dispatch.barrier_before ? 1 : 0;
     capture_->dispatches.push_back(std::move(dispatch));

@@ -72,6 +72,17 @@ TEST_P(AttnMaskBuildTest, ExactCells) {  // M1
   }
 }
 
+TEST_P(AttnMaskBuildTest, DirectCapturedAndReplayedAgree) {
+  const Buffer causal = device_.alloc(bf16, {40, 130}), window = device_.alloc(f32, {40, 130});
+  testing::expect_repeatable(
+      device_,
+      [&](Stream& stream) {
+        ops::attn_mask_build(stream, {.out = causal, .q_offset = 3, .causal = true});
+        ops::attn_mask_build(stream, {.out = window, .causal = true, .window_size = 20});
+      },
+      {causal, window});
+}
+
 TEST(AttnMaskBuildErrors, EachRuleNamesItsParameter) {  // M6
   const Device device = test_device();
   Stream stream(device);

@@ -146,6 +146,17 @@ TEST_P(AttnMaskClassifyTest, PlanesOfTheirOwn) {
   }
 }
 
+TEST_P(AttnMaskClassifyTest, DirectCapturedAndReplayedAgree) {
+  const Buffer mask = built(f16, 130, 40), classes = device_.alloc(u8, {5, 3});
+  testing::expect_repeatable(
+      device_,
+      [&](Stream& stream) {
+        ops::attn_mask_classify(
+            stream, {.mask = mask, .tiles = {.classes = classes, .q_tile = 32, .k_tile = 64}});
+      },
+      {classes});
+}
+
 TEST(AttnMaskClassifyErrors, EachRuleNamesItsParameter) {  // M6
   const Device device = test_device();
   Stream stream(device);

@@ -137,6 +137,14 @@ TEST_P(AttnMergeTest, RowsAndThreadsDoNotChangeBits) {
   }
 }
 
+TEST_P(AttnMergeTest, DirectCapturedAndReplayedAgree) {
+  auto args = make_args({7, 60, 72});
+  args.out = device_.alloc(f32, {60, 72});
+  args.out_lse = device_.alloc(f32, {60});
+  testing::expect_repeatable(device_, [&](Stream& stream) { ops::attn_merge(stream, args); },
+                             {args.out, args.out_lse});
+}
+
 TEST(AttnMergeErrors, EachRuleNamesItsParameter) {
   const Device device = test_device();
   Stream stream(device);

@@ -60,7 +60,8 @@ using namespace metal;
 // What upstream clang spells differently.
 #if defined(MLXN_METAL_STRICT)
 #define GPU_ATTR_THREADGROUP(i)
-#define SHARED(T, n, N) threadgroup T* n = (threadgroup T*)gpu_strict_arena(gpu_simd)
+#define SHARED(T, n, N) \
+  threadgroup T* n = (threadgroup T*)gpu_strict_arena<sizeof(T) * (N)>(gpu_simd)
 #define SPEC_BOOL(i, n) constant bool n = i > 100;
 #define INSTANTIATE(host, fn, ...) template decltype(fn<__VA_ARGS__>) fn<__VA_ARGS__>;
 #define GPU_CONVERT(V, x) __builtin_convertvector(x, V)

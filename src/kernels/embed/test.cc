@@ -159,6 +159,36 @@ TEST_P(EmbedTest, AReplayReadsTheIdsOfItsTime) {
   }
 }
 
+TEST_P(EmbedTest, DirectCapturedAndReplayedAgree) {
+  const Device device = test_device(GetParam());
+  Random random(7);
+  const Weight table =
+      testing::random_weight(device, {Format::kAffine, 4, 64, f16}, {30, 256}, random);
+  const Buffer ids = testing::make_i32(device, {29, 0, -1, 7, 7, 30, 12});
+  const Buffer out = device.alloc(bf16, {7, 256});
+  testing::expect_repeatable(device,
+                             [&](Stream& stream) {
+                               ops::embed(stream,
+                                          {.table = table, .ids = ids, .out = out, .scale = 1.7f});
+                             },
+                             {out});
+}
+
+TEST_P(EmbedTest, UnsignedIdsGiveTheSameRows) {
+  const Device device = test_device(GetParam());
+  Random random(8);
+  const Weight table = testing::random_weight(device, {Format::kQ8_0}, {6, 64}, random);
+  const std::vector<uint32_t> ids = {5, 0, 6, 1u << 31, 0xffffffffu, 3};
+  const Buffer out = device.alloc(f32, {6, 64}), expected = device.alloc(f32, {6, 64});
+  Stream stream(device);
+  ops::embed(stream, {.table = table, .ids = device.upload(ids.data(), u32, {6}), .out = out});
+  ops::embed(
+      stream,
+      {.table = table, .ids = testing::make_i32(device, {5, 0, -1, -1, -1, 3}), .out = expected});
+  stream.commit().wait();
+  EXPECT_EQ(testing::bytes_of(out), testing::bytes_of(expected));
+}
+
 TEST_P(EmbedTest, TableBeyondFourGigabytes) {
   // Address space only: no page but the last row's is ever touched.
   const int64_t rows = 1 << 20, dim = 2112;
@@ -215,7 +245,7 @@ TEST(EmbedErrors, EachRuleNamesItsParameter) {
   expect({"table", "device"},
          {.table = testing::random_weight(other, kind, {4, 64}, random), .ids = ids, .out = out});
   expect({"ids"}, {.table = table, .ids = {}, .out = out});
-  expect({"ids", "u32"}, {.table = table, .ids = device.alloc(u32, {3}), .out = out});
+  expect({"ids", "f32"}, {.table = table, .ids = device.alloc(f32, {3}), .out = out});
   expect({"ids", "device"}, {.table = table, .ids = other.alloc(i32, {3}), .out = out});
   expect({"out"}, {.table = table, .ids = ids, .out = {}});
   expect({"out", "u8"}, {.table = table, .ids = ids, .out = device.alloc(u8, {3, 64})});

@@ -151,8 +151,15 @@ TEST(Detectors, RefuseLaunchesThatCannotBe) {
     EXPECT_NE(run({&kernel, {operand, operand}, {1, 1, 1}, threads}).find("threadgroups of"),
               std::string::npos);
   }
-  EXPECT_NE(run({&kernel, {operand, operand}, {0, 1, 1}, 128}).find("a grid of"),
-            std::string::npos);
+  // Nothing along an axis, or more than GPUs take: y and z 65535 each, x 2^31 - 1.
+  for (const Uint3 groups : {Uint3{0, 1, 1}, Uint3{1, 0, 1}, Uint3{1, 65536, 1}, Uint3{1, 1, 65536},
+                             Uint3{1, 65536, 65536}, Uint3{1u << 31, 1, 1}}) {
+    EXPECT_NE(run({&kernel, {operand, operand}, groups, 128}).find("a grid of"), std::string::npos)
+        << groups.x << " x " << groups.y << " x " << groups.z;
+  }
+  for (const Uint3 groups : {Uint3{1, 65535, 65535}, Uint3{(1u << 31) - 1, 1, 1}}) {
+    EXPECT_EQ(run({&kernel, {operand, operand}, groups, 128}).find("a grid of"), std::string::npos);
+  }
   const Kernel& shared = *find_kernel("fine_block_copy");
   Launch launch{&shared, {operand, operand}, {1, 1, 1}, 128};
   launch.bindings[1] = {fixture.y.data(), 2048};

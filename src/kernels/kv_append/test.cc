@@ -348,6 +348,23 @@ TEST_P(KvAppendTest, ThreadsDoNotChangeBits) {
   }
 }
 
+TEST_P(KvAppendTest, DirectCapturedAndReplayedAgree) {
+  Random random(8);
+  const Buffer k = testing::random_buffer(device_, f32, {2, 5, 3, 40}, random);
+  const Buffer v = testing::random_buffer(device_, f32, {2, 5, 3, 40}, random);
+  const Buffer k_cache = device_.alloc(f16, {2, 3, 8, 40}),
+               v_cache = device_.alloc(f16, {2, 3, 8, 40});
+  const Buffer pos = testing::make_i32(device_, {6, 30});
+  testing::expect_repeatable(
+      device_,
+      [&](Stream& stream) {
+        ops::kv_append(
+            stream,
+            {.k = k, .k_cache = k_cache, .v = v, .v_cache = v_cache, .pos = pos, .ring = true});
+      },
+      {k_cache, v_cache});
+}
+
 TEST(KvAppendErrors, EachRuleNamesItsParameter) {  // K7
   const Device device = test_device();
   Stream stream(device);

@@ -235,6 +235,35 @@ TEST_P(RopeTest, ThreadsAndTokensDoNotChangeBits) {
   }
 }
 
+TEST_P(RopeTest, UnsignedPositionsGiveTheSameBits) {
+  const Device device = test_device(GetParam());
+  Random random(9);
+  const std::vector<uint32_t> positions = {0, 5, 1u << 17, 0x7fffffffu};
+  ops::HeadNormRopeArgs args{
+      .x = random_buffer(device, f32, {4, 3, 64}, random),
+      .positions = testing::make_i32(device, {0, 5, 1 << 17, 0x7fffffff}),
+      .inv_freq = upload_frequencies(device, ops::rope_frequencies(1e4, 64, 64)),
+      .out = device.alloc(f32, {4, 3, 64}),
+      .eps = kEps};
+  ops::HeadNormRopeArgs of_unsigned = args;
+  of_unsigned.positions = device.upload(positions.data(), u32, {4});
+  of_unsigned.out = device.alloc(f32, {4, 3, 64});
+  const Buffer plain = device.alloc(f32, {4, 3, 64}),
+               plain_of_unsigned = device.alloc(f32, {4, 3, 64});
+  Stream stream(device);
+  ops::head_norm_rope(stream, args);
+  ops::head_norm_rope(stream, of_unsigned);
+  ops::rope(stream,
+            {.x = args.x, .positions = args.positions, .inv_freq = args.inv_freq, .out = plain});
+  ops::rope(stream, {.x = args.x,
+                     .positions = of_unsigned.positions,
+                     .inv_freq = args.inv_freq,
+                     .out = plain_of_unsigned});
+  stream.commit().wait();
+  EXPECT_EQ(testing::bytes_of(args.out), testing::bytes_of(of_unsigned.out));
+  EXPECT_EQ(testing::bytes_of(plain), testing::bytes_of(plain_of_unsigned));
+}
+
 TEST_P(RopeTest, DirectCapturedAndReplayedAgree) {
   const Device device = test_device(GetParam());
   Random random(8);

@@ -404,6 +404,33 @@ TEST_P(SampleTest, DrawsDependOnSeedSequenceAndPositionOnly) {
   }
 }
 
+TEST_P(SampleTest, DirectCapturedAndReplayedAgree) {
+  const Device device = test_device(GetParam());
+  Random random(8);
+  const Buffer logits = testing::random_buffer(device, f32, {3, 1500}, random);
+  const Buffer tokens = device.alloc(i32, {3}), logprobs = device.alloc(f32, {3});
+  const Buffer history = testing::make_i32(device, {1, 2, 3, 4, 5, 6}).reshape({3, 2});
+  const SamplingParams draw{.temperature = 1.5f,
+                            .top_k = 200,
+                            .top_p = 0.9f,
+                            .min_p = 0.01f,
+                            .repetition_penalty = 1.3f,
+                            .seed = 5};
+  for (const SamplingParams& params : {SamplingParams{}, draw}) {
+    testing::expect_repeatable(device,
+                               [&](Stream& stream) {
+                                 ops::sample(stream, {.logits = logits,
+                                                      .params = {params},
+                                                      .history = history,
+                                                      .history_len = {2, 1, 2},
+                                                      .positions = {7, 8, 9},
+                                                      .tokens = tokens,
+                                                      .logprobs = logprobs});
+                               },
+                               {tokens, logprobs});
+  }
+}
+
 // A captured step reads positions and history lengths when it is replayed.
 TEST_P(SampleTest, ReplayFollowsTheStepState) {
   const Device device = test_device(GetParam());

@@ -81,6 +81,17 @@ TEST_P(AxpyTest, ThreadsDoNotChangeBits) {
   }
 }
 
+TEST_P(AxpyTest, DirectCapturedAndReplayedAgree) {
+  const Device device = test_device(GetParam());
+  Random random(4);
+  const Buffer x = random_buffer(device, bf16, {20001}, random);
+  const Buffer y = random_buffer(device, bf16, {20001}, random);
+  const Buffer out = device.alloc(bf16, {20001});
+  testing::expect_repeatable(
+      device, [&](Stream& stream) { ops::axpy(stream, {.x = x, .y = y, .out = out, .a = 0.3f}); },
+      {out});
+}
+
 TEST_P(AxpyTest, SpecialValues) {
   const Device device = test_device(GetParam());
   Stream stream(device);

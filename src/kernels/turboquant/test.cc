@@ -428,6 +428,30 @@ TEST_P(TqTest, DevicePositionsStayInside) {
   }
 }
 
+TEST_P(TqTest, DirectCapturedAndReplayedAgree) {
+  Random random(22);
+  for (const int64_t dim : {80, 512}) {
+    const Buffer src = testing::random_buffer(device_, f32, {1, 5, 2, dim}, random);
+    const Buffer rotated = device_.alloc(f32, {1, 5, 2, dim});
+    for (const int bits : kWidths) {
+      const auto cache = make_cache({.bits = bits}, {1, 2, 5}, dim);
+      const Buffer out = device_.alloc(f32, {1, 2, 5, dim});
+      testing::expect_repeatable(device_,
+                                 [&](Stream& stream) {
+                                   ops::fwht(stream, {.x = src,
+                                                      .out = rotated,
+                                                      .mode = ops::FwhtMode::kForward,
+                                                      .signs = {},
+                                                      .blocks = true});
+                                   ops::tq_encode(stream, {.src = src, .to = cache, .pos = 0});
+                                   ops::tq_decode(stream,
+                                                  {.from = cache, .out = out, .rotate_back = true});
+                                 },
+                                 {rotated, cache.codes, cache.norms, out});
+    }
+  }
+}
+
 TEST(TqErrors, EachRuleNamesItsParameter) {  // Q17, R4
   const Device device = test_device();
   Stream stream(device);
