@@ -44,11 +44,13 @@ class GoldenTest : public CaseTest {};
 class ExactTest : public CaseTest {};
 class QuantisedTest : public CaseTest {};
 
-TEST_P(GoldenTest, LogitsOfEveryPosition) {
+TEST_P(GoldenTest, LogitsOfEveryPosition) {  // of the last ones of a long prompt
   const auto m = model();
   for (int p = 0; golden_.has("ids_" + std::to_string(p)); ++p) {
     const auto want = golden_.floats("logits_" + std::to_string(p));
-    EXPECT_LT(relative_error(all_logits(*m, golden_.prompt(p)), want), kLogitTolerance) << p;
+    const auto got = all_logits(*m, golden_.prompt(p));
+    ASSERT_GE(got.size(), want.size());
+    EXPECT_LT(relative_error(std::span(got).last(want.size()), want), kLogitTolerance) << p;
   }
 }
 

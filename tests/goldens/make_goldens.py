@@ -5,7 +5,7 @@
 
 Per model a directory with config.json and model.safetensors (or a .gguf file) and golden*.safetensors:
   ids_P [T] i32          prompt P
-  logits_P [T, V]        logits of every position
+  logits_P [T, V]        logits of every position; of a long prompt, of the last ones
   hidden_0 [L+1, T, H]   scaled embeddings, then the output of every layer
   router_ids_0, router_weights_0 [L, T, K]   MoE only; experts by descending probability
   greedy_P [64] i32      argmax continuation
@@ -31,6 +31,7 @@ PROMPTS = [
     [2],
     [(37 * i * i + 11 * i + 5) % 256 for i in range(32)],  # MoE only: enough pairs to group them by expert
 ]
+LONG_PROMPT, KEPT_POSITIONS = 3, 4
 GREEDY_PROMPTS = 3
 GREEDY_TOKENS = 64
 MIN_GAP = 1e-3  # between the two best logits, of the largest logit
@@ -105,7 +106,7 @@ def golden(model, top_k=0, strict=True):
     for p, ids in enumerate(PROMPTS if top_k else PROMPTS[:3]):
         logits, hidden, routes = run(model, ids)
         out[f"ids_{p}"] = torch.tensor(ids, dtype=torch.int32)
-        out[f"logits_{p}"] = logits
+        out[f"logits_{p}"] = logits[-KEPT_POSITIONS:] if p == LONG_PROMPT else logits
         if p == 0:
             out[f"hidden_{p}"] = hidden
         if routes:
