@@ -123,7 +123,7 @@ ModelOptions checked_memory(const Terminal& terminal, const Device& device,
     memory.caches += one.caches;
     memory.scratch += one.scratch;
   }
-  require_memory(terminal, device, memory, true, options);
+  require_memory(terminal, device, memory, options);
   options.max_context = 1;  // caches of its own are not used
   options.prefill_chunk = 1;
   return options;

@@ -191,7 +191,8 @@ TEST_F(Errors, ContextsBeyondTheMemory) {
   text["max_position_embeddings"] = 1 << 24;
   write("m/config.json", config.dump());
   refused(4, {"bench", "-m", path("m"), "-p", "8", "-n", "0", "-b", "1024", "-c", "16777216"},
-          {"memory: found ", " available, required ", "a shorter context"});
+          {"memory: found ", " bytes free of ", " bytes: weights ", " + repacked ", " + caches ",
+           " + scratch ", " of weights in the file", "a shorter context"});
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
