@@ -277,6 +277,7 @@ Command add_kv_report(CLI::App& app) {
   const CLI::Validator types([](std::string& text) { return check_types(text); },
                              "f32, tq4, tq8/tq4, ..");
   flags->model.add_path_to(*command, true);
+  flags->model.add_dtype_to(*command);
   option("-f,--file", flags->file, "Text file to score", "FILE")->required();
   option("--types", flags->types, "Types to compare; tq8/tq4: codes of two widths for K and V",
          "TYPES")
