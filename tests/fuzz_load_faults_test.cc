@@ -175,17 +175,18 @@ TEST(LoadFaults, Generate) {
 
 TEST(LoadFaults, Pool) {
   const Device device = Device::open("cpu", {.num_threads = 1});
-  const Shape small = {100}, large = {3000};
+  const Shape small = {100}, large = {3000}, larger = {9000};
   const Outcome outcome = fail_everywhere(
       [&] {
         BufferPool pool(device);
         const Buffer first = pool.alloc(f32, small), second = pool.alloc(f32, large);
+        const Buffer third = pool.alloc(f32, larger);
         pool.release(first);
         try {
           pool.reset();
         } catch (const Error&) {
           // Every buffer is in one of the lists still.
-          EXPECT_EQ(pool.free_count() + pool.in_use_count(), 2u);
+          EXPECT_EQ(pool.free_count() + pool.in_use_count(), 3u);
           pool.reset();
           throw;
         }
