@@ -250,7 +250,7 @@ int run(const BenchFlags& flags) {
   const ModelMemory memory = source.checkpoint
                                  ? estimate_memory(device, *source.checkpoint, source.options)
                                  : random_memory(source, flags);
-  require_memory(terminal, device, memory, source.checkpoint.has_value(), source.options);
+  require_memory(terminal, device, memory, source.options);
   std::optional<OutputFile> profile;
   if (!flags.profile.empty()) profile.emplace(flags.profile);
   if (profile && !profile->failure().empty()) {

@@ -83,7 +83,8 @@ void CommonFlags::add_to(CLI::App& app) {
 void DeviceFlags::add_to(CLI::App& app) {
   with_environment(
       app.add_option("--device", device,
-                     "cpu, cuda:N or best (a GPU if there is one); `mlxn doctor` lists devices"),
+                     "cpu, cuda:N, metal:N or best (a GPU if there is one); `mlxn doctor` "
+                     "lists devices"),
       "DEVICE");
   with_environment(app.add_option("-t,--threads", threads, "CPU threads; 0: all cores"), "THREADS")
       ->check(CLI::Range(0, 1024));
@@ -123,6 +124,16 @@ void ModelFlags::add_path_to(CLI::App& app, bool model_required) {
   if (model_required) option->required();
 }
 
+void ModelFlags::add_dtype_to(CLI::App& app) {
+  with_environment(app.add_option("--dtype", dtype, "Activations in memory: f32, the only type"),
+                   "DTYPE")
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            return text == "f32" ? std::string() : fmt::format("found {}, required f32", text);
+          },
+          "f32"));
+}
+
 void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
   add_path_to(app, model_required);
   const std::vector<std::string> types(std::begin(kKvTypeNames), std::end(kKvTypeNames));
@@ -137,6 +148,7 @@ void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
   with_environment(app.add_option("--kv-type-v", kv_type_v, "Values alone: codes of another width"),
                    "KV_TYPE_V")
       ->check(CLI::IsMember(types));
+  add_dtype_to(app);
 }
 
 void ModelFlags::add_to(CLI::App& app, bool model_required) {

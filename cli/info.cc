@@ -63,11 +63,15 @@ std::vector<Row> fit_rows(const InfoFlags& flags, const Device& device,
                           const Checkpoint& checkpoint) {
   std::vector<Row> rows;
   const uint64_t available = device.memory().free;
+  const ModelMemory weights =
+      estimate_memory(device, checkpoint, flags.model.options(checkpoint.config()));
   for (int64_t context : contexts(checkpoint.config(), flags.model.max_kv_size)) {
     ModelOptions options = flags.model.options(checkpoint.config());
     options.max_context = context;
     options.batch = flags.batch;
-    const ModelMemory memory = estimate_memory(device, checkpoint, options);
+    ModelMemory memory = estimate_memory(checkpoint.config(), options);
+    memory.weights = weights.weights;
+    memory.prepared = weights.prepared;
     Row row;
     row["context"] = context;
     const auto add = [&row](const char* key, uint64_t bytes) {

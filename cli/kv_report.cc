@@ -123,7 +123,7 @@ ModelOptions checked_memory(const Terminal& terminal, const Device& device,
     memory.caches += one.caches;
     memory.scratch += one.scratch;
   }
-  require_memory(terminal, device, memory, true, options);
+  require_memory(terminal, device, memory, options);
   options.max_context = 1;  // caches of its own are not used
   options.prefill_chunk = 1;
   return options;
@@ -277,6 +277,7 @@ Command add_kv_report(CLI::App& app) {
   const CLI::Validator types([](std::string& text) { return check_types(text); },
                              "f32, tq4, tq8/tq4, ..");
   flags->model.add_path_to(*command, true);
+  flags->model.add_dtype_to(*command);
   option("-f,--file", flags->file, "Text file to score", "FILE")->required();
   option("--types", flags->types, "Types to compare; tq8/tq4: codes of two widths for K and V",
          "TYPES")

@@ -96,7 +96,7 @@ int run(const PerplexityFlags& flags) {
       tokenizer.encode(text, {.add_special = true, .parse_special = false});
   if (tokenizer.adds_bos()) options.bos = tokenizer.bos_id();
   check(flags, options, tokens.size());
-  require_memory(terminal, device, estimate_memory(device, checkpoint, model_options), true,
+  require_memory(terminal, device, estimate_memory(device, checkpoint, model_options),
                  model_options);
   Model model = load_model(terminal, device, checkpoint, model_options);
 

@@ -13,27 +13,18 @@
 namespace mlxn::cli {
 
 void require_memory(const Terminal& terminal, const Device& device, const ModelMemory& memory,
-                    bool weights_are_mapped, ModelOptions& options) {
+                    ModelOptions& options) {
   const uint64_t available = device.memory().free;
-  weights_are_mapped = weights_are_mapped && device.host_visible();
-  uint64_t needed = memory.total() - (weights_are_mapped ? memory.weights : 0);
-  if (available == 0 || needed <= available) return;
-  needed -= memory.prepared;
-  if (needed <= available) {
+  const uint64_t needed = memory.needed();
+  if (needed > available && needed - memory.prepared <= available) {
     options.prepare = false;
-    terminal.info(
-        fmt::format("Weights run as stored, which is slower: {} of memory available, {} "
-                    "needed to repack them",
-                    human_bytes(static_cast<double>(available)),
-                    human_bytes(static_cast<double>(needed + memory.prepared))));
+    terminal.info(fmt::format(
+        "Weights run as stored, which is slower: {} of memory available, {} "
+        "needed to repack them",
+        human_bytes(static_cast<double>(available)), human_bytes(static_cast<double>(needed))));
     return;
   }
-  throw Error(
-      ErrorKind::kBufferAllocation,
-      ErrorDetail{"model", "memory", human_bytes(static_cast<double>(available)) + " available",
-                  fmt::format("{}{}; a shorter context or a smaller batch needs less",
-                              human_bytes(static_cast<double>(needed)),
-                              weights_are_mapped ? " beside the weights" : "")});
+  check_memory(device, memory);
 }
 
 Model load_model(const Terminal& terminal, const Device& device, const Checkpoint& checkpoint,
@@ -54,7 +45,7 @@ Session load_session(const Terminal& terminal, const DeviceFlags& device_flags,
   Checkpoint checkpoint = Checkpoint::open(model_flags.path());
   ModelOptions options = model_flags.options(checkpoint.config());
   if (check) check(checkpoint.config());
-  require_memory(terminal, device, estimate_memory(device, checkpoint, options), true, options);
+  require_memory(terminal, device, estimate_memory(device, checkpoint, options), options);
   Tokenizer tokenizer = load_tokenizer(checkpoint);
   Model model = load_model(terminal, device, checkpoint, std::move(options));
   const double seconds =

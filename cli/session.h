@@ -17,11 +17,10 @@ struct Session {
   double load_seconds;
 };
 
-// Throws kBufferAllocation for what the device has no room for. Weights that are mapped from a
-// file are not asked for on the CPU: they can be dropped and read again. If only repacked copies of
-// the weights do not fit, options.prepare is switched off and the terminal told.
+// check_memory; but if only repacked copies of the weights do not fit, options.prepare is switched
+// off and the terminal told.
 void require_memory(const Terminal& terminal, const Device& device, const ModelMemory& memory,
-                    bool weights_are_mapped, ModelOptions& options);
+                    ModelOptions& options);
 
 // Loads with a progress bar and passes on what the checkpoint has of oddities.
 Model load_model(const Terminal& terminal, const Device& device, const Checkpoint& checkpoint,

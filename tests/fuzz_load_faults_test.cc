@@ -173,6 +173,86 @@ TEST(LoadFaults, Generate) {
   EXPECT_GE(outcome.refused, 100u);
 }
 
+TEST(LoadFaults, Pool) {
+  const Device device = Device::open("cpu", {.num_threads = 1});
+  const Shape small = {100}, large = {3000}, larger = {9000};
+  const Outcome outcome = fail_everywhere(
+      [&] {
+        BufferPool pool(device);
+        const Buffer first = pool.alloc(f32, small), second = pool.alloc(f32, large);
+        const Buffer third = pool.alloc(f32, larger);
+        pool.release(first);
+        try {
+          pool.reset();
+        } catch (const Error&) {
+          // Every buffer is in one of the lists still.
+          EXPECT_EQ(pool.free_count() + pool.in_use_count(), 3u);
+          pool.reset();
+          throw;
+        }
+        return pool.free_count();
+      },
+      [](size_t count) { return count; });
+  EXPECT_GE(outcome.refused, 15u);
+  EXPECT_EQ(device.allocated_bytes(), 0u);
+}
+
+TEST(LoadFaults, Prepare) {
+  const Device device = Device::open("cpu", {.num_threads = 2});
+  const Checkpoint checkpoint = Checkpoint::open(path_of("demo/model-q4_0.gguf"));
+  const ModelConfig& config = checkpoint.config();
+  const Weight weight =
+      checkpoint.weight(device, "embed_tokens", {config.vocab_size, config.hidden_size});
+  const Outcome outcome = fail_everywhere(
+      [&] { return std::pair(prepare(device, weight), prepared_bytes(device, weight)); },
+      [](const std::pair<Weight, size_t>& prepared) {
+        EXPECT_EQ(prepared.first.packed.byte_len(), prepared.second);
+        return prepared.second;
+      });
+  EXPECT_GE(outcome.refused, 20u);
+}
+
+// What answers without work on a device.
+TEST(LoadFaults, ListsAndTables) {
+  const Device device = Device::open("cpu", {.num_threads = 1});
+  const auto expect_refusals = [](const char* what, auto run, auto show) {
+    SCOPED_TRACE(what);
+    EXPECT_GE(fail_everywhere(run, show).refused, 2u);
+  };
+  const auto itself = [](const auto& values) { return values; };
+  expect_refusals(
+      "doctor", [&] { return doctor(device); },
+      [](const std::vector<KernelReport>& reports) {
+        std::string text;
+        for (const KernelReport& report : reports) text += report.op + report.chosen;
+        return text;
+      });
+  // The name and the memory of the CPU are read from files as far as memory allows.
+  expect_refusals(
+      "Device::list", [] { return Device::list(); },
+      [](const std::vector<DeviceInfo>& devices) {
+        std::string text;
+        for (const DeviceInfo& info : devices) text += info.id + info.reason;
+        return text;
+      });
+  expect_refusals(
+      "quantize_types", [] { return quantize_types(OutputFormat::kGguf); }, itself);
+  expect_refusals(
+      "rope_frequencies", [] { return ops::rope_frequencies(1e4, 256, 256); }, itself);
+  expect_refusals(
+      "tq_codebook", [] { return ops::tq_codebook(8); }, itself);
+  expect_refusals(
+      "tq_signs", [] { return ops::tq_signs(); }, itself);
+  expect_refusals(
+      "lloyd_max", [] { return ops::lloyd_max(3); }, itself);
+  const std::vector<uint8_t> indices(64, 3);
+  expect_refusals(
+      "tq_stream_pack", [&] { return ops::tq_stream_pack(ops::TqStream::k3, indices); }, itself);
+  expect_refusals(
+      "tq_stream_unpack", [&] { return ops::tq_stream_unpack(ops::TqStream::k3, indices, 64); },
+      itself);
+}
+
 // Rows too long for the stack of a task: the threads of the pool allocate.
 TEST(LoadFaults, TasksOnWorkers) {
   const Device device = Device::open("cpu", {.num_threads = 3});

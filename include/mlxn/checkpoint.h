@@ -84,7 +84,8 @@ class MLXN_API Checkpoint {
   Buffer tensor(const Device& device, std::string_view name, const Shape& expected_shape) const;
 
   // Takes the mapped pages under a weight of this checkpoint out of memory, for callers that have
-  // made a copy. The weight stays readable. Copied weights stay as they are.
+  // made a copy. The weight stays readable. Where a device took a copy (CUDA) or the file was
+  // misaligned, weight() and tensor() have done so.
   void let_go(const Weight& weight) const;
 
   // A small plain tensor (norm weight, scalar) widened to f32.

@@ -16,7 +16,10 @@ enum class ErrorKind : uint8_t {
   kDeviceNotFound,    // no such device, or its backend is not built
   kCommandBuffer,     // recorded work failed while it ran; the only transient kind
   kBufferAllocation,  // the device or the host could not give this much memory
-  kKernelNotFound,    // no table entry accepts the call
+  // No table entry accepts the call; the text has the reason of each. The CPU has an entry for
+  // every call that is valid. On a GPU extents, strides and the products that kernels count in
+  // (rows times groups, sequences times vocabulary) are below 2^31, k of top_k at most 1024.
+  kKernelNotFound,
   kIo,                // open, read or map failed
   kSafetensors,       // a .safetensors file breaks its format
   kGguf,              // a .gguf file breaks its format

@@ -37,17 +37,24 @@ struct ModelOptions {
 // Bytes that a model takes. Known before anything is loaded.
 struct ModelMemory {
   uint64_t weights = 0;   // as stored in the file
+  uint64_t mapped = 0;    // of these, what a CPU reads where the file is mapped
   uint64_t prepared = 0;  // repacked copies
   uint64_t caches = 0;    // keys and values of `batch` sequences
   uint64_t scratch = 0;   // activations; what ops need inside is not counted
 
   uint64_t total() const { return weights + prepared + caches + scratch; }
+  // What has to be free. Mapped pages can be dropped and read again.
+  uint64_t needed() const { return total() - mapped; }
 };
 
 // Caches and scratch follow from the configuration alone; weights and prepared are 0.
 MLXN_API ModelMemory estimate_memory(const ModelConfig& config, const ModelOptions& options);
+// Asks nothing of the device's memory.
 MLXN_API ModelMemory estimate_memory(const Device& device, const Checkpoint& checkpoint,
                                      const ModelOptions& options);
+// Throws kBufferAllocation with the bytes of each part and those that are free, unless the device
+// has what `memory` needs or does not know what it has.
+MLXN_API void check_memory(const Device& device, const ModelMemory& memory);
 
 class ModelImpl;
 
@@ -55,14 +62,16 @@ class ModelImpl;
 // share everything.
 class MLXN_API Model {
  public:
-  // Checks the shape of every tensor the configuration asks for. Throws what Checkpoint throws, and
-  // kInvalidArgument for options outside their range.
+  // Checks the shape of every tensor the configuration asks for. Throws what Checkpoint throws,
+  // kInvalidArgument for options outside their range, and what check_memory throws before the
+  // device is asked for any memory.
   static Model load(const Device& device, const Checkpoint& checkpoint, ModelOptions options = {});
   // Random weights for measuring a shape without a file: affine with `bits` 2, 3, 4, 5, 6 or 8 per
   // group where group_size divides the row, bf16 otherwise; bits 16: all bf16; bits 32: f32.
   static Model random(const Device& device, const ModelConfig& config, int bits, int group_size,
                       ModelOptions options = {});
-  // Another model over the weights of this one, with caches and lengths of its own.
+  // Another model over the weights of this one, with caches and lengths of its own, for which there
+  // must be memory.
   Model sharing_weights(ModelOptions options) const;
 
   const Device& device() const;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "base/no_memory.h"
 #include "mlxn/device.h"
 
 namespace mlxn {
@@ -34,10 +35,13 @@ struct BufferPool::Impl {
   }
 };
 
-BufferPool::BufferPool(Device device) : impl_(std::make_unique<Impl>(std::move(device))) {}
+BufferPool::BufferPool(Device device) try : impl_(std::make_unique<Impl>(std::move(device))) {
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 BufferPool::~BufferPool() = default;
 
-Buffer BufferPool::alloc(DType dtype, const Shape& shape) {
+Buffer BufferPool::alloc(DType dtype, const Shape& shape) try {
   const size_t byte_len = backends::checked_byte_len(dtype, shape, "BufferPool::alloc");
   const size_t size_class = std::bit_ceil(byte_len);
   const std::lock_guard<std::mutex> lock(impl_->mutex);
@@ -45,9 +49,11 @@ Buffer BufferPool::alloc(DType dtype, const Shape& shape) {
   if (!allocation) allocation = impl_->device.impl()->allocate(size_class);
   impl_->in_use.push_back(allocation);
   return Buffer(std::move(allocation), 0, byte_len, dtype, shape);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void BufferPool::release(const Buffer& buffer) {
+void BufferPool::release(const Buffer& buffer) try {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   const auto found = std::find(impl_->in_use.begin(), impl_->in_use.end(), buffer.allocation());
   if (!buffer || found == impl_->in_use.end()) {
@@ -57,14 +63,18 @@ void BufferPool::release(const Buffer& buffer) {
   }
   impl_->free[(*found)->byte_len].push_back(*found);
   impl_->in_use.erase(found);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void BufferPool::reset() {
+void BufferPool::reset() try {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
-  for (auto& allocation : impl_->in_use) {
-    impl_->free[allocation->byte_len].push_back(std::move(allocation));
+  // One by one, so that each is in one list if there is no memory for the next.
+  for (auto& in_use = impl_->in_use; !in_use.empty(); in_use.pop_back()) {
+    impl_->free[in_use.back()->byte_len].push_back(in_use.back());
   }
-  impl_->in_use.clear();
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 void BufferPool::clear() {

@@ -175,7 +175,7 @@ Device Device::open(std::string_view id, DeviceOptions options) try {
 
 Device Device::best(DeviceOptions options) { return open("best", std::move(options)); }
 
-std::vector<DeviceInfo> Device::list() {
+std::vector<DeviceInfo> Device::list() try {
   std::vector<DeviceInfo> devices = {{"cpu", backends::cpu::cpu_model_name(), DeviceKind::kCpu,
                                       true, "", backends::cpu::cpu_memory()}};
 #ifdef MLXN_HAS_CUDA
@@ -191,6 +191,8 @@ std::vector<DeviceInfo> Device::list() {
       {"metal", "Apple GPU", DeviceKind::kMetal, false, "this build has no Metal backend"});
 #endif
   return devices;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 DeviceKind Device::kind() const { return impl_->kind(); }
@@ -202,7 +204,9 @@ bool Device::host_visible() const { return impl_->host_visible(); }
 Isa Device::isa() const { return impl_->isa(); }
 size_t Device::allocated_bytes() const { return impl_->allocated_bytes(); }
 size_t Device::peak_allocated_bytes() const { return impl_->peak_allocated_bytes(); }
-DeviceMemory Device::memory() const { return impl_->memory(); }
+DeviceMemory Device::memory() const try { return impl_->memory(); } catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 
 Buffer Device::alloc(DType dtype, const Shape& shape) const try {
   const size_t byte_len = backends::checked_byte_len(dtype, shape, "Device::alloc");
@@ -240,20 +244,26 @@ Buffer Device::adopt(void* data, size_t byte_len, DType dtype, const Shape& shap
   base::throw_no_memory();
 }
 
-Buffer Device::upload(const void* data, DType dtype, const Shape& shape) const {
+Buffer Device::upload(const void* data, DType dtype, const Shape& shape) const try {
   Buffer buffer = alloc(dtype, shape);
   impl_->copy_in(buffer.data(), data, buffer.byte_len());
   return buffer;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void Device::upload(const Buffer& to, const void* data) const {
+void Device::upload(const Buffer& to, const void* data) const try {
   backends::check_copy("Device::upload", to, *impl_, true);
   impl_->copy_in(to.data(), data, to.byte_len());
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-void Device::download(const Buffer& from, void* data) const {
+void Device::download(const Buffer& from, void* data) const try {
   backends::check_copy("Device::download", from, *impl_, false);
   impl_->copy_out(data, from.data(), from.byte_len());
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -43,9 +43,11 @@ Stream& Stream::commit() try {
   base::throw_no_memory();
 }
 
-void Stream::wait() {
+void Stream::wait() try {
   ++impl_->counters().waits;
   impl_->wait();
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 void Stream::discard() { impl_->discard(); }
 void Stream::barrier() { impl_->barrier(); }
@@ -90,7 +92,11 @@ void Stream::replay(const Graph& graph) try {
 
 const StreamCounters& Stream::counters() const { return impl_->counters(); }
 void Stream::reset_counters() { impl_->counters() = StreamCounters{}; }
-void Stream::set_profiling(bool on) { impl_->set_profiling(on); }
+void Stream::set_profiling(bool on) try {
+  impl_->set_profiling(on);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
 std::vector<ProfileEvent> Stream::take_profile() { return impl_->take_profile(); }
 
 Graph::Graph() = default;

@@ -8,6 +8,7 @@
 #include <array>
 #include <optional>
 
+#include "base/no_memory.h"
 #include "checkpoint/fail.h"
 #include "quant/mlx_fp.h"
 
@@ -208,7 +209,7 @@ Encoding TypeChooser::gguf_matrix(std::string_view name, const checkpoint::Store
 
 namespace mlxn {
 
-std::vector<std::string> quantize_types(OutputFormat format) {
+std::vector<std::string> quantize_types(OutputFormat format) try {
   if (format == OutputFormat::kMlx)
     return {"affine", "mxfp4", "mxfp8", "nvfp4", "float", "f32", "f16", "bf16"};
   std::vector<std::string> names;
@@ -216,6 +217,8 @@ std::vector<std::string> quantize_types(OutputFormat format) {
     if (convert::can_write(traits)) names.emplace_back(traits.name);
   }
   return names;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mlxn/model.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/no_memory.h"
@@ -29,13 +31,37 @@ ModelMemory estimate_memory(const ModelConfig& config, const ModelOptions& optio
 ModelMemory estimate_memory(const Device& device, const Checkpoint& checkpoint,
                             const ModelOptions& options) try {
   ModelMemory memory = estimate_memory(checkpoint.config(), options);
-  const auto source = models::checkpoint_source(device, checkpoint);
-  const models::GemmaWeights weights = models::load_weights(device, checkpoint.config(), *source,
-                                                            {.prepare = false, .progress = {}});
-  const models::WeightBytes bytes = models::count_bytes(device, weights);
+  // On the host, whose buffers are the mapped file; a GPU would take a copy of everything.
+  const Device host = Device::open("cpu", {.num_threads = 1});
+  const auto source = models::checkpoint_source(host, checkpoint);
+  const models::GemmaWeights weights =
+      models::load_weights(host, checkpoint.config(), *source, {.prepare = false, .progress = {}});
+  const models::WeightBytes bytes = models::count_bytes(device.kind(), weights);
   memory.weights = bytes.stored;
+  memory.mapped = bytes.mapped;
   memory.prepared = options.prepare ? bytes.prepared : 0;
   return memory;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+void check_memory(const Device& device, const ModelMemory& memory) try {
+  const DeviceMemory found = device.memory();
+  const uint64_t needed = memory.needed();
+  // No byte left is news of a GPU only; a host would not have come this far.
+  const bool is_unknown =
+      found.total == 0 || (found.free == 0 && device.kind() == DeviceKind::kCpu);
+  if (is_unknown || needed <= found.free) return;
+  std::string required =
+      fmt::format("{} bytes: weights {} + repacked {} + caches {} + scratch {}", needed,
+                  memory.weights - memory.mapped, memory.prepared, memory.caches, memory.scratch);
+  if (memory.mapped > 0)
+    required += fmt::format(" beside {} of weights in the file", memory.mapped);
+  throw Error(
+      ErrorKind::kBufferAllocation,
+      ErrorDetail{"model", "memory",
+                  fmt::format("{} bytes free of {} on {}", found.free, found.total, device.name()),
+                  required + "; a shorter context or a smaller batch needs less"});
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -44,7 +70,7 @@ Model::Model(std::shared_ptr<ModelImpl> impl) : impl_(std::move(impl)) {}
 
 Model Model::load(const Device& device, const Checkpoint& checkpoint, ModelOptions options) try {
   const ModelConfig& config = checkpoint.config();
-  models::make_plan(config, options);  // refuses bad options before the weights are read
+  check_memory(device, estimate_memory(device, checkpoint, options));
   const auto source = models::checkpoint_source(device, checkpoint);
   models::GemmaWeights weights =
       models::load_weights(device, config, *source, {options.prepare, options.progress});
@@ -56,7 +82,7 @@ Model Model::load(const Device& device, const Checkpoint& checkpoint, ModelOptio
 
 Model Model::random(const Device& device, const ModelConfig& config, int bits, int group_size,
                     ModelOptions options) try {
-  models::make_plan(config, options);
+  check_memory(device, estimate_memory(config, options));  // of caches and scratch
   const auto source = models::random_source(device, config, bits, group_size);
   models::GemmaWeights weights =
       models::load_weights(device, config, *source, {options.prepare, options.progress});
@@ -68,6 +94,7 @@ Model Model::random(const Device& device, const ModelConfig& config, int bits, i
 
 Model Model::sharing_weights(ModelOptions options) const try {
   options.prepare = this->options().prepare;
+  check_memory(device(), estimate_memory(config(), options));
   return Model(std::make_shared<ModelImpl>(device(), config(), impl_->decoder().weights(),
                                            std::move(options), warnings()));
 } catch (const std::bad_alloc&) {

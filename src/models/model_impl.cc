@@ -18,7 +18,7 @@ ModelImpl::ModelImpl(const Device& device, const ModelConfig& config, models::Ge
       plan_(models::make_plan(config, options_)),
       decoder_(device, config, std::move(weights), plan_),
       stream_(device),
-      weight_bytes_(models::count_bytes(device, decoder_.weights())),
+      weight_bytes_(models::count_bytes(device.kind(), decoder_.weights())),
       warnings_(std::move(warnings)),
       lengths_(static_cast<size_t>(plan_.batch), 0),
       peak_lengths_(lengths_) {
@@ -31,6 +31,7 @@ ModelImpl::ModelImpl(const Device& device, const ModelConfig& config, models::Ge
 ModelMemory ModelImpl::memory() const {
   ModelMemory memory;
   memory.weights = weight_bytes_.stored;
+  memory.mapped = weight_bytes_.mapped;
   memory.prepared = weight_bytes_.prepared;
   memory.caches = decoder_.cache_byte_len();
   memory.scratch = const_cast<Decoder&>(decoder_).scratch().byte_len();

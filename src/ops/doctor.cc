@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "kernels/argmax/params.h"
 #include "kernels/attn_decode/params.h"
 #include "kernels/attn_decode_tq/params.h"
@@ -63,7 +64,7 @@ KernelReport report_of_calls(const char* op, std::span<const kernels::Entry<Para
 
 }  // namespace
 
-std::vector<KernelReport> doctor(const Device& device) {
+std::vector<KernelReport> doctor(const Device& device) try {
   using namespace kernels;  // NOLINT: the tables
   return {
       report_of("argmax", argmax_entries(), device),
@@ -96,6 +97,8 @@ std::vector<KernelReport> doctor(const Device& device) {
       report_of("tq_decode", tq_decode_entries(), device),
       report_of("tq_encode", tq_encode_entries(), device),
   };
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn

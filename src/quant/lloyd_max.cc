@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/no_memory.h"
 #include "mlxn/error.h"
 #include "mlxn/ops/turboquant.h"
 
@@ -101,7 +102,7 @@ std::vector<double> advanced(const std::vector<double>& c, std::vector<double> s
 
 }  // namespace
 
-std::vector<double> lloyd_max(int bits) {
+std::vector<double> lloyd_max(int bits) try {
   if (bits < 1 || bits > 8) {
     throw Error(ErrorKind::kInvalidArgument,
                 ErrorDetail{"lloyd_max", "bits", std::to_string(bits), "1 to 8"});
@@ -123,6 +124,8 @@ std::vector<double> lloyd_max(int bits) {
   for (size_t i = half; i-- > 0;) levels.push_back(-c[i]);
   levels.insert(levels.end(), c.begin(), c.end());
   return levels;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

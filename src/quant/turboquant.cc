@@ -5,6 +5,8 @@
 #include <limits>
 #include <string>
 
+#include "base/no_memory.h"
+
 namespace mlxn::ops {
 namespace {
 
@@ -41,7 +43,7 @@ int stream_bits(TqStream kind, int64_t i, int64_t dim) {
 
 }  // namespace
 
-std::vector<float> tq_codebook(int bits) {
+std::vector<float> tq_codebook(int bits) try {
   require(bits >= 2 && bits <= 8 && bits != 7, "tq_codebook", "bits", bits, "2, 3, 4, 5, 6 or 8");
   static const auto all = [] {
     std::array<std::vector<float>, 9> books;
@@ -49,14 +51,18 @@ std::vector<float> tq_codebook(int bits) {
     return books;
   }();
   return all[static_cast<size_t>(bits)];
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
-std::vector<uint8_t> tq_signs() {
+std::vector<uint8_t> tq_signs() try {
   return {0xa7, 0x3b, 0x91, 0xf4, 0x6d, 0xc2, 0x58, 0x0e, 0xb3, 0x7f, 0x24, 0xd6, 0x89,
           0x45, 0xea, 0x1c, 0x63, 0xaf, 0xd8, 0x52, 0x97, 0x0b, 0xe1, 0x3d, 0x76, 0xc4,
           0x19, 0xfe, 0x4a, 0x85, 0x2c, 0xdb, 0xd3, 0x4e, 0xa8, 0x17, 0x9c, 0x5b, 0xe6,
           0x31, 0x72, 0xb9, 0x0d, 0xf5, 0x43, 0x8a, 0x6e, 0xc7, 0x58, 0x2f, 0x94, 0xe1,
           0xb6, 0x3d, 0x0a, 0x7c, 0xc5, 0x61, 0xd8, 0x4f, 0xa3, 0x97, 0x1e, 0x85};
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 int64_t tq_row_bytes(const TqFormat& format, int64_t dim) {
@@ -65,7 +71,7 @@ int64_t tq_row_bytes(const TqFormat& format, int64_t dim) {
 
 int64_t tq_norm_count(int64_t dim) { return dim == quant::kTqMaxDim ? 2 : 1; }
 
-std::vector<uint8_t> tq_stream_pack(TqStream kind, const std::vector<uint8_t>& indices) {
+std::vector<uint8_t> tq_stream_pack(TqStream kind, const std::vector<uint8_t>& indices) try {
   const auto dim = static_cast<int64_t>(indices.size());
   std::vector<uint8_t> bytes;
   size_t at = 0;  // in bits
@@ -79,10 +85,12 @@ std::vector<uint8_t> tq_stream_pack(TqStream kind, const std::vector<uint8_t>& i
     }
   }
   return bytes;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 std::vector<uint8_t> tq_stream_unpack(TqStream kind, const std::vector<uint8_t>& bytes,
-                                      int64_t dim) {
+                                      int64_t dim) try {
   std::vector<uint8_t> indices;
   size_t at = 0;
   for (int64_t i = 0; i < dim; ++i) {
@@ -95,6 +103,8 @@ std::vector<uint8_t> tq_stream_unpack(TqStream kind, const std::vector<uint8_t>&
     indices.push_back(static_cast<uint8_t>(index));
   }
   return indices;
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
 }
 
 }  // namespace mlxn::ops

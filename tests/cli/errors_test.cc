@@ -156,6 +156,15 @@ TEST_F(Errors, BadFlags) {
   generate({"-n"}, {"--max-tokens"});
   generate({"-t", "2000"}, {"--threads", "2000", "1024"});
   generate({"--kv-type", "f64"}, {"--kv-type", "f64", "f16", "tq8"});
+  for (const char* type : {"bf16", "F32"}) {
+    generate({"--dtype", type}, {"--dtype: ", std::string("found ") + type + ", required f32"});
+  }
+  for (auto command : commands(kModel)) {
+    command.insert(command.end(), {"--dtype", "bf16"});
+    refused(2, command, {"--dtype: found bf16, required f32"});
+  }
+  refused(2, {"kv-report", "-m", kModel, "--file", MLXN_COMMAND, "--dtype", "bf16"},
+          {"--dtype: found bf16, required f32"});
   generate({"--kv-type", "tq4", "--kv-type-v", "f16"}, {"--kv-type-v", "f16", "tq4"});
 #ifdef MLXN_HAS_CUDA
   generate({"--device", "cuda:99"}, {"Device::open: id: found cuda:99, required "});
@@ -191,7 +200,8 @@ TEST_F(Errors, ContextsBeyondTheMemory) {
   text["max_position_embeddings"] = 1 << 24;
   write("m/config.json", config.dump());
   refused(4, {"bench", "-m", path("m"), "-p", "8", "-n", "0", "-b", "1024", "-c", "16777216"},
-          {"memory: found ", " available, required ", "a shorter context"});
+          {"memory: found ", " bytes free of ", " bytes: weights ", " + repacked ", " + caches ",
+           " + scratch ", " of weights in the file", "a shorter context"});
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

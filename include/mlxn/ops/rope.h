@@ -19,8 +19,8 @@ enum class RopePairing : uint8_t {
 
 // Inverse frequencies for the ops below: inv_freq[i] = theta^(-2 i / denominator) / factors[i],
 // computed in double, i < rotary_dim / 2. denominator is head_dim or rotary_dim; factors may be
-// empty (1). Throws kInvalidArgument for an odd or negative rotary_dim, theta not finite or <= 0,
-// factors <= 0.
+// empty (1). Throws kInvalidArgument for a rotary_dim that is odd, negative or over 2^31, theta not
+// finite or <= 0, factors <= 0.
 MLXN_API std::vector<float> rope_frequencies(double theta, int64_t rotary_dim, int64_t denominator,
                                              const std::vector<float>& factors = {});
 

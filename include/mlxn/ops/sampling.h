@@ -26,7 +26,7 @@ struct TopKArgs {
   Buffer values;   // f32 [rows, k]
 };
 // The k largest by descending value, ties: lower index first; NaN last. Throws kInvalidArgument:
-// extents, k > n, dtypes, sizes, overlap.
+// extents, k > n, dtypes, sizes, overlap; on a GPU kKernelNotFound for a k above 1024.
 MLXN_API void top_k(Stream& stream, const TopKArgs& args);
 
 struct SamplingParams {

@@ -9,7 +9,7 @@ std::string to_text(cudaError_t status) {
 
 void fail(cudaError_t status, const std::string& where, const std::string& what) {
   cudaGetLastError();  // an error that does not stick to the device is forgotten
-  throw Error(ErrorKind::kCommandBuffer, ErrorDetail{where, what, to_text(status), ""});
+  throw Error(kind_of(status), ErrorDetail{where, what, to_text(status), ""});
 }
 
 }  // namespace mlxn::backends::cuda

@@ -13,9 +13,34 @@ namespace mlxn::backends::cuda {
 // "cudaErrorNoDevice (no CUDA-capable device is detected)".
 std::string to_text(cudaError_t status);
 
+// kBufferAllocation for memory that is used up, that of events and graphs too; kKernelCompilation
+// where kernels of this build are not for the GPU, or its driver cannot compile their PTX;
+// kCommandBuffer otherwise.
+constexpr ErrorKind kind_of(cudaError_t status) {
+  switch (status) {
+    case cudaErrorMemoryAllocation:
+      return ErrorKind::kBufferAllocation;
+    case cudaErrorInvalidDeviceFunction:
+    case cudaErrorInvalidKernelImage:
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidPtx:
+    case cudaErrorJitCompilerNotFound:
+    case cudaErrorUnsupportedPtxVersion:
+    case cudaErrorJitCompilationDisabled:
+    case cudaErrorInvalidSource:
+    case cudaErrorSharedObjectSymbolNotFound:
+    case cudaErrorSharedObjectInitFailed:
+    case cudaErrorSymbolNotFound:
+      return ErrorKind::kKernelCompilation;
+    default:
+      return ErrorKind::kCommandBuffer;
+  }
+}
+
+// Throws an error of kind_of(status).
 [[noreturn]] void fail(cudaError_t status, const std::string& where, const std::string& what);
 
-// Throws kCommandBuffer "where: what: found cudaError... (...)".
+// "where: what: found cudaError... (...)".
 inline void check(cudaError_t status, const char* where, const char* what) {
   if (status != cudaSuccess) fail(status, where, what);
 }

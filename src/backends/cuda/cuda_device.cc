@@ -41,11 +41,15 @@ const KernelRegistration* find_registration(const std::string& name, uint32_t sp
 // Two staging blocks, so that the host fills one while the GPU copies the other.
 class Chunks {
  public:
-  Chunks(MemoryCache& staging, size_t byte_len)
-      : staging_(staging), bytes_(std::min(byte_len, kCopyChunk)) {
+  // Delegates, so that the destructor gives back what was taken before a failure.
+  Chunks(MemoryCache& staging, size_t byte_len) : Chunks(std::min(byte_len, kCopyChunk), staging) {
     for (Chunk& chunk : chunks_) {
       chunk.block = staging_.take(bytes_);
-      if (chunk.block == nullptr) fail(cudaErrorMemoryAllocation, "Device", "page-locked memory");
+      if (chunk.block == nullptr) {
+        throw Error(
+            ErrorKind::kBufferAllocation,
+            ErrorDetail{"Device", "bytes", std::to_string(bytes_), "free page-locked memory"});
+      }
       check(cudaEventCreateWithFlags(&chunk.done, cudaEventDisableTiming), "Device",
             "cudaEventCreate");
     }
@@ -64,6 +68,8 @@ class Chunks {
   size_t bytes() const { return bytes_; }
 
  private:
+  Chunks(size_t bytes, MemoryCache& staging) : staging_(staging), bytes_(bytes) {}
+
   MemoryCache& staging_;
   size_t bytes_;
   Chunk chunks_[2];
@@ -100,7 +106,7 @@ DeviceMemory CudaDevice::memory() const {
   const CurrentDevice current(index_);
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "Device::memory", "cudaMemGetInfo");
-  return {total, free};
+  return {total, free + memory_.kept_bytes()};  // what is kept goes back to who asks for more
 }
 
 void CudaDevice::fail_out_of_memory(size_t byte_len) {

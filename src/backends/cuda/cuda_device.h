@@ -48,7 +48,8 @@ class CudaDevice final : public DeviceImpl {
   const GpuLimits& limits() const { return limits_; }
   // Page-locked host memory, which the GPU copies from and to on its own.
   MemoryCache& staging() { return staging_; }
-  // The kernel of the launch, loaded. Throws kKernelNotFound.
+  // The kernel of the launch, loaded. Throws kKernelNotFound, and kKernelCompilation if the driver
+  // does not load it.
   const Kernel& kernel(const GpuLaunch& launch);
 
  private:

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "ops/prepare.h"
+
 namespace mlxn::models {
 namespace {
 
@@ -132,22 +134,27 @@ GemmaWeights Loader::load() {
 
 class Counter {
  public:
-  explicit Counter(const Device& device) : device_(device) {}
+  explicit Counter(DeviceKind kind) : kind_(kind) {}
 
   void add(const Weight& weight, bool may_be_prepared = true) {
     if (!weight.valid()) return;
-    bytes_.stored += stored_bytes(weight);
+    for (const Buffer* buffer : {&weight.data, &weight.scales, &weight.biases}) add(*buffer);
     if (weight.packed) {
       bytes_.prepared += weight.packed.byte_len();
     } else if (may_be_prepared) {
-      bytes_.prepared += prepared_bytes(device_, weight);
+      bytes_.prepared += ops::prepared_bytes(kind_, weight);
     }
   }
-  void add(const Buffer& buffer) { bytes_.stored += buffer ? buffer.byte_len() : 0; }
+  void add(const Buffer& buffer) {
+    if (!buffer) return;
+    bytes_.stored += buffer.byte_len();
+    const bool is_mapped = kind_ == DeviceKind::kCpu && !buffer.allocation()->writable;
+    if (is_mapped) bytes_.mapped += buffer.byte_len();
+  }
   const WeightBytes& bytes() const { return bytes_; }
 
  private:
-  const Device& device_;
+  DeviceKind kind_;
   WeightBytes bytes_;
 };
 
@@ -175,8 +182,8 @@ GemmaWeights load_weights(const Device& device, const ModelConfig& config, Weigh
   return Loader(device, config, source, options).load();
 }
 
-WeightBytes count_bytes(const Device& device, const GemmaWeights& weights) {
-  Counter counter(device);
+WeightBytes count_bytes(DeviceKind kind, const GemmaWeights& weights) {
+  Counter counter(kind);
   counter.add(weights.embed_tokens);
   if (weights.lm_head.data.allocation() != weights.embed_tokens.data.allocation() ||
       weights.lm_head.data.byte_offset() != weights.embed_tokens.data.byte_offset()) {

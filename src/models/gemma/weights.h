@@ -74,9 +74,11 @@ GemmaWeights load_weights(const Device& device, const ModelConfig& config, Weigh
 
 struct WeightBytes {
   uint64_t stored = 0;
+  uint64_t mapped = 0;    // of these, what a CPU reads from the mapped file
   uint64_t prepared = 0;  // what prepare() made, or would make
 };
-// Norms and scalars included, a tied head counted once.
-WeightBytes count_bytes(const Device& device, const GemmaWeights& weights);
+// On a device of this kind, wherever these weights are. Norms and scalars included, a tied head
+// counted once.
+WeightBytes count_bytes(DeviceKind kind, const GemmaWeights& weights);
 
 }  // namespace mlxn::models
