@@ -53,11 +53,13 @@ function(mlxn_label_of source result)
   set(${result} ${label} PARENT_SCOPE)
 endfunction()
 
-# Whether a test runs once more on each GPU backend: ops with GPU kernels, and what runs whole models.
+# Whether a test runs once more on each GPU backend: ops with GPU kernels, and what stands on them.
+set(MLXN_TESTS_ON_GPUS kv_cache/kv_cache kv_cache/paged models/blocks/attention models/model runtime/generator
+                       tests/model_goldens tests/model_demo tests/model_bits)
+list(JOIN MLXN_TESTS_ON_GPUS "|" MLXN_TESTS_ON_GPUS)
 function(mlxn_runs_on_gpus source result)
   get_filename_component(folder ${source} DIRECTORY)
-  if(EXISTS ${folder}/gpu_launch.cc OR
-     source MATCHES "/(models/model|runtime/generator|tests/model_goldens|tests/model_demo|tests/model_bits)_test.cc$")
+  if(EXISTS ${folder}/gpu_launch.cc OR source MATCHES "/(${MLXN_TESTS_ON_GPUS})_test.cc$")
     set(${result} TRUE PARENT_SCOPE)
   else()
     set(${result} FALSE PARENT_SCOPE)

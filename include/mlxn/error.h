@@ -33,6 +33,15 @@ enum class ErrorKind : uint8_t {
   kKernelCompilation,
 };
 
+// An op checks its arguments before anything is recorded, and names in what it throws the op, the
+// parameter, the value found and what is required. The headers of ops say for which they throw
+// kInvalidArgument in these words: "dtypes": an element type that is not in the list; "extents":
+// another number of them than given, others, or one that is not positive; "sizes": an empty buffer
+// that is not optional, one of another device, with fewer bytes than its shape takes, not aligned
+// to its elements, or an output in read-only memory; "overlap": an output over an input or another
+// output, other than in the stated use in place. Beyond that any op may throw kKernelNotFound and
+// kBufferAllocation.
+
 // Short name such as "invalid argument", for messages and --json output.
 MLXN_API std::string_view name(ErrorKind kind);
 

@@ -32,6 +32,7 @@ struct KvCacheShape {
   int64_t v_dim = 0;                  // elements of a value row; 0: head_dim
   KvType dtype = DType::kF32;         // f32, f16, bf16, or codes
   std::optional<KvType> v_type = {};  // of values: codes of another width; empty: dtype
+  bool norm_correction = false;       // codes: norms make up for short levels, as in ops::tq_encode
   int64_t max_context = 0;            // positions that a sequence may reach
   int64_t window_size = 0;  // keys a query sees, itself included; 0: all, and the cache is linear
   int64_t max_chunk = 1;    // ring: most tokens of one append

@@ -62,6 +62,7 @@ void check(const KvCacheShape& s) {
   if (coded != v_type.is_coded() || (!coded && !(v_type == s.dtype))) {
     fail("v_type", name(v_type), coded ? "codes, as keys are" : name(s.dtype) + ", as keys are");
   }
+  if (s.norm_correction && !coded) fail("norm_correction", "true for " + name(s.dtype), "codes");
   check_range("max_context", s.max_context, 1, kMax - (coded ? kCodedSlotMultiple : 0));
   check_range("window_size", s.window_size, 0, kMax);
   check_range("max_chunk", s.max_chunk, 1, kMax);
@@ -289,22 +290,16 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
   }
   if (is_coded()) {
     ops::TqEncodeArgs args{.src = k, .to = k_rows(), .pos = pos, .ring = is_ring()};
+    args.norm_correction = shape_.norm_correction;
     args.block_table = block_table_;
     ops::tq_encode(stream, args);
     args.src = v;
     args.to = v_rows();
     return ops::tq_encode(stream, args);
   }
-  ops::KvAppendArgs args{.k = k, .k_cache = k_, .pos = pos, .ring = is_ring()};
+  ops::KvAppendArgs args{
+      .k = k, .k_cache = k_, .v = v, .v_cache = v_, .pos = pos, .ring = is_ring()};
   args.block_table = block_table_;
-  if (shape_.v_dim == shape_.head_dim) {
-    args.v = v;
-    args.v_cache = v_;
-    return ops::kv_append(stream, args);
-  }
-  ops::kv_append(stream, args);
-  args.k = v;
-  args.k_cache = v_;
   ops::kv_append(stream, args);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();

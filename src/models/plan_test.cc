@@ -34,10 +34,16 @@ TEST(PlanTest, WhatIsAllocatedIsWhatWasEstimated) {
   ModelConfig config = models::test_config();
   config.max_position_embeddings = k128k;
   for (int batch : {1, 3}) {
-    for (DType type : {f32, f16, bf16}) {
+    for (const KvTypes& types : std::vector<KvTypes>{{f32, f32},
+                                                     {f16, f16},
+                                                     {bf16, bf16},
+                                                     {KvType::tq(4), KvType::tq(4)},
+                                                     {KvType::tq(8), KvType::tq(3)}}) {
+      SCOPED_TRACE(name(types));
       const ModelOptions options{.max_context = batch == 1 ? k128k : 1000,
                                  .batch = batch,
-                                 .kv_type = type,
+                                 .kv_type = types.k,
+                                 .kv_type_v = types.v,
                                  .prefill_chunk = 64};
       const ModelMemory estimate = estimate_memory(config, options);
       const size_t before = device.allocated_bytes();

@@ -124,7 +124,7 @@ Caches check(const Device& device, const AttnPrefillTqArgs& args) {
   for (const auto& [name, lengths] :
        {std::pair{"q_offset", &args.q_offset}, std::pair{"prefix_len", &args.prefix_len}}) {
     if (!lengths->empty()) check_lengths(op, name, device, *lengths, batch, 0, kIntMax);
-    check_overlap(op, "out", args.out, name, lengths->device);
+    check_disjoint(op, {{"out", &args.out}, {"lse", &args.lse}}, {{name, &lengths->device}});
   }
   const CacheReach cache{caches.capacity, args.ring, args.window_size, args.chunk_size};
   for (int64_t b = 0; b < batch; ++b) {

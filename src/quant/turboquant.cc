@@ -16,6 +16,15 @@ void require(bool ok, const char* op, const char* parameter, int64_t found, cons
               ErrorDetail{op, parameter, std::to_string(found), required});
 }
 
+void check_bits(const char* op, int bits) {
+  require(bits >= 2 && bits <= 8 && bits != 7, op, "bits", bits, "2, 3, 4, 5, 6 or 8");
+}
+
+void check_dim(const char* op, int64_t dim) {
+  require(dim >= 8 && dim <= quant::kTqMaxDim && dim % 8 == 0, op, "dim", dim,
+          "a multiple of 8 from 8 to 512");
+}
+
 // The magnitudes of the levels of 4 bits, in steps: the best odd integers n up to 255, which fit
 // signed bytes as (n - 1) / 2.
 constexpr std::array<int, 8> kMagnitudes4 = {11, 33, 55, 79, 105, 135, 173, 229};
@@ -35,6 +44,10 @@ std::vector<float> build_codebook(int bits) {
   return levels;
 }
 
+void check_stream(const char* op, TqStream kind) {
+  require(kind <= TqStream::k4, op, "kind", static_cast<int64_t>(kind), "k2, k2_25, k3 or k4");
+}
+
 // Bits of coordinate i of a reference stream.
 int stream_bits(TqStream kind, int64_t i, int64_t dim) {
   if (kind == TqStream::k2_25) return i < dim / 4 ? 3 : 2;
@@ -44,7 +57,7 @@ int stream_bits(TqStream kind, int64_t i, int64_t dim) {
 }  // namespace
 
 std::vector<float> tq_codebook(int bits) try {
-  require(bits >= 2 && bits <= 8 && bits != 7, "tq_codebook", "bits", bits, "2, 3, 4, 5, 6 or 8");
+  check_bits("tq_codebook", bits);
   static const auto all = [] {
     std::array<std::vector<float>, 9> books;
     for (const int b : {2, 3, 4, 5, 6, 8}) books[static_cast<size_t>(b)] = build_codebook(b);
@@ -66,12 +79,20 @@ std::vector<uint8_t> tq_signs() try {
 }
 
 int64_t tq_row_bytes(const TqFormat& format, int64_t dim) {
+  check_bits("tq_row_bytes", format.bits);
+  check_dim("tq_row_bytes", dim);
+  require(format.packing == TqPacking::kDense || format.packing == TqPacking::kBytes,
+          "tq_row_bytes", "packing", static_cast<int64_t>(format.packing), "kDense or kBytes");
   return format.packing == TqPacking::kBytes ? dim : (dim * format.bits + 7) / 8;
 }
 
-int64_t tq_norm_count(int64_t dim) { return dim == quant::kTqMaxDim ? 2 : 1; }
+int64_t tq_norm_count(int64_t dim) {
+  check_dim("tq_norm_count", dim);
+  return dim == quant::kTqMaxDim ? 2 : 1;
+}
 
 std::vector<uint8_t> tq_stream_pack(TqStream kind, const std::vector<uint8_t>& indices) try {
+  check_stream("tq_stream_pack", kind);
   const auto dim = static_cast<int64_t>(indices.size());
   std::vector<uint8_t> bytes;
   size_t at = 0;  // in bits
@@ -91,6 +112,8 @@ std::vector<uint8_t> tq_stream_pack(TqStream kind, const std::vector<uint8_t>& i
 
 std::vector<uint8_t> tq_stream_unpack(TqStream kind, const std::vector<uint8_t>& bytes,
                                       int64_t dim) try {
+  check_stream("tq_stream_unpack", kind);
+  require(dim >= 0, "tq_stream_unpack", "dim", dim, "at least 0");
   std::vector<uint8_t> indices;
   size_t at = 0;
   for (int64_t i = 0; i < dim; ++i) {

@@ -12,6 +12,17 @@
 //   block_table   i32 [B, pages]: k and v are pages [P, Hkv, page_size, D], page_size a power of
 //                 two from 16 to 256; slot s lies in page block_table[b, s / page_size]. Entries
 //                 of slots without a key are never read, entries outside 0 .. P - 1 hold no keys.
+//
+// Sources: softmax with a running maximum and sum, so that keys are read once: Milakov and
+// Gimelshein, "Online normalizer calculation for softmax" (2018), and Dao et al., "FlashAttention"
+// (2022) and "FlashAttention-2" (2023). Keys of one query in parts that are joined by their sums:
+// Dao, Haziza, Massa and Sizov, "Flash-Decoding for long-context inference" (2023). Heads that
+// share keys: Ainslie et al., "GQA" (2023). Pages: Kwon et al., "Efficient memory management for
+// large language model serving with PagedAttention" (2023). Slopes: Press, Smith and Lewis, "Train
+// short, test long" (2021). Sinks: Xiao et al., "Efficient streaming language models with attention
+// sinks" (2023), here as a learned logit.
+//
+// Throws kInvalidArgument in the words of mlxn/error.h.
 #pragma once
 
 #include <cstdint>
@@ -63,10 +74,13 @@ struct AttnDecodeArgs {
 // of a device-resident kv_len or ring_start are read when the work runs and clamped to the cache;
 // a kv_len of 0 then gives 0. A sequence's result does not depend on batch, threads, capacity or
 // the slot its oldest key lies in.
-// Throws kInvalidArgument naming op, parameter, found and required for everything attention.md 1.10
-// lists: dtypes, short buffers, extents, H not a multiple of Hkv, kv_len outside 1..C, head dims
-// that are not multiples of 8 up to 512, scale not finite, cap < 0, window without size, ring_start
-// >= C, overlap.
+// Throws for dtypes, also where k and v or q and out differ; extents; sizes; overlap of out or lse;
+// head dims that are not multiples of 8 from 8 to 512; H not a multiple of Hkv; more than 2^21
+// heads in all sequences together; kv_len outside 1 .. C, with `ring` below 1; ring_start outside 0
+// .. C - 1 or together with `ring`; a softmax_scale that is not finite; a logits_soft_cap that is
+// negative or not finite; a mask that is no MaskKind; window_size other than the mask asks for;
+// kChunk with ring_start; n_split outside 0 .. 1024; pages whose size is no power of two from 16 to
+// 256.
 MLXN_API void attn_decode(Stream& stream, const AttnDecodeArgs& args);
 
 struct AttnPrefillArgs {
@@ -112,13 +126,18 @@ struct AttnPrefillArgs {
 // are causal to nothing. Rows without a visible key give 0. A chunk equals the same rows of a whole
 // prefill bit for bit when chunk boundaries are multiples of 64 (not with ring_start, which moves
 // the positions). A sequence gives the same bits alone, in a batch and packed.
-// Throws as attn_decode; for q_offset > 0 with q_offset + qL > kv_len; and for a ring that no
-// longer holds what the first query sees, so that C < window_size + qL - 1 once tokens have been
-// overwritten. Device-resident values are clamped as in attn_decode.
+// Throws as attn_decode, without its mask kinds and n_split; for q_offset + qL > kv_len, unless
+// q_offset is 0; for a ring that no longer holds what the first query sees, so that C < window_size
+// + qL - 1 once tokens have been overwritten; for a negative window_size, window_ahead, chunk_size,
+// q_offset or prefix_len; for a layout that is none, and kSeqMajor keys with a block_table; for a
+// mask of other rows or of fewer keys than kv_len, mask_tiles without a mask or of other tiles; for
+// q_starts and k_starts that do not start at 0, that fall or that pass the rows given, q_starts
+// with a mask, k_starts without q_starts, of another number of sequences, or with kv_len,
+// ring_start, ring or block_table. Device-resident values are clamped as in attn_decode.
 MLXN_API void attn_prefill(Stream& stream, const AttnPrefillArgs& args);
 
 // alibi_slopes for that many heads: with m the largest power of two up to num_heads, 2^(-8 (h + 1)
-// / m) for h < m, else 2^(-4 (2 (h - m) + 1) / m). Throws kInvalidArgument unless num_heads > 0.
+// / m) for h < m, else 2^(-4 (2 (h - m) + 1) / m). Throws unless num_heads > 0.
 MLXN_API std::vector<float> alibi_slopes(int64_t num_heads);
 
 struct AttnMergeArgs {
@@ -130,8 +149,7 @@ struct AttnMergeArgs {
 
 // out = sum_i exp(lse_i - L) parts_i with L = log sum_i exp(lse_i), in the order of the parts, in
 // f32. Parts of lse -infinity are not read; if all are, out is 0 and L -infinity. A sink belongs to
-// one of the parts. Throws kInvalidArgument naming the parameter for dtypes, extents, short buffers
-// and overlap.
+// one of the parts. Throws for dtypes, extents, sizes and overlap.
 MLXN_API void attn_merge(Stream& stream, const AttnMergeArgs& args);
 
 enum class CacheLayout : uint8_t {
@@ -154,9 +172,11 @@ struct KvAppendArgs {
 
 // cache[slot(pos + t)] = convert(src[src_offset + t]), round to nearest even; equal types are
 // copied bit for bit. With `ring` and n > C only the last C tokens are kept. Other slots keep their
-// bits. No tokens or no heads: nothing happens. Throws kInvalidArgument naming the parameter for
-// dtypes, extents, short buffers, overlap, and pos + n beyond the cache. A device-resident pos is
-// trusted to fit; slots outside the cache are never written, nor those of pages outside it.
+// bits. No tokens or no heads: nothing happens. Throws for dtypes, also where k and v or their
+// caches differ; extents; sizes; overlap; a layout that is none; one of v and v_cache alone;
+// src_offset and n beyond the tokens given; a negative pos, and pos + n beyond a cache that is no
+// ring; pages as attn_decode. A device-resident pos is trusted to fit; slots outside the cache are
+// never written, nor those of pages outside it.
 MLXN_API void kv_append(Stream& stream, const KvAppendArgs& args);
 
 }  // namespace mlxn::ops

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Explicit attention masks, and the classes of their tiles, which let attn_prefill skip what is
-// blocked and leave out what adds nothing.
+// blocked and leave out what adds nothing. Row i is query i of a call, column j the key at position
+// j. Throws kInvalidArgument in the words of mlxn/error.h.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ struct AttnMaskBuildArgs {
 };
 
 // out[i, j] = -infinity if (causal and j > q_offset + i) or q_offset + i - j >= window_size, else
-// +0. Without causal a window blocks the past only. Throws kInvalidArgument naming the parameter
-// for dtypes, extents, short buffers, a negative offset and a window of 0.
+// +0. Without causal a window blocks the past only. Throws for dtypes, extents, sizes, a negative
+// q_offset, positions beyond 2^31 - 1 and a window_size below 1.
 MLXN_API void attn_mask_build(Stream& stream, const AttnMaskBuildArgs& args);
 
 // The classes of the tiles of a mask, with the shape of the tiles.
@@ -46,8 +47,9 @@ struct AttnMaskClassifyArgs {
   AttnMaskTiles tiles;  // classes is the output
 };
 
-// Cells at or below -1e30 (f16: -65504) are blocked, as in attn_prefill. Rows past qL do not count.
-// Throws kInvalidArgument naming the parameter for dtypes, extents, short buffers and overlap.
+// classes[i, j] is the class of rows i q_tile .. and keys j k_tile ..; cells at or below -1e30
+// (f16: -65504) are blocked, as in attn_prefill. Rows past qL do not count. Throws for dtypes,
+// extents, sizes, overlap, and tiles without rows or keys.
 MLXN_API void attn_mask_classify(Stream& stream, const AttnMaskClassifyArgs& args);
 
 }  // namespace mlxn::ops

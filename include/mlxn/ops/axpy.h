@@ -15,8 +15,8 @@ struct AxpyArgs {
 };
 
 // out = a * x + y: f32 product, f32 sum, rounded to the dtype once.
-// Throws kInvalidArgument for empty extents, dtypes, differing element counts, too short buffers,
-// an `a` that is not finite, overlap of out with an operand it does not coincide with.
+// Throws kInvalidArgument, in the words of mlxn/error.h, for dtypes, extents (element counts that
+// differ), sizes, overlap, and an `a` that is not finite.
 MLXN_API void axpy(Stream& stream, const AxpyArgs& args);
 
 }  // namespace mlxn::ops

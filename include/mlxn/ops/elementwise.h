@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise ops. All take f32, f16 or bf16 (one dtype per call), compute in f32 and round once.
-// All throw kInvalidArgument for empty extents, dtypes, differing element counts, short buffers,
-// scalars outside their range, and overlaps other than the stated in-place use.
+// Elementwise ops and softmax. All take f32, f16 or bf16 (one dtype per call, but for cast),
+// compute in f32 and round once. Shapes are free where only the element counts must agree. All
+// throw kInvalidArgument, in the words of mlxn/error.h, for dtypes, extents (element counts that
+// differ), sizes, overlap, and scalars outside their range.
 #pragma once
 
 #include "mlxn/buffer.h"
@@ -32,6 +33,8 @@ struct SoftcapArgs {
 // out = cap * tanh(x / cap); +-infinity gives +-cap.
 MLXN_API void softcap(Stream& stream, const SoftcapArgs& args);
 
+// GELU: Hendrycks and Gimpel (2016); gated units: Shazeer, "GLU variants improve transformer"
+// (2020).
 enum class Activation : uint8_t {
   kGeluTanh,  // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   kGeluErf,   // 0.5 x (1 + erf(x / sqrt 2))
@@ -45,19 +48,20 @@ struct GluArgs {
   Buffer out;      // [.., I]; may be gate or up itself (separate form)
   Activation activation = Activation::kSilu;
 };
-// out = activation(gate) * up; activation(-infinity) is 0.
+// out = activation(gate) * up, elementwise; activation(-infinity) is 0. Throws for packed rows of
+// odd length too.
 MLXN_API void glu(Stream& stream, const GluArgs& args);
 
 struct CastArgs {
   Buffer x;    // f32, f16, bf16
   Buffer out;  // f32, f16, bf16, same element count
 };
-// Round to nearest even.
+// out = x as out's dtype, rounded to nearest even; what is beyond its range becomes infinity.
 MLXN_API void cast(Stream& stream, const CastArgs& args);
 
 struct SoftmaxArgs {
-  Buffer x;    // [rows, cols]
-  Buffer out;  // may be x itself
+  Buffer x;    // [.., cols], leading extents folded into rows
+  Buffer out;  // like x; may be x itself
 };
 // out = exp(x - max) / sum exp(x - max) per row; a row of -infinity gives zeros; a row with
 // +infinity or NaN gives NaN.

@@ -17,7 +17,8 @@ struct EmbedArgs {
 };
 
 // out[t, :] = scale * table[ids[t], :], dequantised and scaled in f32, rounded once.
-// Throws kInvalidArgument: extents, dtypes, sizes, overlap, scale not finite.
+// Throws kInvalidArgument, in the words of mlxn/error.h: extents, dtypes, sizes, overlap, a scale
+// that is not finite, a table that is a stack of experts or whose parts disagree.
 MLXN_API void embed(Stream& stream, const EmbedArgs& args);
 
 }  // namespace mlxn::ops

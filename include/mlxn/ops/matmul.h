@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = x W^T for weights of every format, and the same with an expert per row.
+// y = x W^T for weights of every format (ops/dequantize.h), and the same with an expert per row.
 #pragma once
 
 #include "mlxn/buffer.h"
@@ -16,12 +16,13 @@ struct MatmulArgs {
 };
 
 // out[m, n] = sum_k x[m, k] w[n, k] (+ residual[m, n]), f32 accumulation. With integer formats each
-// 32 activations of a row may be rounded to integers under a common scale; the error of one is at
-// most 2^-15 of the largest magnitude among them. A row's bits do not depend on how many rows are
-// beside it, nor on the thread count. A NaN or infinity in x makes the outputs of its row not
-// finite and touches no other row. residual may be out itself.
-// Throws kInvalidArgument: extents, dtypes, sizes, K that is not a multiple of the block, a weight
-// with experts, overlap.
+// 32 activations of a row may be rounded to 15-bit integers under a common scale, two 8-bit digits
+// for integer dot products; the error of one is at most 2^-15 of the largest magnitude among them.
+// A row's bits do not depend on how many rows are beside it, nor on the thread count. A NaN or
+// infinity in x makes the outputs of its row not finite and touches no other row. residual may be
+// out itself.
+// Throws kInvalidArgument, in the words of mlxn/error.h: extents, dtypes, sizes, K that is not a
+// multiple of the block, a weight with experts or whose parts disagree, overlap.
 MLXN_API void matmul(Stream& stream, const MatmulArgs& args);
 
 struct ExpertMatmulArgs {

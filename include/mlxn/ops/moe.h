@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routing of tokens to experts and combining what they return.
+// Routing of tokens to experts and combining what they return (Shazeer et al., "Outrageously large
+// neural networks: the sparsely-gated mixture-of-experts layer", 2017). Throws kInvalidArgument in
+// the words of mlxn/error.h.
 #pragma once
 
 #include "mlxn/buffer.h"
@@ -22,9 +24,11 @@ struct MoeRouteArgs {
   bool renormalize = true;
 };
 
+// ids[t] = the experts of the top_k largest logits[t], weights[t] = w of the mode, all in f32.
 // 1 <= top_k <= min(E, 64), E <= 1024. NaN logits are selected last with weight 0; -infinity has
 // weight 0; +infinity makes all weights of its token NaN; a sum of 0 gives weights of 0. No expert
-// is selected twice. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
+// is selected twice. Throws for extents, these limits included, dtypes, sizes, overlap, and a mode
+// that is none.
 MLXN_API void moe_route(Stream& stream, const MoeRouteArgs& args);
 
 struct MoeCombineArgs {
@@ -37,7 +41,8 @@ struct MoeCombineArgs {
 };
 
 // out[t] = sum_j weights[t, j] y[t, j] (+ sigmoid(shared_gate[t]) shared[t]) (+ residual[t]), j
-// ascending, f32, rounded once. Throws kInvalidArgument: extents, dtypes, sizes, overlap.
+// ascending, f32, rounded once. Throws for extents, dtypes, sizes, overlap, and a shared_gate
+// without shared.
 MLXN_API void moe_combine(Stream& stream, const MoeCombineArgs& args);
 
 }  // namespace mlxn::ops

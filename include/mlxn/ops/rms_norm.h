@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RMS normalisation and its fused forms.
+// RMS normalisation (Zhang and Sennrich, "Root mean square layer normalization", 2019) and its
+// fused forms. Throws kInvalidArgument in the words of mlxn/error.h.
 #pragma once
 
 #include "mlxn/buffer.h"
@@ -16,8 +17,8 @@ struct RmsNormArgs {
 };
 
 // out = x / sqrt(mean(x^2) + eps) * (weight_offset + weight), in f32, rounded once.
-// Throws kInvalidArgument for empty extents, dtypes outside the list, too short buffers, overlap of
-// out with another operand, eps negative or not finite.
+// Throws for dtypes, extents, sizes, overlap, an eps that is negative or not finite, and a
+// weight_offset that is not finite.
 MLXN_API void rms_norm(Stream& stream, const RmsNormArgs& args);
 
 struct AddRmsNormArgs {

@@ -280,6 +280,16 @@ TEST(AttnPrefillTqErrors, EachRuleNamesItsParameter) {
   refuse({"k: capacity", "8 slots of a ring"}, [](Chunk& a) { a.ring = true, a.kv_len = 20; });
   refuse({"prefix_len", "-1"}, [](Chunk& a) { a.prefix_len = -1; });
   refuse({"out", "[1, 4, 2, 64]"}, [&](Chunk& a) { a.out = device.alloc(f32, {1, 4, 2, 64}); });
+  // Lengths in memory that the op writes.
+  const Buffer lse = device.alloc(f32, {1, 4, 3});
+  for (const auto& [name, field] :
+       {std::pair{"kv_len", &Chunk::kv_len}, std::pair{"q_offset", &Chunk::q_offset},
+        std::pair{"ring_start", &Chunk::ring_start}, std::pair{"prefix_len", &Chunk::prefix_len}}) {
+    refuse({"attn_prefill_tq: out:", "overlap", name},
+           [&](Chunk& a) { a.*field = a.out.slice(0, 1).view_as(i32, {1}); });
+    refuse({"attn_prefill_tq: lse:", "overlap", name},
+           [&](Chunk& a) { a.lse = lse, a.*field = lse.slice(4, 1).view_as(i32, {1}); });
+  }
   EXPECT_EQ(stream.counters().dispatches, 0u);
   ops::attn_prefill_tq(stream, prefill);
   stream.commit().wait();

@@ -92,6 +92,7 @@ void append(Stream& stream, const AttentionWeights& weights, const AttentionShap
                       .to = part.k_rows(),
                       .pos = span.start,
                       .ring = ring,
+                      .norm_correction = part.shape().norm_correction,
                       .block_table = part.block_table()};
     heads.v_encode = heads.k_encode;
     heads.v_encode.src = v_rows;
