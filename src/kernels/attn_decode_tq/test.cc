@@ -194,6 +194,54 @@ TEST_P(AttnTqTest, BatchThreadsAndSplits) {
   testing::expect_repeatable(device_, [&](Stream& s) { ops::attn_decode_tq(s, args); }, {args.out});
 }
 
+// A norm or a query that is not finite reaches the heads that use it and no other; a key that has
+// left the window reaches none.
+TEST_P(AttnTqTest, NanStaysInItsRow) {
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 128, 256, 512}, {80, 512})) {
+    for (int bits : testing::unless_short<int>({2, 3, 4, 5, 6, 8}, {4, 6})) {
+      for (int64_t group : testing::unless_short<int64_t>({1, 4, 8}, {4})) {
+        const Case c{.batch = 2,
+                     .heads = 2 * group,
+                     .kv_heads = 2,
+                     .dim = dim,
+                     .capacity = 90,
+                     .kv_len = {80, 90},
+                     .bits_k = bits,
+                     .bits_v = bits,
+                     .window_size = 40};
+        const auto args = make_args(c);
+        const Buffer clean = run(args);
+        testing::expect_attention(clean, reference_of(args), c.name());
+        // Rows [begin, end) of the output use what was changed.
+        const auto expect = [&](const ops::AttnDecodeTqArgs& changed, int64_t begin, int64_t end,
+                                const std::string& what, bool lost = true) {
+          testing::expect_spoiled(
+              run(changed), clean, [&](int64_t r, int64_t) { return r >= begin && r < end; },
+              c.name() + " " + what, lost);
+        };
+        auto changed = args;
+        changed.q = testing::with_elements(device_, args.q, (group + 1) * dim, dim, NAN);
+        expect(changed, group + 1, group + 2, "query");
+        for (float bad : {NAN, INFINITY}) {
+          for (auto rows : {&ops::AttnDecodeTqArgs::k, &ops::AttnDecodeTqArgs::v}) {
+            // An infinite logit may be the negative one, whose weight is 0.
+            const bool is_v = rows == &ops::AttnDecodeTqArgs::v;
+            for (int64_t key : {35, 39, 40, 66}) {  // keys 40 to 79 of sequence 0 are seen
+              changed = args;
+              const Buffer& norms = (args.*rows).norms;  // of KV head 1 of sequence 0
+              const int64_t count = norms.shape().back();
+              (changed.*rows).norms =
+                  testing::with_elements(device_, norms, (90 + key) * count, count, bad);
+              expect(changed, group, key < 40 ? group : 2 * group,
+                     "norm of key " + std::to_string(key), std::isnan(bad) || is_v);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttnTqTest, RotatedModeAndOtherSigns) {  // Q13
   Random random(13);
   const Case c{.heads = 6, .dim = 96, .capacity = 130, .kv_len = {130}};

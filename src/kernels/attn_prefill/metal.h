@@ -4,7 +4,9 @@
 // simdgroup has eight of the rows and kPart elements of them, and simdgroups with the same rows add
 // up their scores. Metal does not say which lane has which element of a matrix: what is done by row
 // is done in threadgroup memory, where four lanes have a row. Weights are relative to a logit at
-// most ATTN_SLACK below the row's largest so far. Buffers and their layout: gpu.h.
+// most ATTN_SLACK below the row's largest so far. A product of 0 and NaN is NaN: where not every
+// row sees every key of a tile, elements of V that are not finite reach their rows beside the
+// matrices. Buffers and their layout: gpu.h.
 #include "kernels/attn_prefill/gpu_keys.h"
 
 KERNELS_BEGIN(attn_prefill_simdgroup)
@@ -54,6 +56,24 @@ GPU_FN void copy_tile(DEVICE const T* rows, uint page, uint row, uint first, See
     }
     if (element == 0) there[key] = found.held ? 1 : 0;
   }
+}
+
+GPU_FN bool is_finite(float x) { return (as_uint(x) & 0x7f800000) != 0x7f800000; }
+
+// Zeros for what is not finite in the part of a tile that this thread has copied; bit i: in key i.
+template <typename T, class S>
+GPU_FN uint clear_nonfinite(uint at, THREADGROUP T* tile) {
+  uint keys = 0;
+  for (; at < S::kKeys * S::kDim / 8; at += 32 * S::kSimds) {
+    const uint key = 8 * at / S::kDim;
+    THREADGROUP T* const piece = tile + key * S::kPitch + 8 * at % S::kDim;
+    UNROLL for (int j = 0; j < 8; j++) {
+      if (is_finite(float(piece[j]))) continue;
+      piece[j] = T(0.0f);
+      keys = keys | 1u << key;
+    }
+  }
+  return keys;
 }
 
 // Up to four matrices, by way of an area: a lane has eight elements of row lane / 4.
@@ -112,6 +132,32 @@ GPU_FN void add_values(THREADGROUP const float* area, THREADGROUP const T* tile,
   }
 }
 
+// Adds to a row the elements of V that clear_nonfinite() took out of `keys`, which it sees; those
+// of `weighed` have a weight above 0. v: of element 0 of this simdgroup's part.
+template <typename T, class S>
+GPU_FN void add_nonfinite(DEVICE const T* v, uint first, uint keys, uint weighed,
+                          THREAD const TileView& view, uint b, DEVICE const int* block_table,
+                          CONSTANT GpuAttnPrefill& p, THREADGROUP float* area, uint lane,
+                          THREAD Floats* sums) {
+  UNROLL for (int i = 0; i < S::kPart; i += 32) {
+    float x[8];
+    to_rows(sums + i / 8, (S::kPart - i) / 8, area, lane, x);
+    const uint element = i + lane % 4 * 8;
+    for (uint key = 0; key < S::kKeys && element < S::kPart; key++) {
+      if ((keys >> key & 1) == 0) continue;
+      const uint slot = (first + key + view.held.shift) % view.capacity;
+      const CacheSlot found = find_slot(block_table, p.pages, b, slot, true);
+      DEVICE const T* const from =
+          v + (ulong(found.block) * p.v.batch + ulong(found.slot) * p.v.row + element);
+      for (int j = 0; j < 8; j++) {
+        const float value = float(from[j]);
+        if (!is_finite(value)) x[j] = x[j] + ((weighed >> key & 1) != 0 ? value : NAN);
+      }
+    }
+    to_matrices(x, area, lane, (S::kPart - i) / 8, sums + i / 8);
+  }
+}
+
 // A row, as each of its four lanes has it.
 struct Row {
   SeenKeys seen;
@@ -162,6 +208,7 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
   SHARED(uint, there, S::kKeys);
   SHARED(float, areas, S::kSimds* S::kArea);
   SHARED(uint, wanted_by, S::kSimds);
+  SHARED(uint, nonfinite_by, S::kSimds);
   const QueryTile queries = query_tile<S::kRows>(GROUP_ID.x, GROUP_ID.z, q_starts, p);
   if (!queries.there) return;
   const uint b = queries.b, head = GROUP_ID.y, share = SIMD_ID % S::kShares;
@@ -172,8 +219,13 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
       tile_view(queries, head, kv_len, q_offset, ring_start, prefix_len, k_starts, p);
   // Both ends of what a row sees grow with its position.
   const uint last = min(queries.first + S::kRows, queries.count) - 1;
-  SeenKeys seen = seen_keys(view.offset + queries.first, view.prefix, view.held, p);
-  seen.hi = seen_keys(view.offset + last, view.prefix, view.held, p).hi;
+  const SeenKeys of_first = seen_keys(view.offset + queries.first, view.prefix, view.held, p);
+  const SeenKeys of_last = seen_keys(view.offset + last, view.prefix, view.held, p);
+  SeenKeys seen, by_all;  // keys that some row sees, keys that every row sees
+  seen.lo = of_first.lo;
+  seen.hi = of_last.hi;
+  by_all.lo = of_last.lo;
+  by_all.hi = of_first.hi;
   const float slope = p.slopes != 0 ? slopes[head] : 0.0f;
 
   const uint at = queries.first + SIMD_ID / S::kShares * 8 + LANE / 4;
@@ -213,7 +265,7 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
     if (active) put_scores<T, S>(query, part, area);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     float weights[S::kKeys / 4], keep = 1.0f;
-    uint wanted = 0;  // keys that some row sees: nothing may come of the values of others
+    uint wanted = 0;  // keys that are seen: by this row, then by some row
     if (active) {
       UNROLL for (int j = 0; j < S::kKeys / 4; j++) {
         const uint key = LANE % 4 + 4 * j;
@@ -227,14 +279,26 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
       }
       keep = weigh<S::kKeys / 4>(row, weights);
     }
-    UNROLL for (int o = 1; o < 32; o *= 2) wanted = wanted | simd_shuffle_xor(wanted, o);
+    UNROLL for (int o = 1; o < 4; o *= 2) wanted = wanted | simd_shuffle_xor(wanted, o);
+    const uint by_row = wanted;
+    UNROLL for (int o = 4; o < 32; o *= 2) wanted = wanted | simd_shuffle_xor(wanted, o);
     if (LANE == 0) wanted_by[SIMD_ID] = wanted;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     UNROLL for (int i = 0; i < S::kSimds; i++) wanted = wanted | wanted_by[i];
     copy_tile<T, S>(v + view.v_head, p.v.batch, p.v.row, first, seen, view, b, block_table, p,
                     wanted, THREAD_ID, tile, there);
+    const bool mixed = masked || first < by_all.lo || first + S::kKeys > by_all.hi;
+    uint nonfinite = 0;  // keys
+    if (mixed) {
+      nonfinite = clear_nonfinite<T, S>(THREAD_ID, tile);
+      UNROLL for (int o = 1; o < 32; o *= 2) nonfinite = nonfinite | simd_shuffle_xor(nonfinite, o);
+      if (LANE == 0) nonfinite_by[SIMD_ID] = nonfinite;
+    }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (!active) continue;
+    if (mixed) {
+      UNROLL for (int i = 0; i < S::kSimds; i++) nonfinite = nonfinite | nonfinite_by[i];
+    }
     if (simd_min(keep) != 1.0f) {
       UNROLL for (int i = 0; i < S::kPart / 8; i += 4) {
         to_rows(sums + i, S::kPart / 8 - i, area, LANE, x);
@@ -248,6 +312,15 @@ KERNEL(attn_prefill_simdgroup, IN(uchar, q), IN(T, k), IN(T, v), IN(int, kv_len)
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
     add_values<T, S>(area, part, sums);
+    if (nonfinite != 0) {
+      uint weighed = 0;
+      UNROLL for (int j = 0; j < S::kKeys / 4; j++) {
+        if (weights[j] > 0.0f) weighed = weighed | 1u << (LANE % 4 + 4 * j);
+      }
+      UNROLL for (int o = 1; o < 4; o *= 2) weighed = weighed | simd_shuffle_xor(weighed, o);
+      add_nonfinite<T, S>(v + view.v_head + share * S::kPart, first, nonfinite & by_row, weighed,
+                          view, b, block_table, p, area, LANE, sums);
+    }
   }
 
   float keep = 1.0f;

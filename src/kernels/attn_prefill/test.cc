@@ -246,22 +246,21 @@ TEST_P(AttnPrefillTest, ChunksEqualWhole) {
 }
 
 TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
-  for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
-    Case c{.heads = 2, .q_len = 40, .kv_len = 48, .dim = dim, .q_offset = 8};
-    c.kv_dtype = testing::entry_dtype(GetParam());
-    // A product of 0 and NaN is none on matrix units.
-    const float other = c.kv_dtype == f32 ? NAN : 6e4f;
-    const Buffer out = expect_oracle(c);
-    auto args = make_args(device_, c);
-    for (int64_t key : {9, 15, 16, 31, 47}) {
-      for (const Buffer* cache : {&args.k, &args.v}) {
-        for (int64_t i = 0; i < dim; ++i) {
-          kernels::store_f32(c.kv_dtype, &other, 1, cache->data(), key * dim + i);
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 128, 192, 256, 512}, {64, 512})) {
+    for (DType kv_dtype : {f32, f16, bf16}) {
+      Case c{.heads = 2, .q_len = 40, .kv_len = 48, .dim = dim, .kv_dtype = kv_dtype};
+      c.q_offset = 8;
+      const Buffer out = expect_oracle(c);
+      for (float bad : {NAN, INFINITY}) {
+        auto args = make_args(device_, c);
+        // Key 9 is the first that is changed; query 0 is at position 8.
+        for (int64_t key : {9, 15, 16, 31, 47}) {
+          args.k = testing::with_elements(device_, args.k, key * dim, dim, bad);
+          args.v = testing::with_elements(device_, args.v, key * dim, dim, bad);
         }
+        EXPECT_EQ(rows_of(run(stream_, args), 0, 1), rows_of(out, 0, 1)) << c.name() << " " << bad;
       }
     }
-    // Key 9 is the first that was changed; query 0 is at position 8.
-    EXPECT_EQ(rows_of(run(stream_, args), 0, 1), rows_of(out, 0, 1)) << dim;
   }
   // Every offset and query count. A row sees the same keys whatever follows it, so each shorter
   // run must give the bits of the longest one; the cache beyond kv_len is NaN.
@@ -392,23 +391,94 @@ TEST_P(AttnPrefillTest, BlockedKeysHaveNoInfluence) {  // P21
   // The blocked key is in the future of all queries, or has left the window of all.
   for (const Mask& m : {Mask{true, 0, 40, 63}, Mask{false, 20, 30, 5}, Mask{true, 20, 30, 5}}) {
     const int64_t offset = m.blocked == 63 ? 0 : 34;
-    for (float bad : {NAN, INFINITY}) {
+    for (DType kv_dtype : {f32, f16, bf16}) {
       Case c{.heads = 2, .kv_heads = 2, .q_len = m.q_len, .kv_len = 64, .dim = 128};
       c.causal = m.causal;
       c.window_size = m.window_size;
       c.q_offset = offset;
-      c.kv_dtype = testing::entry_dtype(GetParam());
-      auto args = make_args(device_, c);
+      c.kv_dtype = kv_dtype;
+      const auto args = make_args(device_, c);
       const Buffer clean = run(stream_, args);
       testing::expect_attention(clean, testing::oracle_of(args), c.name());
-      for (const Buffer* cache : {&args.k, &args.v}) {
+      for (float bad : {NAN, INFINITY}) {
+        auto changed = args;
         for (int64_t h = 0; h < 2; ++h) {
-          for (int64_t i = 0; i < 128; ++i) {
-            kernels::store_f32(c.kv_dtype, &bad, 1, cache->data(), (h * 64 + m.blocked) * 128 + i);
+          const int64_t at = (h * 64 + m.blocked) * 128;
+          changed.k = testing::with_elements(device_, changed.k, at, 128, bad);
+          changed.v = testing::with_elements(device_, changed.v, at, 128, bad);
+        }
+        EXPECT_EQ(testing::bytes_of(run(stream_, changed)), testing::bytes_of(clean)) << c.name();
+      }
+    }
+  }
+}
+
+// What is not finite reaches the rows that use it and no other, neither of its tile nor of its
+// head.
+TEST_P(AttnPrefillTest, NanStaysInItsRow) {
+  constexpr int64_t kHeads = 2, kRows = 21, kKeys = 70, kOffset = 30;
+  struct Rule {
+    std::string name;
+    bool causal;
+    int64_t window_size;
+    bool masked;
+    int64_t some, none;  // a key that some rows see, a key that no row sees
+
+    bool sees(int64_t i, int64_t key) const {
+      const int64_t ahead = key - kOffset - i;
+      if (masked) return (i + key) % 3 != 0 && key != none;
+      return ahead <= 0 && (window_size == 0 || -ahead < window_size);
+    }
+  };
+  const Rule rules[] = {{"causal", true, 0, false, kOffset + 9, kOffset + kRows},
+                        {"window", true, 17, false, kOffset - 5, kOffset - 17},
+                        {"mask", false, 0, true, 40, 33}};
+  typedef std::pair<DType, DType> Types;  // of q, of k and v
+  const auto types = testing::unless_short<Types>(
+      {{f32, f32}, {f32, f16}, {f16, f16}, {f32, bf16}, {bf16, bf16}}, {{f32, f16}, {bf16, bf16}});
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 128, 192, 256, 512}, {80, 256})) {
+    for (const auto& [q_dtype, kv_dtype] : types) {
+      for (const Rule& rule : rules) {
+        Case c{.heads = kHeads, .kv_heads = 2, .q_len = kRows, .kv_len = kKeys, .dim = dim};
+        c.q_dtype = q_dtype;
+        c.kv_dtype = kv_dtype;
+        c.causal = rule.causal;
+        c.window_size = rule.window_size;
+        c.q_offset = kOffset;
+        auto args = make_args(device_, c);
+        if (rule.masked) {
+          args.mask = device_.alloc(u8, {kRows, kKeys});
+          for (int64_t at = 0; at < kRows * kKeys; ++at) {
+            args.mask.span<uint8_t>()[static_cast<size_t>(at)] =
+                rule.sees(at / kKeys, at % kKeys) ? 1 : 0;
           }
         }
+        const Buffer clean = run(stream_, args);
+        testing::expect_attention(clean, testing::oracle_of(args), rule.name + " " + c.name());
+        // Of head 1: elements first .. first + count - 1 of row `row` of an operand.
+        const auto spoil = [&](Buffer ops::AttnPrefillArgs::*operand, int64_t row, int64_t first,
+                               int64_t count, float bad, const auto& spoiled) {
+          auto changed = args;
+          const Buffer& b = args.*operand;
+          changed.*operand =
+              testing::with_elements(device_, b, (b.dim(2) + row) * dim + first, count, bad);
+          testing::expect_spoiled(
+              run(stream_, changed), clean,
+              [&](int64_t r, int64_t e) { return r >= kRows && spoiled(r - kRows, e); },
+              rule.name + " " + c.name() + " row " + std::to_string(row));
+        };
+        const auto user = [&](int64_t i, int64_t) { return rule.sees(i, rule.some); };
+        const auto nobody = [](int64_t, int64_t) { return false; };
+        spoil(&ops::AttnPrefillArgs::q, 7, 0, dim, NAN, [](int64_t i, int64_t) { return i == 7; });
+        for (float bad : {NAN, INFINITY}) {
+          for (auto operand : {&ops::AttnPrefillArgs::k, &ops::AttnPrefillArgs::v}) {
+            spoil(operand, rule.none, 0, dim, bad, nobody);
+            spoil(operand, rule.some, 0, dim, bad, user);
+          }
+          spoil(&ops::AttnPrefillArgs::v, rule.some, dim - 3, 1, bad,
+                [&](int64_t i, int64_t e) { return e == dim - 3 && user(i, e); });
+        }
       }
-      EXPECT_EQ(testing::bytes_of(run(stream_, args)), testing::bytes_of(clean)) << c.name();
     }
   }
 }

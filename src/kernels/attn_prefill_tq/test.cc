@@ -243,6 +243,63 @@ TEST_P(AttnPrefillTq, RowsThatSeeNothingAreZero) {
   EXPECT_EQ(args.lse.span<float>()[0], -INFINITY);
 }
 
+// A norm or a query that is not finite reaches the rows that use it and no other.
+TEST_P(AttnPrefillTq, NanStaysInItsRow) {
+  constexpr int64_t kRows = 21, kKeys = 70, kOffset = 30;
+  struct Rule {
+    int64_t window_size, some, none;  // a key that some rows see, a key that no row sees
+  };
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 128, 256, 512}, {80, 512})) {
+    for (const int bits : testing::unless_short<int>({2, 4, 5, 8}, {4, 5})) {
+      for (const Rule& rule : {Rule{0, kOffset + 9, kOffset + kRows},  //
+                               Rule{17, kOffset - 5, kOffset - 17}}) {
+        const Case c{.heads = 4,
+                     .kv_heads = 2,
+                     .q_len = kRows,
+                     .kv_len = kKeys,
+                     .dim = dim,
+                     .bits_k = bits,
+                     .bits_v = 12 - bits == 7 ? 6 : std::min(12 - bits, 8),
+                     .window_size = rule.window_size};
+        auto args = make_args(c);
+        args.q_offset = kOffset;
+        const Buffer clean = expect_oracle(args, c.name());
+        const auto expect = [&](const ops::AttnPrefillTqArgs& changed, int64_t heads,
+                                const auto& spoiled, const std::string& what, bool lost = true) {
+          testing::expect_spoiled(
+              run(changed), clean,
+              [&](int64_t r, int64_t) { return r / kRows >= 4 - heads && spoiled(r % kRows); },
+              c.name() + " " + what, lost);
+        };
+        auto changed = args;
+        changed.q = testing::with_elements(device_, args.q, (3 * kRows + 7) * dim, dim, NAN);
+        expect(
+            changed, 1, [](int64_t i) { return i == 7; }, "query");
+        for (float bad : {NAN, INFINITY}) {
+          for (auto rows : {&ops::AttnPrefillTqArgs::k, &ops::AttnPrefillTqArgs::v}) {
+            // An infinite logit may be the negative one, whose weight is 0.
+            const bool is_v = rows == &ops::AttnPrefillTqArgs::v;
+            for (int64_t key : {rule.some, rule.none}) {
+              changed = args;
+              const Buffer& norms = (args.*rows).norms;  // of KV head 1, with heads 2 and 3
+              const int64_t count = norms.shape().back();
+              (changed.*rows).norms =
+                  testing::with_elements(device_, norms, (kKeys + key) * count, count, bad);
+              expect(
+                  changed, 2,
+                  [&](int64_t i) {
+                    const int64_t ahead = key - kOffset - i;
+                    return ahead <= 0 && (rule.window_size == 0 || -ahead < rule.window_size);
+                  },
+                  "norm of key " + std::to_string(key), std::isnan(bad) || is_v);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttnPrefillTq, DirectCapturedAndReplayedAgree) {
   const auto args = make_args({.batch = 2, .q_len = 20, .kv_len = 90, .q_dtype = f16});
   testing::expect_repeatable(device_, [&](Stream& s) { ops::attn_prefill_tq(s, args); },

@@ -48,4 +48,35 @@ inline void poison_slots(const Buffer& cache, const std::function<bool(int64_t, 
   }
 }
 
+// A copy of a buffer of floats with `value` in elements begin .. begin + count - 1.
+inline Buffer with_elements(const Device& device, const Buffer& b, int64_t begin, int64_t count,
+                            float value) {
+  const Buffer copy = device.upload(b.data(), b.dtype(), b.shape());
+  const std::vector<float> values(static_cast<size_t>(count), value);
+  kernels::store_f32(copy.dtype(), values.data(), count, copy.data(), begin);
+  return copy;
+}
+
+// Elements for which spoiled(row, element) is true are not finite, or may be anything if they are
+// not `lost`; all others have the bits of `clean`. A row is the last extent; rows are counted from
+// the first of the buffer.
+inline void expect_spoiled(const Buffer& found, const Buffer& clean,
+                           const std::function<bool(int64_t, int64_t)>& spoiled,
+                           const std::string& what, bool lost = true) {
+  const auto values = to_floats(found);
+  const int64_t dim = found.shape().back();
+  const size_t size = size_of(found.dtype());
+  int64_t leaked = 0, finite = 0, first = -1;
+  for (int64_t i = 0; i < found.element_count(); ++i) {
+    const auto at = static_cast<size_t>(i);
+    if (spoiled(i / dim, i % dim)) {
+      finite += std::isfinite(values[at]) ? 1 : 0;
+    } else if (std::memcmp(found.data() + at * size, clean.data() + at * size, size) != 0) {
+      first = leaked++ == 0 ? i : first;
+    }
+  }
+  EXPECT_EQ(leaked, 0) << what << ": elements that changed, the first in row " << first / dim;
+  EXPECT_EQ(lost ? finite : 0, 0) << what << ": elements that should not be finite";
+}
+
 }  // namespace mlxn::testing
