@@ -48,4 +48,29 @@ inline void poison_slots(const Buffer& cache, const std::function<bool(int64_t, 
   }
 }
 
+// Sets every element of slot `slot` of [B, Hkv, C, D].
+inline void fill_slot(const Buffer& cache, int64_t slot, float value) {
+  const std::vector<float> row(static_cast<size_t>(cache.dim(3)), value);
+  for (int64_t block = 0; block < cache.dim(0) * cache.dim(1); ++block) {
+    kernels::store_f32(cache.dtype(), row.data(), cache.dim(3), cache.data(),
+                       (block * cache.dim(2) + slot) * cache.dim(3));
+  }
+}
+
+// What a key that no row sees may hold in a prefill, by the type of the cache. "mma" multiplies
+// values by weights of 0 and adds cells of a mask to scores, so that only finite ones vanish there.
+struct UnseenKey {
+  DType dtype;
+  float k, v;
+};
+inline std::vector<UnseenKey> unseen_keys(const std::string& kernel, bool has_mask) {
+  std::vector<UnseenKey> keys;
+  for (float bad : {NAN, INFINITY}) {
+    if (kernel == "mma") keys.push_back({f32, bad, bad});  // left to the shared kernel
+    const bool finite = kernel == "mma";
+    keys.push_back({entry_dtype(kernel), finite && has_mask ? 8.0f : bad, finite ? 8.0f : bad});
+  }
+  return keys;
+}
+
 }  // namespace mlxn::testing
