@@ -27,6 +27,20 @@ double distortion(const std::vector<double>& levels) {
   return error;
 }
 
+// How far the levels are from the means of their cells.
+double largest_residual(const std::vector<double>& levels) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  double largest = 0.0;
+  for (size_t i = levels.size() / 2; i < levels.size(); ++i) {  // where erfc keeps its digits
+    const double a = (levels[i - 1] + levels[i]) / 2;
+    const double b = i + 1 == levels.size() ? infinity : (levels[i] + levels[i + 1]) / 2;
+    const double mass = (std::erfc(a / std::sqrt(2.0)) - std::erfc(b / std::sqrt(2.0))) / 2;
+    const double first = density(a) - (std::isinf(b) ? 0 : density(b));
+    largest = std::max(largest, std::abs(first / mass - levels[i]));
+  }
+  return largest;
+}
+
 std::vector<double> ascending(int bits) {
   const quant::TqTable t = quant::make_tq_table({.bits = bits});
   std::vector<double> levels;
@@ -47,6 +61,7 @@ TEST(LloydMax, MatchesThePublishedOptima) {  // Q1
     EXPECT_NEAR(levels[levels.size() / 2], smallest, 1e-9);
     EXPECT_NEAR(levels.back(), largest, 1e-9);
     EXPECT_NEAR(distortion(levels) / error, 1.0, 1e-6);
+    EXPECT_LT(largest_residual(levels), 1e-12);
     for (size_t i = 0; i < levels.size(); ++i) {
       EXPECT_EQ(levels[i], -levels[levels.size() - 1 - i]);
       if (i > 0) {
@@ -97,7 +112,15 @@ TEST(TqStream, RoundTrip) {  // Q8
   for (auto kind :
        {ops::TqStream::k2, ops::TqStream::k2_25, ops::TqStream::k3, ops::TqStream::k4}) {
     std::vector<uint8_t> indices(128);
-    for (size_t i = 0; i < 128; ++i) indices[i] = static_cast<uint8_t>((i * 7 + i / 5) % 4);
+    const auto bits_of = [&](size_t i) {
+      return kind == ops::TqStream::k2_25 ? (i < 32 ? 3 : 2)
+             : kind == ops::TqStream::k2  ? 2
+             : kind == ops::TqStream::k3  ? 3
+                                          : 4;
+    };
+    for (size_t i = 0; i < 128; ++i) {
+      indices[i] = static_cast<uint8_t>((i * 7 + i / 5) % (size_t{1} << bits_of(i)));
+    }
     const auto bytes = ops::tq_stream_pack(kind, indices);
     const int bits4 = kind == ops::TqStream::k2_25 ? 9
                                                    : 4 * (kind == ops::TqStream::k2   ? 2

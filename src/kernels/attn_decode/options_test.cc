@@ -14,16 +14,17 @@ using testing::test_device;
 struct Case {
   int64_t batch = 1, heads = 8, kv_heads = 2, dim = 128, v_dim = 128, capacity = 1000;
   std::vector<int64_t> kv_len = {1000};
-  DType kv_dtype = f32;
+  std::optional<DType> kv_dtype = {};  // none: the entry's own
 };
 
-ops::AttnDecodeArgs make_args(const Device& device, const Case& c, uint32_t seed = 1) {
-  Random random(seed);
+ops::AttnDecodeArgs make_args(const Device& device, const Case& c, const std::string& kernel) {
+  Random random(1);
+  const DType kv_dtype = c.kv_dtype.value_or(testing::entry_dtype(kernel));
   ops::AttnDecodeArgs args;
   args.softmax_scale = 0.1f;
   args.q = random_buffer(device, f32, {c.batch, c.heads, c.dim}, random);
-  args.k = random_buffer(device, c.kv_dtype, {c.batch, c.kv_heads, c.capacity, c.dim}, random);
-  args.v = random_buffer(device, c.kv_dtype, {c.batch, c.kv_heads, c.capacity, c.v_dim}, random);
+  args.k = random_buffer(device, kv_dtype, {c.batch, c.kv_heads, c.capacity, c.dim}, random);
+  args.v = random_buffer(device, kv_dtype, {c.batch, c.kv_heads, c.capacity, c.v_dim}, random);
   args.kv_len = Lengths(c.kv_len);
   const auto held = [&](int64_t b, int64_t slot) {
     return slot < c.kv_len[c.kv_len.size() == 1 ? 0 : static_cast<size_t>(b)];
@@ -43,6 +44,9 @@ class AttnDecodeOptions : public ::testing::TestWithParam<std::string> {
   Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
+  static ops::AttnDecodeArgs make_args(const Device& device, const Case& c) {
+    return mlxn::make_args(device, c, GetParam());
+  }
   struct Result {
     Buffer out, lse;
     std::vector<std::byte> bytes() const {
@@ -158,9 +162,11 @@ TEST_P(AttnDecodeOptions, PagesEqualTheContiguousCache) {  // D14
   Random random(6);
   for (DType kv_dtype : {f32, f16, bf16}) {
     for (int64_t page_size : {16, 64, 256}) {
-      auto args = make_args(
-          device_,
-          {.batch = 2, .v_dim = 64, .capacity = 999, .kv_len = {999, 401}, .kv_dtype = kv_dtype});
+      auto args = make_args(device_, {.batch = 2,
+                                      .v_dim = page_size == 64 ? 128 : 64,
+                                      .capacity = 999,
+                                      .kv_len = {999, 401},
+                                      .kv_dtype = kv_dtype});
       args.alibi_slopes = slopes_of(device_, 8);
       const Result expected = expect_oracle(args, "contiguous");
       const auto paged = testing::make_pages(device_, args.k, args.v, page_size, random);
@@ -207,30 +213,30 @@ TEST_P(AttnDecodeOptions, PagesOutsideTheCache) {
 
 // Results over disjoint sets of keys, joined, are the result over all of them.
 TEST_P(AttnDecodeOptions, PartsMerge) {
-  const auto args = make_args(device_, {.batch = 2, .v_dim = 72, .kv_len = {1000, 700}});
+  const auto args = make_args(device_, {.batch = 2, .kv_len = {1000, 700}});
   Random random(9);
   const Buffer sinks = random_buffer(device_, f32, {8}, random);
   auto whole = args;
   whole.sinks = sinks;
   const auto reference = testing::oracle_of(whole);
   // Keys 0 .. 299 of both, and the rest, whose positions start at 300.
-  const Buffer parts = device_.alloc(f32, {2, 2, 8, 72}), lse = device_.alloc(f32, {2, 2, 8});
-  const Buffer out = device_.alloc(f32, {2, 8, 72}), out_lse = device_.alloc(f32, {2, 8});
+  const Buffer parts = device_.alloc(f32, {2, 2, 8, 128}), lse = device_.alloc(f32, {2, 2, 8});
+  const Buffer out = device_.alloc(f32, {2, 8, 128}), out_lse = device_.alloc(f32, {2, 8});
   auto first = args;
   first.kv_len = 300;
   first.sinks = sinks;
-  first.out = parts.rows(0, 1).reshape({2, 8, 72});
+  first.out = parts.rows(0, 1).reshape({2, 8, 128});
   first.lse = lse.rows(0, 1).reshape({2, 8});
   auto rest = args;
   rest.kv_len = {700, 400};
-  rest.out = parts.rows(1, 1).reshape({2, 8, 72});
+  rest.out = parts.rows(1, 1).reshape({2, 8, 128});
   rest.lse = lse.rows(1, 1).reshape({2, 8});
   for (auto [target, source] : {std::pair(&rest.k, &args.k), std::pair(&rest.v, &args.v)}) {
-    const int64_t dim = source->dim(3);
-    *target = device_.alloc(f32, {2, 2, 700, dim});
-    for (int64_t h = 0; h < 4; ++h) {
-      std::memcpy(target->data() + h * 700 * dim * 4, source->data() + (h * 1000 + 300) * dim * 4,
-                  static_cast<size_t>(700 * dim * 4));
+    *target = device_.alloc(source->dtype(), {2, 2, 700, 128});
+    const size_t row = target->byte_len() / (4 * 700);
+    for (size_t h = 0; h < 4; ++h) {
+      std::memcpy(target->data() + h * 700 * row, source->data() + (h * 1000 + 300) * row,
+                  700 * row);
     }
   }
   ops::attn_decode(stream_, first);
@@ -261,7 +267,8 @@ TEST(AttnDecodeLong, Keys) {  // D15, on the best entry
   const Device device = test_device();
   Stream stream(device);
   auto args = make_args(
-      device, {.heads = 1, .kv_heads = 1, .capacity = 131072, .kv_len = {131072}, .kv_dtype = f16});
+      device, {.heads = 1, .kv_heads = 1, .capacity = 131072, .kv_len = {131072}, .kv_dtype = f16},
+      "");
   args.out = device.alloc(f32, {1, 1, 128});
   args.lse = device.alloc(f32, {1, 1});
   ops::attn_decode(stream, args);
@@ -274,7 +281,7 @@ TEST(AttnDecodeLong, Keys) {  // D15, on the best entry
 TEST(AttnDecodeOptionErrors, EachRuleNamesItsParameter) {
   const Device device = test_device();
   Stream stream(device);
-  auto good = make_args(device, {.capacity = 64, .kv_len = {64}});
+  auto good = make_args(device, {.capacity = 64, .kv_len = {64}}, "");
   good.out = device.alloc(f32, {1, 8, 128});
   good.lse = device.alloc(f32, {1, 8});
   good.sinks = device.alloc(f32, {8});

@@ -120,6 +120,15 @@ TEST_P(AttnMaskClassifyTest, CausalExample) {  // M3
   EXPECT_EQ(classes, (std::vector<uint8_t>{1, 1, 0, 0, 2, 2, 1, 1}));
 }
 
+// Of 8 x 16 tiles, query tile r > 0 has tiles 2r - 2 and 2r - 1 free and, from r = 2 on, four that
+// its window or its diagonal cuts; tile 0 has two and tile 1 the two behind the diagonal.
+TEST_P(AttnMaskClassifyTest, CountsOfAShortWindow) {
+  const auto classes = expect_oracle(built(bf16, 250, 64), 32, 16, "window 64");
+  EXPECT_EQ(std::count(classes.begin(), classes.end(), 0), 8 * 16 - 14 - 28);
+  EXPECT_EQ(std::count(classes.begin(), classes.end(), 1), 2 + 2 + 6 * 4);
+  EXPECT_EQ(std::count(classes.begin(), classes.end(), 2), 7 * 2);
+}
+
 TEST_P(AttnMaskClassifyTest, CountsOfALongWindow) {  // M4
   if (testing::is_short()) GTEST_SKIP() << "six million cells";
   const auto classes = expect_oracle(built(bf16, 2455, 1024), 32, 16, "window 1024");

@@ -27,16 +27,18 @@ class AttnBits : public ::testing::TestWithParam<std::string> {
   std::vector<Options> options() {
     std::vector<Options> all;
     for (DType kv_dtype : {f32, f16, bf16}) {
-      for (const auto& [dim, v_dim] :
-           std::vector<std::pair<int64_t, int64_t>>{{64, 64}, {128, 96}, {256, 256}, {512, 512}}) {
+      for (const auto& [dim, v_dim] : std::vector<std::pair<int64_t, int64_t>>{
+               {64, 64}, {96, 96}, {128, 128}, {128, 96}, {192, 192}, {256, 256}, {512, 512}}) {
         all.push_back({kv_dtype, dim, v_dim, 90, true});
-        if (!testing::is_short()) all.push_back({kv_dtype, dim, v_dim, 0, false});
+        all.push_back({kv_dtype, dim, v_dim, 0, false});
       }
     }
-    if (testing::is_short()) {
-      all = {all[0], all[6], all[11], {bf16, 80, 80, 90, true}, {f16, 64, 40, 0, false}};
-    }
-    return all;
+    return testing::unless_short<Options>(all, {{f32, 64, 64, 90, true},
+                                                {f16, 256, 256, 90, true},
+                                                {bf16, 512, 512, 90, true},
+                                                {bf16, 80, 80, 90, true},
+                                                {f16, 128, 128, 90, true},
+                                                {f16, 64, 40, 0, false}});
   }
   template <class Args>
   void set(Args& args, const Options& o, int64_t heads) {

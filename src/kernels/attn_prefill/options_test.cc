@@ -49,12 +49,13 @@ class AttnPrefillOptions : public ::testing::TestWithParam<std::string> {
     testing::expect_lse(lse_rows(ran), reference, what);
     return ran;
   }
-  ops::AttnPrefillArgs make_args(int64_t q_len, int64_t kv_len, DType kv_dtype = f32,
-                                 int64_t dim = 64, int64_t v_dim = 48) {
+  ops::AttnPrefillArgs make_args(int64_t q_len, int64_t kv_len,
+                                 DType kv_dtype = testing::entry_dtype(GetParam()),
+                                 int64_t v_dim = 64) {
     Random random(11);
     ops::AttnPrefillArgs args;
-    args.q = random_buffer(device_, f32, {2, 8, q_len, dim}, random);
-    args.k = random_buffer(device_, kv_dtype, {2, 2, kv_len, dim}, random);
+    args.q = random_buffer(device_, f32, {2, 8, q_len, 64}, random);
+    args.k = random_buffer(device_, kv_dtype, {2, 2, kv_len, 64}, random);
     args.v = random_buffer(device_, kv_dtype, {2, 2, kv_len, v_dim}, random);
     args.kv_len = kv_len;
     args.softmax_scale = 0.12f;
@@ -69,7 +70,7 @@ TEST_P(AttnPrefillOptions, SinksAndAlibi) {
   Random random(1);
   const auto slopes = ops::alibi_slopes(8);
   for (bool causal : {true, false}) {
-    auto args = make_args(70, 200, testing::entry_dtype(GetParam()), 64, 64);
+    auto args = make_args(70, 200);
     args.causal = causal;
     const auto plain = testing::bytes_of(expect_oracle(args, "plain").out);
     args.sinks = random_buffer(device_, f32, {8}, random);
@@ -103,7 +104,7 @@ TEST_P(AttnPrefillOptions, PackedSequences) {
     k_starts.push_back(k_starts.back() + (len == 33 ? 90 : len));
   }
   Random random(2);
-  for (DType kv_dtype : {f32, bf16}) {
+  for (DType kv_dtype : {testing::entry_dtype(GetParam()), bf16}) {
     for (bool causal : {true, false}) {
       ops::AttnPrefillArgs args;
       args.q = random_buffer(device_, f32, {q_starts.back(), 8, 128}, random);
@@ -180,7 +181,7 @@ TEST_P(AttnPrefillOptions, PagesEqualTheContiguousCache) {
   Random random(5);
   for (DType kv_dtype : {f32, f16, bf16}) {
     for (int64_t page_size : {16, 64, 128}) {
-      auto args = make_args(37, 300, kv_dtype, 64, kv_dtype == f32 ? 48 : 64);
+      auto args = make_args(37, 300, kv_dtype, kv_dtype == f32 ? 48 : 64);
       args.kv_len = {300, 181};
       testing::poison_slots(args.k, [](int64_t b, int64_t slot) { return slot < (b ? 181 : 300); });
       testing::poison_slots(args.v, [](int64_t b, int64_t slot) { return slot < (b ? 181 : 300); });
@@ -201,37 +202,39 @@ TEST_P(AttnPrefillOptions, PagesEqualTheContiguousCache) {
   }
 }
 
-// Every layout of queries against every layout of keys, with a value width of its own.
+// Every layout of queries against every layout of keys, with a value width of its own or not.
 TEST_P(AttnPrefillOptions, LayoutsAgree) {
-  const auto args = make_args(50, 90, f16);
-  const auto expected = expect_oracle(args, "head-major");
-  const auto transposed = [&](const Buffer& b) {
-    const Buffer result = device_.alloc(b.dtype(), {b.dim(0), b.dim(2), b.dim(1), b.dim(3)});
-    const size_t row = static_cast<size_t>(b.dim(3)) * size_of(b.dtype());
-    for (int64_t r = 0; r < b.dim(0) * b.dim(1) * b.dim(2); ++r) {
-      const int64_t sequence = r / (b.dim(1) * b.dim(2)), h = r / b.dim(2) % b.dim(1);
-      const int64_t to = (sequence * b.dim(2) + r % b.dim(2)) * b.dim(1) + h;
-      std::memcpy(result.data() + static_cast<size_t>(to) * row,
-                  b.data() + static_cast<size_t>(r) * row, row);
-    }
-    return result;
-  };
-  for (bool q_seq : {false, true}) {
-    for (bool kv_seq : {false, true}) {
-      auto other = args;
-      if (q_seq) {
-        other.q = transposed(args.q);
-        other.q_layout = SeqLayout::kSeqMajor;
+  for (int64_t v_dim : {48, 64}) {
+    const auto args = make_args(50, 90, f16, v_dim);
+    const auto expected = expect_oracle(args, "head-major");
+    const auto transposed = [&](const Buffer& b) {
+      const Buffer result = device_.alloc(b.dtype(), {b.dim(0), b.dim(2), b.dim(1), b.dim(3)});
+      const size_t row = static_cast<size_t>(b.dim(3)) * size_of(b.dtype());
+      for (int64_t r = 0; r < b.dim(0) * b.dim(1) * b.dim(2); ++r) {
+        const int64_t sequence = r / (b.dim(1) * b.dim(2)), h = r / b.dim(2) % b.dim(1);
+        const int64_t to = (sequence * b.dim(2) + r % b.dim(2)) * b.dim(1) + h;
+        std::memcpy(result.data() + static_cast<size_t>(to) * row,
+                    b.data() + static_cast<size_t>(r) * row, row);
       }
-      if (kv_seq) {
-        other.k = transposed(args.k);
-        other.v = transposed(args.v);
-        other.kv_layout = SeqLayout::kSeqMajor;
+      return result;
+    };
+    for (bool q_seq : {false, true}) {
+      for (bool kv_seq : {false, true}) {
+        auto other = args;
+        if (q_seq) {
+          other.q = transposed(args.q);
+          other.q_layout = SeqLayout::kSeqMajor;
+        }
+        if (kv_seq) {
+          other.k = transposed(args.k);
+          other.v = transposed(args.v);
+          other.kv_layout = SeqLayout::kSeqMajor;
+        }
+        const auto ran = run(other);
+        EXPECT_EQ(testing::bytes_of(testing::in_oracle_order(device_, ran)),
+                  testing::bytes_of(expected.out));
+        EXPECT_EQ(testing::bytes_of(ran.lse), testing::bytes_of(expected.lse));
       }
-      const auto ran = run(other);
-      EXPECT_EQ(testing::bytes_of(testing::in_oracle_order(device_, ran)),
-                testing::bytes_of(expected.out));
-      EXPECT_EQ(testing::bytes_of(ran.lse), testing::bytes_of(expected.lse));
     }
   }
 }
@@ -242,14 +245,14 @@ TEST_P(AttnPrefillOptions, PartsMerge) {
   args.causal = false;
   args.sinks = device_.upload(std::vector<float>(8, 0.5f).data(), f32, {8});
   const auto reference = testing::oracle_of(args);
-  const Buffer parts = device_.alloc(f32, {2, 2, 8, 20, 48}),
+  const Buffer parts = device_.alloc(f32, {2, 2, 8, 20, 64}),
                lse = device_.alloc(f32, {2, 2, 8, 20});
   for (int64_t half : {0, 1}) {
     auto part = args;
     if (half == 1) part.sinks = Buffer();
     for (auto [target, source] : {std::pair(&part.k, &args.k), std::pair(&part.v, &args.v)}) {
-      const int64_t bytes = source->dim(3) * 4;
-      *target = device_.alloc(f32, {2, 2, 100, source->dim(3)});
+      *target = device_.alloc(source->dtype(), {2, 2, 100, 64});
+      const int64_t bytes = 64 * static_cast<int64_t>(size_of(source->dtype()));
       for (int64_t h = 0; h < 4; ++h) {
         std::memcpy(target->data() + h * 100 * bytes,
                     source->data() + (h * 200 + half * 100) * bytes,
@@ -257,11 +260,11 @@ TEST_P(AttnPrefillOptions, PartsMerge) {
       }
     }
     part.kv_len = 100;
-    part.out = parts.rows(half, 1).reshape({2, 8, 20, 48});
+    part.out = parts.rows(half, 1).reshape({2, 8, 20, 64});
     part.lse = lse.rows(half, 1).reshape({2, 8, 20});
     ops::attn_prefill(stream_, part);
   }
-  const Buffer out = device_.alloc(f32, {2, 8, 20, 48}), out_lse = device_.alloc(f32, {2, 8, 20});
+  const Buffer out = device_.alloc(f32, {2, 8, 20, 64}), out_lse = device_.alloc(f32, {2, 8, 20});
   ops::attn_merge(stream_, {.parts = parts, .lse = lse, .out = out, .out_lse = out_lse});
   stream_.commit().wait();
   testing::expect_attention(out, reference, "merged");

@@ -27,6 +27,10 @@ constexpr int kVectors = HWY_MAX_BYTES > 32 ? 4 : 2;
 // What the micro-kernel does with its sums.
 enum class Store { kSet, kScaleAndAdd };
 
+// Terms that are added up one after the other: sums of more are sums of such sums, so that rounding
+// grows less with the head dim.
+constexpr int64_t kChain = 128;
+
 // c[r, n] = sum_k a[r, k] b[k, n], or c[r, n] * factor[r] + that sum, for a block of kR rows and kV
 // vectors of columns.
 template <Store kStore, int kR, int kV>
@@ -35,34 +39,41 @@ HWY_INLINE void MicroKernel(const float* a, int64_t a_stride, const float* b, in
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  V acc[kR][kV];
-#pragma GCC unroll 6
-  for (int r = 0; r < kR; ++r) {
-#pragma GCC unroll 4
-    for (int i = 0; i < kV; ++i) acc[r][i] = hn::Zero(d);
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    V bv[kV];
-#pragma GCC unroll 4
-    for (int i = 0; i < kV; ++i) bv[i] = hn::Load(d, b + k * b_stride + i * lanes);
+  int64_t k = 0;
+  do {
+    const bool first = k == 0;
+    const int64_t end = std::min(depth, k + kChain);
+    V acc[kR][kV];
 #pragma GCC unroll 6
     for (int r = 0; r < kR; ++r) {
-      const V av = hn::Set(d, a[r * a_stride + k]);
 #pragma GCC unroll 4
-      for (int i = 0; i < kV; ++i) acc[r][i] = hn::MulAdd(av, bv[i], acc[r][i]);
+      for (int i = 0; i < kV; ++i) acc[r][i] = hn::Zero(d);
     }
-  }
+    for (; k < end; ++k) {
+      V bv[kV];
+#pragma GCC unroll 4
+      for (int i = 0; i < kV; ++i) bv[i] = hn::Load(d, b + k * b_stride + i * lanes);
 #pragma GCC unroll 6
-  for (int r = 0; r < kR; ++r) {
+      for (int r = 0; r < kR; ++r) {
+        const V av = hn::Set(d, a[r * a_stride + k]);
 #pragma GCC unroll 4
-    for (int i = 0; i < kV; ++i) {
-      float* target = c + r * c_stride + i * lanes;
-      if constexpr (kStore == Store::kScaleAndAdd) {
-        acc[r][i] = hn::MulAdd(hn::Load(d, target), hn::Set(d, factors[r]), acc[r][i]);
+        for (int i = 0; i < kV; ++i) acc[r][i] = hn::MulAdd(av, bv[i], acc[r][i]);
       }
-      hn::Store(acc[r][i], d, target);
     }
-  }
+#pragma GCC unroll 6
+    for (int r = 0; r < kR; ++r) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kV; ++i) {
+        float* target = c + r * c_stride + i * lanes;
+        if (!first) {
+          acc[r][i] = hn::Add(hn::Load(d, target), acc[r][i]);
+        } else if constexpr (kStore == Store::kScaleAndAdd) {
+          acc[r][i] = hn::MulAdd(hn::Load(d, target), hn::Set(d, factors[r]), acc[r][i]);
+        }
+        hn::Store(acc[r][i], d, target);
+      }
+    }
+  } while (k < depth);
 }
 
 // Rows of the key tile that comes next. Asking for a few of them beside each block of rows of a

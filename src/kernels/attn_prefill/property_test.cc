@@ -3,6 +3,7 @@
 // gives what the oracle says, or the error that its arguments deserve.
 //   MLXN_PROPERTY_SEED   another seed; case i of a run is case 0 of seed + i
 //   MLXN_PROPERTY_CASES  their number
+#include "base/checked.h"
 #include "kernels/attn_merge/reference.h"
 #include "kernels/common/attn_oracle_kit.h"
 #include "kernels/common/property_test_kit.h"
@@ -37,22 +38,36 @@ class Property : testing::RandomCall {
 
  private:
   int64_t head_dim() {
-    if (chance(50)) return 8 * random_.integer(1, 8);
-    return chance(80) ? any_of<int64_t>({64, 80, 96, 128}) : 8 * random_.integer(17, 64);
+    if (chance(40)) return 8 * random_.integer(1, 8);
+    return chance(80) ? any_of<int64_t>({64, 80, 96, 128, 192, 256, 512})
+                      : 8 * random_.integer(17, 64);
   }
   // NaN wherever no token has been.
   void poison(const Buffer& cache, const std::vector<int64_t>& kv_len) {
     testing::poison_slots(
         cache, [&](int64_t b, int64_t slot) { return slot < kv_len[static_cast<size_t>(b)]; });
   }
-  // Cuts the caches into pages.
+  // 0: no pages.
+  int64_t page_size(int percent) {
+    return chance(percent) ? any_of<int64_t>({16, 32, 64, 128, 256}) : 0;
+  }
+  // Cuts the caches into pages. The slots of a ring are those of its table, which then has no page
+  // more than was filled.
   template <class Args>
-  void page(Args& args) {
-    const int64_t size = any_of<int64_t>({16, 32, 64, 128, 256});
+  void page(Args& args, int64_t size) {
     const auto paged = testing::make_pages(device_, args.k, args.v, size, random_);
     args.k = paged.k;
     args.v = paged.v;
     args.block_table = paged.block_table;
+    if (!args.ring) return;
+    const int64_t batch = paged.block_table.dim(0), columns = paged.block_table.dim(1);
+    std::vector<int32_t> table;
+    for (int64_t i = 0; i < batch * columns; ++i) {
+      if (i % columns + 1 < columns) {
+        table.push_back(paged.block_table.template span<int32_t>()[static_cast<size_t>(i)]);
+      }
+    }
+    args.block_table = device_.upload(table.data(), DType::kI32, {batch, columns - 1});
   }
   // Changes the call so that it must be refused; says what the error has to name.
   template <class Args>
@@ -93,8 +108,9 @@ class Property : testing::RandomCall {
     const int64_t heads = kv_heads * random_.integer(1, 9), dim = head_dim();
     const int64_t v_dim = chance(50) ? dim : head_dim();
     int64_t capacity = chance(80) ? random_.integer(1, 150) : random_.integer(1, 900);
-    const bool paged = chance(30);
+    const int64_t size = page_size(30);
     const int where = static_cast<int>(random_.integer(0, 2));  // linear, ring_start, ring
+    if (size > 0 && where == 2) capacity = base::round_up(capacity, size);
     std::vector<int64_t> kv_len, starts, held;
     for (int64_t b = 0; b < batch; ++b) {
       kv_len.push_back(random_.integer(1, where == 2 ? 3 * capacity : capacity));
@@ -109,8 +125,7 @@ class Property : testing::RandomCall {
     poison(args.v, held);
     args.kv_len = lengths(kv_len);
     args.ring = where == 2;
-    // The slots of a paged ring are those of its table, more than were filled here.
-    if (paged && where != 2) page(args);
+    if (size > 0) page(args, size);
     if (where == 1) args.ring_start = lengths(starts);
     score_rule(args, dim);
     head_options(args, heads);
@@ -203,15 +218,20 @@ class Property : testing::RandomCall {
       args.q =
           random_buffer(device_, q_dtype, shape(args.q_layout, batch, heads, rows, dim), random_);
     }
-    const int64_t capacity = random_.integer(1, 200);
+    int64_t capacity = random_.integer(1, 200);
     args.ring = !packed_k && chance(25);
+    if (!packed_k) {
+      args.kv_layout = any_of({ops::SeqLayout::kHeadMajor, ops::SeqLayout::kSeqMajor});
+    }
+    const bool in_blocks = !packed_k && args.kv_layout == ops::SeqLayout::kHeadMajor;
+    const int64_t size = in_blocks ? page_size(40) : 0;
+    if (size > 0 && args.ring) capacity = base::round_up(capacity, size);
     if (packed_k) {
       const auto k_starts = packed(batch, 120, kv_len);
       args.k_starts = lengths(k_starts);
       args.k = random_buffer(device_, kv_dtype, {k_starts.back(), kv_heads, dim}, random_);
       args.v = random_buffer(device_, kv_dtype, {k_starts.back(), kv_heads, v_dim}, random_);
     } else {
-      args.kv_layout = any_of({ops::SeqLayout::kHeadMajor, ops::SeqLayout::kSeqMajor});
       const Shape k = shape(args.kv_layout, batch, kv_heads, capacity, dim);
       const Shape v = shape(args.kv_layout, batch, kv_heads, capacity, v_dim);
       args.k = random_buffer(device_, kv_dtype, k, random_);
@@ -225,7 +245,7 @@ class Property : testing::RandomCall {
       if (args.kv_layout == ops::SeqLayout::kHeadMajor) {
         poison(args.k, held);
         poison(args.v, held);
-        if (!args.ring && chance(40)) page(args);
+        if (size > 0) page(args, size);
       }
       args.kv_len = lengths(kv_len);
       if (!args.ring && chance(20)) args.ring_start = lengths(starts);

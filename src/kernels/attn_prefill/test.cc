@@ -12,7 +12,8 @@ using testing::test_device;
 struct Case {
   int64_t batch = 1, heads = 1, kv_heads = 1, q_len = 1, kv_len = 1, dim = 64, v_dim = 0;
   int64_t capacity = 0;  // 0: kv_len
-  DType q_dtype = f32, kv_dtype = f32;
+  DType q_dtype = f32;
+  std::optional<DType> kv_dtype = {};  // none: the entry's own
   SeqLayout layout = SeqLayout::kHeadMajor;
   float softmax_scale = 0.1f, logits_soft_cap = 0.0f;
   bool causal = true;
@@ -21,11 +22,12 @@ struct Case {
   uint32_t seed = 1;
 
   std::string name() const {
-    return std::string(mlxn::name(q_dtype)) + "/" + std::string(mlxn::name(kv_dtype)) + " H " +
-           std::to_string(heads) + "/" + std::to_string(kv_heads) + " q_len " +
-           std::to_string(q_len) + " kv_len " + std::to_string(kv_len) + " D " +
-           std::to_string(dim) + " offset " + std::to_string(q_offset) + " window " +
-           std::to_string(window_size) + (causal ? " causal" : "");
+    return std::string(mlxn::name(q_dtype)) + "/" +
+           (kv_dtype ? std::string(mlxn::name(*kv_dtype)) : "own") + " H " + std::to_string(heads) +
+           "/" + std::to_string(kv_heads) + " q_len " + std::to_string(q_len) + " kv_len " +
+           std::to_string(kv_len) + " D " + std::to_string(dim) + " offset " +
+           std::to_string(q_offset) + " window " + std::to_string(window_size) +
+           (causal ? " causal" : "");
   }
 };
 
@@ -44,17 +46,18 @@ Buffer lay_out(const Device& device, DType dtype, SeqLayout layout, const Shape&
   return buffer;
 }
 
-// Inputs of a case; head-major slots beyond kv_len are NaN.
-ops::AttnPrefillArgs make_args(const Device& device, const Case& c) {
+// Inputs of a case for an entry; head-major slots beyond kv_len are NaN.
+ops::AttnPrefillArgs make_args(const Device& device, const Case& c, const std::string& kernel) {
   Random random(c.seed);
+  const DType kv_dtype = c.kv_dtype.value_or(testing::entry_dtype(kernel));
   const int64_t v_dim = c.v_dim ? c.v_dim : c.dim, capacity = std::max(c.capacity, c.kv_len);
   const Shape q = {c.batch, c.heads, c.q_len, c.dim};
   const Shape k = {c.batch, c.kv_heads, capacity, c.dim},
               v = {c.batch, c.kv_heads, capacity, v_dim};
   ops::AttnPrefillArgs args;
   args.q = lay_out(device, c.q_dtype, c.layout, q, random.normals(testing::count_of(q)));
-  args.k = lay_out(device, c.kv_dtype, c.layout, k, random.normals(testing::count_of(k)));
-  args.v = lay_out(device, c.kv_dtype, c.layout, v, random.normals(testing::count_of(v)));
+  args.k = lay_out(device, kv_dtype, c.layout, k, random.normals(testing::count_of(k)));
+  args.v = lay_out(device, kv_dtype, c.layout, v, random.normals(testing::count_of(v)));
   if (c.layout == SeqLayout::kHeadMajor) {
     const auto held = [&](int64_t, int64_t slot) { return slot < c.kv_len; };
     testing::poison_slots(args.k, held);
@@ -92,6 +95,9 @@ class AttnPrefillTest : public ::testing::TestWithParam<std::string> {
   Device device_ = testing::entry_device(GetParam());
   Stream stream_{device_};
 
+  static ops::AttnPrefillArgs make_args(const Device& device, const Case& c) {
+    return mlxn::make_args(device, c, GetParam());
+  }
   Buffer expect_oracle(const Case& c) {
     const auto args = testing::run_prefill(stream_, make_args(device_, c));
     const Buffer out = testing::in_oracle_order(device_, args)
@@ -143,7 +149,8 @@ TEST_P(AttnPrefillTest, LargeScale) {  // P4
   for (DType dtype : {f32, bf16}) {
     Case c{.heads = 2, .kv_heads = 2, .q_len = 64, .kv_len = 72, .dim = 512};
     c.softmax_scale = 4.0f / std::sqrt(512.0f);
-    c.q_dtype = c.kv_dtype = dtype;
+    c.q_dtype = dtype;
+    c.kv_dtype = dtype;
     expect_oracle(c);
     c.q_len = 128;
     c.kv_len = 192;
@@ -204,14 +211,14 @@ TEST_P(AttnPrefillTest, ChunksEqualWhole) {
   const int64_t len = 640, heads = 4, dim = 64, window = 100;
   for (int64_t capacity : {int64_t{640}, int64_t{256}, int64_t{229}}) {
     Case c{.heads = heads, .kv_heads = 2, .q_len = len, .kv_len = len, .window_size = window};
-    c.kv_dtype = testing::entry_dtype(GetParam());
-    const int64_t row = dim * static_cast<int64_t>(size_of(c.kv_dtype));
     const auto args = make_args(device_, c);
+    const DType kv_dtype = args.k.dtype();
+    const int64_t row = dim * static_cast<int64_t>(size_of(kv_dtype));
     const Buffer expected = run(stream_, args);
     for (int64_t at = 0; at < len; at += 128) {
       auto part = args;
       for (auto [target, source] : {std::pair(&part.k, &args.k), std::pair(&part.v, &args.v)}) {
-        *target = device_.alloc(c.kv_dtype, {1, 2, capacity, dim});
+        *target = device_.alloc(kv_dtype, {1, 2, capacity, dim});
         testing::poison_slots(*target, [](int64_t, int64_t) { return false; });
         for (int64_t h = 0; h < 2; ++h) {
           for (int64_t a = std::max<int64_t>(0, at + 128 - capacity); a < at + 128; ++a) {
@@ -266,7 +273,6 @@ TEST_P(AttnPrefillTest, OffsetsAndFutureKeys) {  // P13
   // run must give the bits of the longest one; the cache beyond kv_len is NaN.
   for (int64_t offset = 0; offset <= 64; offset += testing::is_short() ? 21 : 1) {
     Case c{.q_len = 96, .kv_len = offset + 96, .q_offset = offset};
-    c.kv_dtype = testing::entry_dtype(GetParam());
     const auto whole = make_args(device_, c);
     const Buffer expected = run(stream_, whole);
     testing::expect_attention(expected, testing::oracle_of(whole), c.name());
@@ -297,7 +303,7 @@ TEST_P(AttnPrefillTest, MoreQueriesThanKeys) {  // P14
 TEST_P(AttnPrefillTest, DefaultOffset) {  // P15
   for (int64_t dim : {64, 80, 96, 128, 192, 256, 512}) {
     Case c{.heads = 2, .kv_heads = 2, .q_len = 37, .kv_len = 100, .dim = dim};
-    c.kv_dtype = dim % 3 == 0 ? bf16 : testing::entry_dtype(GetParam());
+    if (dim % 3 == 0) c.kv_dtype = bf16;
     const auto expected = testing::bytes_of(expect_oracle(c));
     c.q_offset = 63;
     c.window_size = std::numeric_limits<int64_t>::max();
@@ -348,7 +354,7 @@ TEST(AttnPrefillLong, Window) {  // P17, on the best entry: 20 GFLOP
   const Device device = test_device();
   Stream stream(device);
   const Case c{.q_len = 65536, .kv_len = 65536, .kv_dtype = f16, .window_size = 1024};
-  const auto args = make_args(device, c);
+  const auto args = make_args(device, c, "");
   const Buffer out = run(stream, args);
   const Buffer last = out.slice((65536 - 3) * 64 * 4, 3 * 64);
   testing::expect_attention(last, testing::oracle_of(args, 65536 - 3), c.name());
@@ -524,7 +530,7 @@ TEST(AttnPrefillErrors, EachRuleNamesItsParameter) {  // P20 as far as it applie
   const Device device = test_device();
   Stream stream(device);
   const Case c{.heads = 4, .kv_heads = 2, .q_len = 8, .kv_len = 64};
-  auto good = make_args(device, c);
+  auto good = make_args(device, c, "");
   good.out = device.alloc(f32, {1, 4, 8, 64});
   using Args = ops::AttnPrefillArgs;
   const auto expect = [&](const std::vector<std::string>& fragments, const auto& change) {

@@ -92,6 +92,55 @@ class AttnPrefillTq : public ::testing::TestWithParam<std::string> {
     }
     return part;
   }
+  // Chunks at multiples of 64 over a linear cache, a ring and pages give the bits of the whole, and
+  // so does any number of threads.
+  void expect_same_bits(const Case& c) {
+    const int64_t len = c.q_len;
+    const auto whole = make_args(c, 3);
+    const Buffer expected = expect_oracle(whole, "whole");
+    const auto bits = [&](const ops::AttnPrefillTqArgs& args) {
+      return testing::bytes_of(run(args));
+    };
+    Random random(4);
+    auto paged = whole;
+    paged.block_table = testing::make_block_table(device_, 1, len / 64, random);
+    paged.k = testing::on_pages(device_, whole.k, paged.block_table, 64);
+    paged.v = testing::on_pages(device_, whole.v, paged.block_table, 64);
+    EXPECT_EQ(bits(paged), testing::bytes_of(expected));
+    for (int64_t at = 0; at < len; at += 64) {
+      for (const auto& source : {whole, paged}) {
+        auto part = source;
+        part.q = rows_of(whole.q, at, 64);
+        part.out = device_.alloc(f32, part.q.shape());
+        part.kv_len = at + 64;
+        EXPECT_EQ(bits(part), testing::bytes_of(rows_of(expected, at, 64))) << at;
+        if (part.block_table) continue;
+        const int64_t slots =
+            (c.window_size + 63 + 31) / 32 * 32;  // window + chunk - 1, rounded up
+        part.k = testing::ring_of(device_, whole.k, at + 64, slots);
+        part.v = testing::ring_of(device_, whole.v, at + 64, slots);
+        part.ring = true;
+        EXPECT_EQ(bits(part), testing::bytes_of(rows_of(expected, at, 64))) << "ring " << at;
+      }
+    }
+    for (int threads : testing::unless_short<int>({1, 3}, {1})) {
+      const Device device = testing::entry_device(GetParam(), threads);
+      Stream stream(device);
+      const auto copy = [&](const Buffer& b) {
+        return device.upload(b.data(), b.dtype(), b.shape());
+      };
+      auto again = whole;
+      again.q = copy(whole.q);
+      for (auto [to, from] : {std::pair{&again.k, &whole.k}, std::pair{&again.v, &whole.v}}) {
+        to->codes = copy(from->codes);
+        to->norms = copy(from->norms);
+      }
+      again.out = device.alloc(f32, whole.q.shape());
+      ops::attn_prefill_tq(stream, again);
+      stream.commit().wait();
+      EXPECT_EQ(testing::bytes_of(again.out), testing::bytes_of(expected));
+    }
+  }
 };
 
 INSTANTIATE_TEST_SUITE_P(
@@ -156,64 +205,20 @@ TEST_P(AttnPrefillTq, EveryPairOfWidths) {
   }
 }
 
-// Chunks at multiples of 64 over a linear cache, a ring and pages give the bits of the whole, and
-// so does a sequence beside others and on any number of threads.
 TEST_P(AttnPrefillTq, TheSameBits) {
-  const int64_t len = testing::is_short() ? 128 : 448, heads = 4, window = 100;
-  const Case c{.heads = heads, .q_len = len, .kv_len = len, .window_size = window};
-  const auto whole = make_args(c, 3);
-  const Buffer expected = expect_oracle(whole, "whole");
-  const auto bits = [&](const ops::AttnPrefillTqArgs& args) {
-    return testing::bytes_of(run(args));
-  };
-  Random random(4);
-  auto paged = whole;
-  paged.block_table = testing::make_block_table(device_, 1, len / 64, random);
-  paged.k = testing::on_pages(device_, whole.k, paged.block_table, 64);
-  paged.v = testing::on_pages(device_, whole.v, paged.block_table, 64);
-  EXPECT_EQ(bits(paged), testing::bytes_of(expected));
-  for (int64_t at = 0; at < len; at += 64) {
-    for (const auto& source : {whole, paged}) {
-      auto part = source;
-      part.q = rows_of(whole.q, at, 64);
-      part.out = device_.alloc(f32, part.q.shape());
-      part.kv_len = at + 64;
-      EXPECT_EQ(bits(part), testing::bytes_of(rows_of(expected, at, 64))) << at;
-      if (part.block_table) continue;
-      const int64_t slots = 192;  // window + chunk - 1, rounded up
-      for (auto [to, from] : {std::pair{&part.k, &whole.k}, std::pair{&part.v, &whole.v}}) {
-        for (auto [b, a] : {std::pair{&to->codes, &from->codes}, {&to->norms, &from->norms}}) {
-          *b = device_.alloc(a->dtype(), {1, 2, slots, a->dim(3)});
-          std::memset(b->data(), 0xff, b->byte_len());
-          const size_t row = static_cast<size_t>(a->dim(3)) * size_of(a->dtype());
-          for (int64_t h = 0; h < 2; ++h) {
-            for (int64_t i = std::max<int64_t>(0, at + 64 - slots); i < at + 64; ++i) {
-              std::memcpy(b->data() + static_cast<size_t>(h * slots + i % slots) * row,
-                          a->data() + static_cast<size_t>(h * len + i) * row, row);
-            }
-          }
-        }
-      }
-      part.ring = true;
-      EXPECT_EQ(bits(part), testing::bytes_of(rows_of(expected, at, 64))) << "ring " << at;
+  const int widths[] = {2, 3, 4, 5, 6, 8};
+  for (int64_t dim : {64, 512}) {
+    for (int width : widths) {
+      SCOPED_TRACE(std::to_string(width) + " bits, D " + std::to_string(dim));
+      const int64_t len = testing::is_short() ? 128 : 448;
+      expect_same_bits({.heads = testing::is_short() ? 2 : 4,
+                        .q_len = len,
+                        .kv_len = len,
+                        .dim = dim,
+                        .bits_k = width,
+                        .bits_v = width,
+                        .window_size = testing::is_short() ? 20 : 100});
     }
-  }
-  for (int threads : testing::unless_short<int>({1, 3}, {1})) {
-    const Device device = testing::entry_device(GetParam(), threads);
-    Stream stream(device);
-    const auto copy = [&](const Buffer& b) {
-      return device.upload(b.data(), b.dtype(), b.shape());
-    };
-    auto again = whole;
-    again.q = copy(whole.q);
-    for (auto [to, from] : {std::pair{&again.k, &whole.k}, std::pair{&again.v, &whole.v}}) {
-      to->codes = copy(from->codes);
-      to->norms = copy(from->norms);
-    }
-    again.out = device.alloc(f32, whole.q.shape());
-    ops::attn_prefill_tq(stream, again);
-    stream.commit().wait();
-    EXPECT_EQ(testing::bytes_of(again.out), testing::bytes_of(expected));
   }
   const auto two = make_args({.batch = 2, .q_len = 40, .kv_len = 70}, 5);
   const Buffer both = expect_oracle(two, "two sequences");
@@ -225,7 +230,7 @@ TEST_P(AttnPrefillTq, TheSameBits) {
       to->codes = from->codes.rows(b, 1);
       to->norms = from->norms.rows(b, 1);
     }
-    EXPECT_EQ(bits(one), testing::bytes_of(both.rows(b, 1)));
+    EXPECT_EQ(testing::bytes_of(run(one)), testing::bytes_of(both.rows(b, 1)));
   }
 }
 

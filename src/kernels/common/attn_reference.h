@@ -49,9 +49,15 @@ inline void append_row(AttnReference& r, const AttnReferenceRule& rule, const fl
       squares += term * term;
     }
     z[j] = rule.scale * dot;
-    // Terms that happen to cancel round as those that do not.
-    z_max = std::max({z_max, std::abs(z[j]), std::abs(rule.scale) * std::sqrt(squares)});
-    if (rule.cap > 0.0) z[j] = rule.cap * std::tanh(z[j] / rule.cap);
+    // Terms that happen to cancel round as those that do not; a cap leaves of their rounding what
+    // it leaves of a small change of the score.
+    double rounding = std::abs(rule.scale) * std::sqrt(squares);
+    if (rule.cap > 0.0) {
+      const double capped = std::tanh(z[j] / rule.cap);
+      z[j] = rule.cap * capped;
+      rounding *= 1.0 - capped * capped;
+    }
+    z_max = std::max({z_max, std::abs(z[j]), rounding});
     if (!bias.empty()) z[j] += bias[j];
     max = std::max(max, z[j]);
     z_max = std::max(z_max, std::abs(z[j]));

@@ -48,6 +48,15 @@ inline void poison_slots(const Buffer& cache, const std::function<bool(int64_t, 
   }
 }
 
+// Sets every element of slot `slot` of [B, Hkv, C, D].
+inline void fill_slot(const Buffer& cache, int64_t slot, float value) {
+  const std::vector<float> row(static_cast<size_t>(cache.dim(3)), value);
+  for (int64_t block = 0; block < cache.dim(0) * cache.dim(1); ++block) {
+    kernels::store_f32(cache.dtype(), row.data(), cache.dim(3), cache.data(),
+                       (block * cache.dim(2) + slot) * cache.dim(3));
+  }
+}
+
 // A copy of a buffer of floats with `value` in elements begin .. begin + count - 1.
 inline Buffer with_elements(const Device& device, const Buffer& b, int64_t begin, int64_t count,
                             float value) {

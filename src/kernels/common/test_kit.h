@@ -63,7 +63,9 @@ inline Device entry_device(const std::string& kernel, int num_threads = 2) {
 }
 
 // A type of keys for which such an entry runs itself.
-inline DType entry_dtype(const std::string& kernel) { return kernel == "simdgroup" ? f16 : f32; }
+inline DType entry_dtype(const std::string& kernel) {
+  return kernel == "mma" || kernel == "simdgroup" ? f16 : f32;
+}
 
 class Random {
  public:

@@ -140,6 +140,26 @@ inline ops::TqRows on_pages(const Device& device, const ops::TqRows& rows,
   return paged;
 }
 
+// Slots of a ring of `capacity` after position `end` - 1 was written, where position a comes from
+// slot a of `linear`; slots without a key are all ones.
+inline ops::TqRows ring_of(const Device& device, const ops::TqRows& linear, int64_t end,
+                           int64_t capacity) {
+  ops::TqRows ring{{}, {}, linear.format};
+  for (auto [to, from] :
+       {std::pair{&ring.codes, &linear.codes}, std::pair{&ring.norms, &linear.norms}}) {
+    *to = device.alloc(from->dtype(), {from->dim(0), from->dim(1), capacity, from->dim(3)});
+    std::memset(to->data(), 0xff, to->byte_len());
+    const size_t row = static_cast<size_t>(from->dim(3)) * size_of(from->dtype());
+    for (int64_t block = 0; block < from->dim(0) * from->dim(1); ++block) {
+      for (int64_t a = std::max<int64_t>(0, end - capacity); a < end; ++a) {
+        std::memcpy(to->data() + static_cast<size_t>(block * capacity + a % capacity) * row,
+                    from->data() + static_cast<size_t>(block * from->dim(2) + a) * row, row);
+      }
+    }
+  }
+  return ring;
+}
+
 // Row `row` of the cache is what `src` becomes: indices by the rule of attention.md 3.6, norms,
 // with `correction` for the codes that were found.
 inline void expect_coded_row(const kernels::TqCache& c, int64_t row, const float* src,
