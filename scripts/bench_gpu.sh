@@ -8,6 +8,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+case "$#:${1:-}" in
+  1:--pack | [12]:--packed) echo "bench_gpu.sh: found too few arguments, required those in its first lines" >&2; exit 2 ;;
+esac
 programs=(backends_cuda_bench backends_cuda_attention_bench mlxn)
 folder=build/bench
 case "${1:-}" in

@@ -5,7 +5,9 @@
 #   scripts/pack_programs.sh --unpack FILE DIR   and out again; the programs want DIR/gpu/lib in LD_LIBRARY_PATH
 set -euo pipefail
 
+[ $# -ge 2 ] || { echo "pack_programs.sh: found $# arguments, required a file and programs" >&2; exit 2; }
 if [ "$1" = --unpack ]; then
+  mkdir -p "$3"
   tar -C "$3" -xJf "$2"
   exit
 fi

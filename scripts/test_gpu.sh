@@ -18,6 +18,10 @@ runs=ahead,ptx only=. jobs=1 limit=3600
 pack='' packed='' build=build/release
 while [ $# -gt 0 ]; do
   case "$1" in
+    --pack | --packed | --runs | --only | --jobs | --limit)
+      [ $# -ge 2 ] || { echo "test_gpu.sh: $1: found no value, required one" >&2; exit 2; } ;;
+  esac
+  case "$1" in
     --sanitize) runs=ahead,ptx,memcheck,racecheck,initcheck,synccheck ;;
     --pack) pack=$(realpath -m "$2"); shift ;;
     --packed) packed=$(realpath "$2"); shift ;;
