@@ -4,13 +4,28 @@
 #include <cstdint>
 #include <cstring>
 
+#include "backends/emulator/machine.h"
+
 namespace mlxn::backends::emulator {
+
 void check_access(uintptr_t address, size_t bytes, bool write, bool aligned, uintptr_t pc);
+
+namespace {
+
+inline void hook(const void* p, size_t bytes, bool write, bool aligned, uintptr_t pc) {
+  const auto address = reinterpret_cast<uintptr_t>(p);
+  if (address - passing.stack < kStackBytes) return;
+  const uintptr_t offset = address - passing.begin;
+  const bool inside = offset < passing.bytes && bytes <= passing.bytes - offset;
+  if (inside && !write && (!aligned || address % bytes == 0)) return;
+  check_access(address, bytes, write, aligned, pc);
 }
 
+}  // namespace
+}  // namespace mlxn::backends::emulator
+
 #define EMU_PC reinterpret_cast<uintptr_t>(__builtin_return_address(0))
-#define EMU_CHECK(p, n, write, aligned) \
-  mlxn::backends::emulator::check_access(reinterpret_cast<uintptr_t>(p), n, write, aligned, EMU_PC)
+#define EMU_CHECK(p, n, write, aligned) mlxn::backends::emulator::hook(p, n, write, aligned, EMU_PC)
 #define EMU_HOOKS(n)                                                        \
   void __tsan_read##n(void* p) { EMU_CHECK(p, n, false, true); }            \
   void __tsan_write##n(void* p) { EMU_CHECK(p, n, true, true); }            \

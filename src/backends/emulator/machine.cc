@@ -16,7 +16,18 @@ namespace {
 
 thread_local Machine* machine = nullptr;
 
-bool same(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+bool same(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+
+// Most values that lanes exchange are words, which want no call.
+void copy(void* to, const void* from, size_t bytes) {
+  if (bytes == 4) {
+    std::memcpy(to, from, 4);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+}
 
 char* map_memory(size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -26,6 +37,8 @@ char* map_memory(size_t bytes) {
 }
 
 }  // namespace
+
+constinit thread_local Passing passing;
 
 std::string to_text(Uint3 v) {
   return "(" + std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")";
@@ -65,6 +78,7 @@ void Machine::fail(const std::string& what) {
 
 void Machine::resume(Fiber* fiber, void** save) {
   current_ = fiber;
+  passing.stack = fiber->stack;
   mlxn_emulator_switch(save, fiber->sp);
 }
 
@@ -172,11 +186,11 @@ void Machine::collective(void* inout, size_t bytes, uint32_t source, void (*comb
                          Site site) {
   in_kernel_ = false;
   Slot& slot = slots_[current_->index];
-  std::memcpy(slot.value, inout, bytes);
+  copy(slot.value, inout, bytes);
   slot.source = source;
   slot.present = true;
   arrive_simd(site, combine);
-  std::memcpy(inout, slot.value, bytes);
+  copy(inout, slot.value, bytes);
   in_kernel_ = true;
 }
 

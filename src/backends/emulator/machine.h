@@ -56,6 +56,15 @@ struct Fiber {
   Site site;
 };
 
+// The memory that needs no look at what else has touched it: the running fibre's stack, and the
+// read-only operand that was read last. Most accesses are to these, and the hooks (hooks.cc) let
+// them pass without a call.
+struct Passing {
+  uintptr_t stack = 0;
+  uintptr_t begin = 0, bytes = 0;
+};
+extern constinit thread_local Passing passing;
+
 class Machine {
  public:
   Machine();
@@ -101,6 +110,7 @@ class Machine {
                   bool writable, bool threadgroup);
   void* allocate_threadgroup(const std::string& name, size_t element_size, size_t bytes);
   Region* find(uintptr_t address, size_t bytes);
+  void remember(Region* region);
   std::string describe(uintptr_t address) const;
   bool conflicts(const Touch& other, const Touch& me, bool threadgroup) const;
   void check_cells(Region& region, uintptr_t address, size_t bytes, bool write, uintptr_t pc);

@@ -87,7 +87,7 @@ void* Machine::allocate_threadgroup(const std::string& name, size_t element_size
   arena_used_ += bytes;
   add_region("threadgroup array " + name, reinterpret_cast<uintptr_t>(memory), bytes, element_size,
              true, true);
-  last_ = nullptr;
+  remember(nullptr);
   return memory;
 }
 
@@ -96,7 +96,7 @@ std::string Machine::bind_operands() {
   const std::vector<Binding>& bindings = launch_->bindings;
   regions_.clear();
   shared_.clear();
-  last_ = nullptr;
+  remember(nullptr);
   arena_used_ = threadgroup_bytes_ = 0;
   args_.assign(params.size(), nullptr);
   if (bindings.size() != params.size()) {
@@ -160,6 +160,14 @@ Region* Machine::find(uintptr_t address, size_t bytes) {
     if (address >= region.begin && address + bytes <= region.end) return &region;
   }
   return nullptr;
+}
+
+// The next access is likely to touch this region (null: any).
+void Machine::remember(Region* region) {
+  last_ = region;
+  const bool passes = region != nullptr && region->cells == nullptr && !region->writable;
+  passing.begin = passes ? region->begin : 0;
+  passing.bytes = passes ? region->end - region->begin : 0;
 }
 
 // "y[100], byte 400 of 400": the region that holds the address or is nearest to it.
@@ -253,7 +261,7 @@ void Machine::access(uintptr_t address, size_t bytes, bool write, bool aligned, 
       fail("out-of-bounds " + std::string(write ? "write" : "read") + " of " +
            std::to_string(bytes) + " bytes: " + describe(address) + " at " + source_line(pc));
     }
-    last_ = region->overlaps ? nullptr : region;
+    remember(region->overlaps ? nullptr : region);
   }
   if (options_.alignment && aligned && bytes <= 16 && address % bytes != 0) {
     fail("misaligned " + std::to_string(bytes) + "-byte access: " + describe(address) + " at " +
