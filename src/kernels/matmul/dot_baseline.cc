@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Integer matmul in plain C++.
+// Integer matmul for any processor.
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <bit>

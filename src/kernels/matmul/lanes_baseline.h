@@ -1,39 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Four weight rows side by side in plain C++, for processors without a tuned file. Included inside
-// an anonymous namespace.
+// Four weight rows side by side in vectors of the compiler, for processors without a tuned file.
+// Included inside an anonymous namespace.
 #pragma once
 
 struct Lanes {
   static constexpr int kRows = 4;
   static constexpr int kTilePanels = 1, kTileRows = 4;
-  struct Int {
-    uint32_t v[kRows];
-  };
-  struct Float {
-    float v[kRows];
-  };
+  using Int = uint32_t __attribute__((vector_size(16)));
+  using Float = float __attribute__((vector_size(16)));
+  // The same 16 bytes otherwise: a cast between vectors keeps the bits.
+  using Signed = int32_t __attribute__((vector_size(16)));
+  using Halves = uint16_t __attribute__((vector_size(16)));
+  using SignedHalves = int16_t __attribute__((vector_size(16)));
 
+  // fn on each lane.
   template <typename To, typename From, typename Fn>
-  static To map(const From& a, Fn fn) {
-    To out;
-    for (int i = 0; i < kRows; ++i) out.v[i] = fn(a.v[i]);
-    return out;
-  }
-  // fn on each half of each lane.
-  template <typename Fn>
-  static Int map_16(Int a, Fn fn) {
-    return map<Int>(a, [&](uint32_t v) {
-      const uint32_t low = fn(static_cast<uint16_t>(v)), high = fn(static_cast<uint16_t>(v >> 16));
-      return (low & 0xffff) | (high << 16);
-    });
+  static To map(From a, Fn fn) {
+    return To{fn(a[0]), fn(a[1]), fn(a[2]), fn(a[3])};
   }
 
   static Int splat(int32_t v) {
-    return map<Int>(Int{}, [&](uint32_t) { return static_cast<uint32_t>(v); });
+    const auto u = static_cast<uint32_t>(v);
+    return Int{u, u, u, u};
   }
-  static Float splat(float v) {
-    return map<Float>(Float{}, [&](float) { return v; });
-  }
+  static Float splat(float v) { return Float{v, v, v, v}; }
   template <typename To, typename T>
   static To load_as(const T* p) {
     To out;
@@ -45,96 +35,53 @@ struct Lanes {
   static Float load(const float* p) { return load_as<Float>(p); }
   static void store(Int v, int32_t* p) { std::memcpy(p, &v, sizeof(v)); }
   static void store(Float v, float* p) { std::memcpy(p, &v, sizeof(v)); }
-  static Int add(Int a, Int b) {
-    for (int i = 0; i < kRows; ++i) a.v[i] += b.v[i];
-    return a;
-  }
-  static Int bit_and(Int a, Int b) {
-    for (int i = 0; i < kRows; ++i) a.v[i] &= b.v[i];
-    return a;
-  }
-  static Int bit_or(Int a, Int b) {
-    for (int i = 0; i < kRows; ++i) a.v[i] |= b.v[i];
-    return a;
-  }
+  static Int add(Int a, Int b) { return a + b; }
+  static Int bit_and(Int a, Int b) { return a & b; }
+  static Int bit_or(Int a, Int b) { return a | b; }
   template <int kBits>
   static Int shift_right_16(Int a) {
-    return map_16(a, [](uint16_t v) { return static_cast<uint32_t>(v >> kBits); });
+    return (Int)((Halves)a >> kBits);
   }
-  static Int shift_right_16(Int a, int bits) {
-    return map_16(a, [&](uint16_t v) { return static_cast<uint32_t>(v >> bits); });
-  }
+  static Int shift_right_16(Int a, int bits) { return (Int)((Halves)a >> bits); }
   template <int kBits>
   static Int shift_left_16(Int a) {
-    return map_16(a, [](uint16_t v) { return static_cast<uint32_t>(v) << kBits; });
+    return (Int)((Halves)a << kBits);
   }
   template <int kBits>
   static Int shift_right_signed_16(Int a) {
-    return map_16(
-        a, [](uint16_t v) { return static_cast<uint32_t>(static_cast<int16_t>(v) >> kBits); });
+    return (Int)((SignedHalves)a >> kBits);
   }
-  static Int shift_right_32(Int a, int bits) {
-    return map<Int>(a, [&](uint32_t v) { return v >> bits; });
-  }
-  static Int shift_left_32(Int a, int bits) {
-    return map<Int>(a, [&](uint32_t v) { return v << bits; });
-  }
-  static Int shift_right_signed_32(Int a, int bits) {
-    return map<Int>(
-        a, [&](uint32_t v) { return static_cast<uint32_t>(static_cast<int32_t>(v) >> bits); });
-  }
-  static Float to_float(Int a) {
-    return map<Float>(a, [](uint32_t v) { return static_cast<float>(static_cast<int32_t>(v)); });
-  }
-  static Float bits_to_float(Int a) { return map<Float>(a, std::bit_cast<float, uint32_t>); }
-  static Float add(Float a, Float b) {
-    for (int i = 0; i < kRows; ++i) a.v[i] += b.v[i];
-    return a;
-  }
-  static Float mul(Float a, Float b) {
-    for (int i = 0; i < kRows; ++i) a.v[i] *= b.v[i];
-    return a;
-  }
+  static Int shift_right_32(Int a, int bits) { return a >> bits; }
+  static Int shift_left_32(Int a, int bits) { return a << bits; }
+  static Int shift_right_signed_32(Int a, int bits) { return (Int)((Signed)a >> bits); }
+  static Float to_float(Int a) { return __builtin_convertvector((Signed)a, Float); }
+  static Float bits_to_float(Int a) { return (Float)a; }
+  static Float add(Float a, Float b) { return a + b; }
+  static Float mul(Float a, Float b) { return a * b; }
   static Float mul_add(Float a, Float b, Float c) {
-    for (int i = 0; i < kRows; ++i) c.v[i] = std::fma(a.v[i], b.v[i], c.v[i]);
+    for (int i = 0; i < kRows; ++i) c[i] = std::fma(a[i], b[i], c[i]);
     return c;
   }
-  static Float negate(Float a) {
-    return map<Float>(a, [](float v) { return -v; });
-  }
+  static Float negate(Float a) { return -a; }
   // The f16 in the low half of each lane.
   static Float low_f16(Int a) {
     return map<Float>(a, [](uint32_t v) { return mlxn::to_float(F16{static_cast<uint16_t>(v)}); });
   }
 
-  static Int ones_where_equal(Int a, Int b) {
-    for (int i = 0; i < kRows; ++i) a.v[i] = a.v[i] == b.v[i] ? ~uint32_t{0} : 0;
-    return a;
-  }
-  static bool any(Int a) {
-    uint32_t all = 0;
-    for (int i = 0; i < kRows; ++i) all |= a.v[i];
-    return all != 0;
-  }
-  static Int max(Int a, Int b) {
-    for (int i = 0; i < kRows; ++i) {
-      if (static_cast<int32_t>(a.v[i]) < static_cast<int32_t>(b.v[i])) a.v[i] = b.v[i];
-    }
-    return a;
-  }
+  static Int ones_where_equal(Int a, Int b) { return (Int)(a == b); }
+  static bool any(Int a) { return (a[0] | a[1] | a[2] | a[3]) != 0; }
+  static Int max(Int a, Int b) { return (Signed)a < (Signed)b ? b : a; }
 
   // kRows values that lie side by side.
   static Int load_u8(const std::byte* p) {
     Int out;
-    for (int i = 0; i < kRows; ++i) out.v[i] = static_cast<uint32_t>(p[i]);
+    for (int i = 0; i < kRows; ++i) out[i] = static_cast<uint32_t>(p[i]);
     return out;
   }
   static Int load_u16(const std::byte* p) {
     uint16_t values[kRows];
     std::memcpy(values, p, sizeof(values));
-    Int out;
-    for (int i = 0; i < kRows; ++i) out.v[i] = values[i];
-    return out;
+    return Int{values[0], values[1], values[2], values[3]};
   }
   static Float load_f16(const std::byte* p) { return low_f16(load_u16(p)); }
 
@@ -149,13 +96,9 @@ struct Lanes {
     });
   }
 
-  // Byte j of each lane = 16 * (bit shift + j of the lane of v).
+  // Byte j of each lane = 16 * (bit shift + j of the lane of a); lanes_avx2.h has the factor.
   static Int spread_fifth_bits(Int a, int shift) {
-    return map<Int>(a, [&](uint32_t v) {
-      uint32_t out = 0;
-      for (int j = 0; j < 4; ++j) out |= (v >> (shift + j) & 1) << (8 * j + 4);
-      return out;
-    });
+    return (((a >> shift) & 15) * 0x02040810u) & 0x10101010u;
   }
 
   // Two activations for all lanes, and sum += w.lo16 * x.lo16 + w.hi16 * x.hi16.
@@ -165,28 +108,27 @@ struct Lanes {
     return splat(bits);
   }
   static Int dot(Int sum, Int w, Int x) {
-    const auto low = [](uint32_t v) { return int32_t{static_cast<int16_t>(v)}; };
-    for (int i = 0; i < kRows; ++i) {
-      sum.v[i] +=
-          static_cast<uint32_t>(low(w.v[i]) * low(x.v[i]) + low(w.v[i] >> 16) * low(x.v[i] >> 16));
-    }
-    return sum;
+#if defined(__SSE2__)
+    return sum + (Int)_mm_madd_epi16((__m128i)w, (__m128i)x);
+#else
+    const auto low = [](Int v) { return (Int)((Signed)(v << 16) >> 16); };
+    const auto high = [](Int v) { return (Int)((Signed)v >> 16); };
+    return sum + low(w) * low(x) + high(w) * high(x);
+#endif
   }
 
   // Lane r of out[i] = bytes 4i .. 4i + 3 of the 16 bytes at rows[r] + offset.
   static void gather_16_bytes(const std::byte* const* rows, int64_t offset, Int out[4]) {
-    for (int r = 0; r < kRows; ++r) {
-      uint32_t piece[4];
-      std::memcpy(piece, rows[r] + offset, sizeof(piece));
-      for (int i = 0; i < 4; ++i) out[i].v[r] = piece[i];
-    }
+    uint32_t piece[kRows][4];
+    for (int r = 0; r < kRows; ++r) std::memcpy(piece[r], rows[r] + offset, sizeof(piece[r]));
+    for (int i = 0; i < 4; ++i) out[i] = Int{piece[0][i], piece[1][i], piece[2][i], piece[3][i]};
   }
 
   // Lane r = the 4 bytes at rows[r] + offset.
   static Int gather_word(const std::byte* const* rows, int64_t offset) {
-    Int out;
-    for (int r = 0; r < kRows; ++r) std::memcpy(&out.v[r], rows[r] + offset, sizeof(uint32_t));
-    return out;
+    uint32_t words[kRows];
+    for (int r = 0; r < kRows; ++r) std::memcpy(&words[r], rows[r] + offset, sizeof(words[r]));
+    return load_as<Int>(words);
   }
 
   // The f16 at rows[r] + offset.
@@ -195,7 +137,7 @@ struct Lanes {
     for (int r = 0; r < kRows; ++r) {
       F16 value;
       std::memcpy(&value, rows[r] + offset, sizeof(value));
-      out.v[r] = mlxn::to_float(value);
+      out[r] = mlxn::to_float(value);
     }
     return out;
   }
