@@ -389,7 +389,7 @@ class Property : testing::RandomCall {
 TEST(TqProperty, RandomCallsGiveTheOracleOrTheError) {
   const auto names = testing::runnable(kernels::attn_decode_tq_entries());
   testing::run_random_calls(
-      names, 20240608, is_short() ? 80 : 2000,
+      names, 20240608, is_short() ? 50 : 2000,
       [](const Device& device, uint32_t seed) { Property(device, seed).run(); });
 }
 

@@ -160,7 +160,7 @@ TEST_P(AttnTqTest, SoftCapLongAndShort) {
 }
 
 TEST_P(AttnTqTest, BatchThreadsAndSplits) {
-  const int64_t most = is_short() ? 270 : 700;
+  const int64_t most = is_short() ? 150 : 700;
   const Case c{.batch = 3, .heads = 8, .dim = 128, .capacity = most, .kv_len = {1, 77, most}};
   auto args = make_args(c, 7);
   const Buffer all = run(args);

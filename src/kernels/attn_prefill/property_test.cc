@@ -418,7 +418,7 @@ class Property : testing::RandomCall {
 TEST(AttnProperty, RandomCallsGiveTheOracleOrTheError) {
   const auto names = testing::runnable(kernels::attn_prefill_entries());
   testing::run_random_calls(
-      names, 20240607, testing::is_short() ? 120 : 2000,
+      names, 20240607, testing::is_short() ? 60 : 2000,
       [](const Device& device, uint32_t seed) { Property(device, seed).run(); });
 }
 
