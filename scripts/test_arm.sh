@@ -26,10 +26,12 @@ if [ "$(cat "$root/packages" 2>/dev/null || true)" != "${packages[*]}" ]; then
 fi
 
 # Not under qemu: limits on memory, which it ignores, and cases of minutes that say nothing new about Arm.
+flags=()
 skipped='ThreadPool.ThreadsThatCannotStart*:AttnPrefillLong.*:*OffsetsAndFutureKeys*'
 if [ "${1:-}" = short ]; then
   targets=(kernels_common_simd_math_test kernels_dequantize_test kernels_matmul_test kernels_rms_norm_test
            kernels_rope_test kernels_softmax_test)
+  flags=("-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
   skipped+=':*MatchesOracle/1:*SameBitsForEveryRowCount*'
 else
   targets=(base_base_test backends_backends_test backends_graph_plan_test)
@@ -39,7 +41,7 @@ else
     [[ $source = */gpu_dialect/* ]] || targets+=("${name//\//_}")
   done
 fi
-cmake --preset aarch64
+cmake --preset aarch64 "${flags[@]}"
 cmake --build --preset aarch64 --target "${targets[@]}"
 GTEST_FILTER="-$skipped" ctest --preset aarch64 --parallel "$(nproc)" --timeout 1800 \
   --tests-regex "^($(IFS='|'; echo "${targets[*]}"))\$"
