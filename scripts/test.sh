@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing, builds the release and runs its test suite, then the Python package's. MLXN_TEST_FLAGS:
-# one more flag for cmake.
+# more flags for cmake.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,7 @@ export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER:-ccache}  # the
 targets=()
 command -v nvidia-smi >/dev/null ||
   targets=("-DMLXN_CUDA_TARGETS=-gencode=arch=compute_80,code=compute_80;-gencode=arch=compute_90a,code=sm_90a")
-cmake --preset release "${targets[@]}" ${MLXN_TEST_FLAGS:+"$MLXN_TEST_FLAGS"}
+cmake --preset release "${targets[@]}" ${MLXN_TEST_FLAGS-}
 cmake --build --preset release
 ctest --preset release --parallel "$(nproc)" "$@"
 scripts/test_python.sh

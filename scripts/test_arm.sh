@@ -31,7 +31,7 @@ skipped='ThreadPool.ThreadsThatCannotStart*:AttnPrefillLong.*:*OffsetsAndFutureK
 if [ "${1:-}" = short ]; then
   targets=(kernels_common_simd_math_test kernels_dequantize_test kernels_matmul_test kernels_rms_norm_test
            kernels_rope_test kernels_softmax_test)
-  flags=("-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG")
+  flags=("-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG" -DMLXN_PRECOMPILE=ON)
   skipped+=':*MatchesOracle/1:*SameBitsForEveryRowCount*'
 else
   targets=(base_base_test backends_backends_test backends_graph_plan_test)
