@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh ccache
 export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER:-ccache}  # the wheel is made of the same objects
+export CCACHE_DEPEND=${CCACHE_DEPEND:-1}  # headers as the compiler lists them, without preprocessing everything first
 # Nobody runs kernels where there is no GPU: one kind of machine code, and the PTX, show that they compile.
 targets=()
 command -v nvidia-smi >/dev/null ||
