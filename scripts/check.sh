@@ -41,7 +41,8 @@ if [ "${1-}" = short ]; then
       matmul matmul_expert moe_route rope sample top_k turboquant; do
     programs+=("kernels_${op}_test")
   done
-  MLXN_TEST_SHORT=1 sanitized asan "${programs[@]}"
+  export MLXN_TEST_SHORT=1
+  sanitized asan "${programs[@]}"
 else
   sanitized asan
 fi
