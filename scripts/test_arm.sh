@@ -32,6 +32,7 @@ if [ "${1:-}" = short ]; then
   targets=(kernels_common_simd_math_test kernels_dequantize_test kernels_matmul_test kernels_rms_norm_test
            kernels_rope_test kernels_softmax_test)
   flags=("-DCMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG" -DMLXN_PRECOMPILE=ON)
+  flags+=(-DMLXN_WERROR=OFF)  # at -O1 g++ warns of copies in std::string that cannot happen
   skipped+=':*MatchesOracle/1:*SameBitsForEveryRowCount*'
 else
   targets=(base_base_test backends_backends_test backends_graph_plan_test)
