@@ -37,6 +37,7 @@ class AttnBits : public ::testing::TestWithParam<std::string> {
                                                 {f16, 256, 256, 50, true},
                                                 {bf16, 512, 512, 50, true},
                                                 {bf16, 80, 80, 50, true},
+                                                {f16, 128, 128, 50, true},
                                                 {f16, 64, 40, 0, false}});
   }
   template <class Args>

@@ -114,7 +114,7 @@ TEST_P(AttnPrefillOptions, PackedSequences) {
       args.k_starts = Lengths(k_starts);
       args.softmax_scale = 0.09f;
       args.causal = causal;
-      args.window_size = causal ? 100 : 0;
+      args.window_size = !causal ? 0 : testing::is_short() ? 50 : 100;
       const auto packed = expect_oracle(args, "packed");
       // Device-resident offsets are read when the work runs.
       auto resident = args;
@@ -179,7 +179,7 @@ TEST_P(AttnPrefillOptions, WrongOffsetsStayInside) {
 
 TEST_P(AttnPrefillOptions, PagesEqualTheContiguousCache) {
   Random random(5);
-  for (DType kv_dtype : testing::unless_short<DType>({f32, f16, bf16}, {f32, bf16})) {
+  for (DType kv_dtype : {f32, f16, bf16}) {
     for (int64_t page_size : testing::unless_short<int64_t>({16, 64, 128}, {16, 64})) {
       auto args = make_args(37, 300, kv_dtype, kv_dtype == f32 ? 48 : 64);
       args.kv_len = {300, 181};

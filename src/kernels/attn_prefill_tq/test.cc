@@ -206,7 +206,7 @@ TEST_P(AttnPrefillTq, EveryPairOfWidths) {
 }
 
 TEST_P(AttnPrefillTq, TheSameBits) {
-  const auto widths = testing::unless_short<int>({2, 3, 4, 5, 6, 8}, {3, 4, 8});
+  const int widths[] = {2, 3, 4, 5, 6, 8};
   for (int64_t dim : {64, 512}) {
     for (int width : widths) {
       SCOPED_TRACE(std::to_string(width) + " bits, D " + std::to_string(dim));
