@@ -154,7 +154,7 @@ Interpreter::Flow Interpreter::exec_for(const Stmt& stmt) {
   loop->items = &heap_.list(items).list->items;
   for (size_t i = 0; i < items.size(); ++i) {
     const Restore<std::shared_ptr<Scope>> scope(scope_, inner_scope(scope_));
-    heap_.step();
+    heap_.step(3);  // a scope is several objects
     loop->index = i;
     assign(*stmt.target, items[i]);
     scope_->variables["loop"] = loop_value;
@@ -204,6 +204,9 @@ Value Interpreter::call_macro(const Macro& macro, const Args& args) {
     fail(fmt::format("{} takes {} arguments, not {}", macro.name, params.size(),
                      args.positional.size()));
   }
+  // Each argument's name is looked for among the parameters' names.
+  heap_.step(params.size() + args.named.size() * params.size() / 8);
+  heap_.charge(4 * params.size() * sizeof(Value));
   const Restore<std::shared_ptr<Scope>> scope(scope_, inner_scope(macro.scope));
   for (const auto& [name, value] : args.named) {
     bool known = name == "caller";

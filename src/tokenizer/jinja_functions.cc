@@ -61,7 +61,7 @@ std::string format_time(Interpreter& in, const std::string& format) {
   const std::tm parts = time_of(in.now());
   std::string out;
   for (size_t i = 0; i < format.size(); ++i) {
-    if (i % 64 == 0 || format[i] == '%') in.heap().step();
+    if (i % 64 == 0 || format[i] == '%') in.heap().step(8);
     if (format[i] != '%' || i + 1 == format.size()) {
       out += format[i];
       continue;

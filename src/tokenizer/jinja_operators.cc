@@ -63,24 +63,30 @@ Value int_arithmetic(Interpreter& in, std::string_view op, int64_t a, int64_t b)
   return make_int(result);
 }
 
+// `times` copies of `items`, made of few long ones.
+template <typename Items>
+Items copies_of(const Items& items, uint64_t times) {
+  Items all;
+  all.resize(items.size() * times);
+  const auto at = [&](size_t i) { return all.begin() + static_cast<ptrdiff_t>(i); };
+  size_t done = std::min(items.size(), all.size());
+  std::copy_n(items.begin(), done, all.begin());
+  while (done > 0 && done < all.size()) {
+    const size_t count = std::min(done, all.size() - done);
+    std::copy_n(all.begin(), count, at(done));
+    done += count;
+  }
+  return all;
+}
+
 Value repeat(Interpreter& in, const Value& value, int64_t count) {
   Heap& heap = in.heap();
   const auto times = static_cast<uint64_t>(std::max<int64_t>(count, 0));
   const uint64_t size =
       value.is(Type::kString) ? value.string->size() : value.list->items.size() * sizeof(Value);
   if (size > 0 && times > kMaxText / size) in.fail("a repetition is longer than 16 MiB");
-  if (value.is(Type::kString)) {
-    std::string text;
-    if (size > 0) {
-      text.reserve(size * times);
-      for (uint64_t i = 0; i < times; ++i) text += *value.string;
-    }
-    return heap.string(std::move(text));
-  }
-  std::vector<Value> items;
-  for (uint64_t i = 0; size > 0 && i < times; ++i) {
-    items.insert(items.end(), value.list->items.begin(), value.list->items.end());
-  }
+  if (value.is(Type::kString)) return heap.string(copies_of(*value.string, times));
+  std::vector<Value> items = copies_of(value.list->items, times);
   return value.is(Type::kList) ? heap.list(std::move(items)) : heap.tuple(std::move(items));
 }
 

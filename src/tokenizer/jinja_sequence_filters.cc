@@ -30,7 +30,10 @@ Value sort_key(Interpreter& in, Value item, const std::optional<Value>& attribut
     item = attribute->is(Type::kInt) ? in.get_item(item, *attribute)
                                      : get_path(in, item, text_of(in, *attribute, "attribute"));
   }
-  if (!case_sensitive && item.is(Type::kString)) return in.heap().string(to_lower(*item.string));
+  if (!case_sensitive && item.is(Type::kString)) {
+    in.heap().scan(item);
+    return in.heap().string(to_lower(*item.string));
+  }
   return item;
 }
 
@@ -135,13 +138,14 @@ Value map_filter(Interpreter& in, const Value& target, const Args& args) {
   const auto attribute = args.get(SIZE_MAX, "attribute");
   const auto otherwise = args.get(SIZE_MAX, "default");
   if (!attribute && args.positional.empty()) in.fail("map needs a filter or an attribute");
+  const Args rest = without_first(args, 1);
   for (const Value& item : iterate(in.heap(), target)) {
     if (attribute) {
       const Value value = sort_key(in, item, attribute, true);
       out.push_back(value.is(Type::kUndefined) && otherwise ? *otherwise : value);
     } else {
       const std::string name = text_of(in, args.positional[0], "the filter of map");
-      out.push_back(apply_filter(in, name, item, without_first(args, 1)));
+      out.push_back(apply_filter(in, name, item, rest));
     }
   }
   return in.heap().list(std::move(out));
@@ -153,13 +157,13 @@ Value select_filter(Interpreter& in, const Value& target, const Args& args, bool
   const size_t skip = by_attribute ? 1 : 0;
   const auto attribute = by_attribute ? args.get(0, "") : std::nullopt;
   if (by_attribute && !attribute) in.fail("the attribute to select by is missing");
+  const Args rest = without_first(args, skip + 1);
   std::vector<Value> out;
   for (const Value& item : iterate(in.heap(), target)) {
     const Value value = by_attribute ? sort_key(in, item, attribute, true) : item;
     const auto test = args.get(skip, "");
     const bool holds =
-        test ? apply_test(in, text_of(in, *test, "a test"), value, without_first(args, skip + 1))
-             : truthy(value);
+        test ? apply_test(in, text_of(in, *test, "a test"), value, rest) : truthy(value);
     if (holds == keep) out.push_back(item);
   }
   return in.heap().list(std::move(out));

@@ -13,7 +13,7 @@ namespace mlxn::tokenizer::jinja {
 namespace {
 
 constexpr uint64_t kStepsPerMessage = 20'000;
-constexpr uint64_t kStepsPerByte = 4;
+constexpr uint64_t kStepsPerByte = 8;
 constexpr uint64_t kBytesPerByte = 32;
 // What an object and an entry of a dict cost beside their contents.
 constexpr uint64_t kObjectBytes = 64;
@@ -346,6 +346,7 @@ std::vector<Value> iterate(Heap& heap, const Value& value) {
     case Type::kString:
       for (size_t pos = 0; pos < value.string->size();) {
         const size_t size = utf8_step(*value.string, pos).length;
+        heap.step(2);
         heap.charge(2 * sizeof(Value));
         items.push_back(heap.string(value.string->substr(pos, size)));
         pos += size;

@@ -112,8 +112,8 @@ struct Loop {
   size_t index = 0;
 };
 
-// What one rendering may take. A step is an expression, a statement, an item of a list or 16 bytes
-// of text looked at.
+// What one rendering may take. A step is an expression, a statement, an item of a list or 4 bytes
+// of text looked at: with a table of characters or a search for a part, some 100 ns at most.
 struct Budget {
   uint64_t steps = 400'000;
   uint64_t bytes = uint64_t{48} << 20;  // made in all
@@ -133,7 +133,7 @@ class Heap {
   // Counts work. `line` is where errors point.
   void step(uint64_t count = 1);
   // Counts the reading of a text. What is charged as memory need not be counted so.
-  void scan(size_t bytes) { step(bytes / 16); }
+  void scan(size_t bytes) { step(bytes / 4); }
   void scan(const Value& value) {
     if (value.is(Type::kString)) scan(value.string->size());
   }
