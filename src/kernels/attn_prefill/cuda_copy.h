@@ -154,6 +154,37 @@ GPU_FN void copy_tile(uint to, const uchar* rows, uint row, uint page, uint firs
   }
 }
 
+// What carries from an exponent of ones into the place of the sign, for two elements.
+GPU_FN constexpr uint carry_of(half) { return 0x04000400; }
+GPU_FN constexpr uint carry_of(bfloat) { return 0x00800080; }
+
+// Zeros for the elements of a tile that are not finite; true for all threads if there were any. A
+// barrier.
+template <typename T, class S>
+GPU_FN bool clear_nonfinite(uint tile) {
+  const uint carry = carry_of(T());
+  bool found = false;
+#pragma unroll 1
+  for (uint i = threadIdx.x; i < S::kKeys * S::kPieces; i += S::kThreads) {
+    const uint at = tile + i / S::kPieces * S::kPitch + i % S::kPieces * 16;
+    uint w[4], carried = 0;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                 : "r"(at)
+                 : "memory");
+    UNROLL for (int j = 0; j < 4; j++) carried |= (w[j] & 0x7fff7fff) + carry;
+    if ((carried & 0x80008000) == 0) continue;
+    found = true;
+    UNROLL for (int j = 0; j < 4; j++) {
+      w[j] &= ~(((w[j] & 0x7fff7fff) + carry >> 15 & 0x00010001) * 0xffff);
+    }
+    asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(at), "r"(w[0]), "r"(w[1]), "r"(w[2]),
+                 "r"(w[3])
+                 : "memory");
+  }
+  return __syncthreads_or(found) != 0;
+}
+
 }  // namespace kernels_attn_prefill_mma
 }  // namespace gpu
 }  // namespace mlxn

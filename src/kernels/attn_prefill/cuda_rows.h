@@ -116,18 +116,20 @@ class Rows {
       }
     }
   }
-  // The same of codes, where the elements of a norm are added up by themselves.
-  GPU_FN void score_codes(uint k, const Rules& rules) {
-    constexpr int kSteps = S::kDim / 16 / S::kNorms;
+  // The same of floats or codes. Of codes the elements of a norm are added up by themselves, of
+  // long rows in terms each half: matrix units cut a sum to f32 at every step.
+  GPU_FN void score_all(uint k, const Rules& rules) {
+    constexpr int kRuns = S::kNorms == 2 || (S::kTerms > 1 && S::kDim > 256) ? 2 : 1;
+    constexpr int kSteps = S::kDim / 16 / kRuns;
     score<0, kSteps>(k);
-    multiply_norms(rules.k_norms);
-    if constexpr (S::kNorms == 2) {
+    if constexpr (S::kNorms > 0) multiply_norms(rules.k_norms);
+    if constexpr (kRuns == 2) {
       float rest[kKeyTiles][2 * kCount];
       UNROLL for (int i = 0; i < kKeyTiles; i++) {
         UNROLL for (int j = 0; j < 2 * kCount; j++) rest[i][j] = z_[i][j];
       }
       score<kSteps, kSteps>(k);
-      multiply_norms(rules.k_norms + S::kKeys);
+      if constexpr (S::kNorms == 2) multiply_norms(rules.k_norms + S::kKeys);
       UNROLL for (int i = 0; i < kKeyTiles; i++) {
         UNROLL for (int j = 0; j < 2 * kCount; j++) z_[i][j] += rest[i][j];
       }
@@ -167,6 +169,34 @@ class Rows {
         if (k + 1 < kParts) weigh(k + 1, part[(k + 1) % 2][0], rules);
         add_part(v_at + 16 * k * S::kPitch, part[k % 2][0].a);
         if (k + 1 < kParts) check(k + 1, part[(k + 1) % 2], rules);
+      }
+    }
+  }
+  // Adds the elements that clear_nonfinite() took out of the tile to the rows that see them. v: of
+  // element 0 of the head's first slot. row, page: elements from a row or page to the next.
+  GPU_FN void add_nonfinite(const uchar* v, uint row, uint page, uint first,
+                            const KeyPlaces<kPlain>& places, const Rules& rules) {
+#pragma unroll 1
+    for (uint key = 0; key < S::kKeys; key++) {
+      uint block, slot;
+      if (!places.find(first, key, &block, &slot)) continue;
+      bool sees[kCount];
+      UNROLL for (int m = 0; m < kCount; m++) {
+        const SeenKeys seen = at_.seen[LANE / 4 + 8 * m];
+        sees[m] = first + key >= seen.lo && first + key < seen.hi;
+        if constexpr (!kPlain) {
+          if (sees[m] && rules.mask != nullptr) sees[m] = rules.cell(first + key, m) != -INFINITY;
+        }
+      }
+      const uchar* const from = v + 2 * (ulong(block) * page + ulong(slot) * row) +
+                                2 * (at_.share * S::kShareDim + LANE % 4 * 2);
+      UNROLL for (int i = 0; i < kOutTiles; i++) {
+        const float2 pair = unpack2(*reinterpret_cast<const uint*>(from + 16 * i), T());
+        const float x = isfinite(pair.x) ? 0.0f : pair.x, y = isfinite(pair.y) ? 0.0f : pair.y;
+        UNROLL for (int m = 0; m < kCount; m++) {
+          out_[i][2 * m] += sees[m] ? x : 0.0f;
+          out_[i][2 * m + 1] += sees[m] ? y : 0.0f;
+        }
       }
     }
   }
@@ -269,7 +299,10 @@ class Rows {
           if (8 * i + j < lo || 8 * i + j >= hi) {
             z = -INFINITY;
           } else if constexpr (!kPlain) {
-            if (rules.mask != nullptr) z += rules.cell(key + 8 * i + j, m) * per_unit;
+            if (rules.mask != nullptr) {
+              const float cell = rules.cell(key + 8 * i + j, m);
+              z = cell == -INFINITY ? cell : z + cell * per_unit;
+            }
           }
         }
       }
@@ -284,6 +317,8 @@ class Rows {
     UNROLL for (int m = 0; m < kCount; m++) any = any || shift_[m] == kFresh;
     fresh_ = __any_sync(~0u, any);
   }
+  // kSelect: norms that are not finite do nothing to keys that are not seen.
+  template <bool kSelect = false>
   GPU_FN void weigh(int k, Part& part, const Rules& rules) const {
     UNROLL for (int r = 0; r < S::kRowTiles; r++) {
       UNROLL for (int j = 0; j < 4; j++) {  // rows g and g + 8 of keys 2t, then of keys 2t + 8
@@ -295,8 +330,8 @@ class Rows {
         if constexpr (S::kNorms > 0) {
           const float2 norm = of_keys(rules.v_norms, 2 * k + j / 2);
           const float large = (x + y) * 0x1p-80f;
-          x *= norm.x;
-          y *= norm.y;
+          if (!kSelect || x != 0.0f) x *= norm.x;
+          if (!kSelect || y != 0.0f) y *= norm.y;
           part.fill[m] = (j < 2 ? large : part.fill[m] + large) + (fabsf(x) + fabsf(y));
         }
         UNROLL for (int term = 0; term < S::kTerms; term++) {
@@ -310,23 +345,34 @@ class Rows {
       }
     }
   }
-  // Adds up the sums. True if one was too large and the keys were weighed anew.
+  // The rows of which a sum of this lane is too large for the type of weights; true if any is.
   template <int kChecked>
-  GPU_FN bool check(int k, Part (&parts)[kChecked], const Rules& rules) {
-    bool full[kCount] = {}, any = false;
+  GPU_FN static bool find_full(const Part (&parts)[kChecked], bool (&full)[kCount]) {
+    bool any = false;
     UNROLL for (int m = 0; m < kCount; m++) {
+      full[m] = false;
       UNROLL for (int n = 0; n < kChecked; n++) {
         full[m] = full[m] || !((S::kNorms > 0 ? parts[n].fill : parts[n].sum)[m] <= kFull);
       }
       any = any || full[m];
     }
+    return any;
+  }
+  // Adds up the sums. True if one was too large and the keys were weighed anew.
+  template <int kChecked>
+  GPU_FN bool check(int k, Part (&parts)[kChecked], const Rules& rules) {
+    bool full[kCount], any = find_full(parts, full);
     any = any_of_group(any);
     if (any) {
+      if constexpr (S::kNorms > 0) {
+        UNROLL for (int n = 0; n < kChecked; n++) weigh<true>(k + n, parts[n], rules);
+        find_full(parts, full);
+      }
       UNROLL for (int m = 0; m < kCount; m++) {
         full[m] = (__ballot_sync(~0u, full[m]) >> (LANE & 28) & 15) != 0;
       }
       lift<kChecked>(k, full, rules);
-      UNROLL for (int n = 0; n < kChecked; n++) weigh(k + n, parts[n], rules);
+      UNROLL for (int n = 0; n < kChecked; n++) weigh<(S::kNorms > 0)>(k + n, parts[n], rules);
     }
     UNROLL for (int n = 0; n < kChecked; n++) {
       UNROLL for (int m = 0; m < kCount; m++) total_[m] += parts[n].sum[m];

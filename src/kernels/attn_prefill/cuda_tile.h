@@ -178,7 +178,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       const bool sees = first < hi && first + S::kKeys > lo;
       const auto score = [&] {
         if (!sees) return;
-        rows.score_codes(tiles, rules);
+        rows.score_all(tiles, rules);
         rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi, rules);
       };
       by_turns<S>(warp, score, [&] { source.decode_v(v_tile); });
@@ -192,6 +192,13 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       });
     }
   }
+  // Where not every row sees every key of a tile, elements of V that are not finite reach their
+  // rows beside the matrix units, to which 0 times NaN is NaN.
+  const auto clear = [&](uint v_tile) {
+    const bool by_all = first >= seen[rows_there - 1].lo && first + S::kKeys <= seen[0].hi &&
+                        (kPlain || p.mask.type == kGpuMaskNone);
+    return !by_all && clear_nonfinite<T, S>(v_tile);
+  };
   uint stage = 0;
   for (; !kCoded && first < end; first += S::kKeys) {
     wait_copies<0>();
@@ -214,9 +221,11 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       rules.mask = p.mask.type != kGpuMaskNone && mask_class == 1 ? mask : nullptr;
       rules.there = find_keys(places, first);
     }
+    bool nonfinite = false;
+    if constexpr (S::kShares == 1) nonfinite = clear(at + S::kTileBytes);
     const bool sees = first < hi && first + S::kKeys > lo && mask_class != 0;
     if (sees) {
-      rows.score(at);
+      rows.score_all(at, rules);
       rows.settle(first, first >= most_lo && first + S::kKeys <= least_hi && rules.mask == nullptr,
                   rules);
     }
@@ -225,8 +234,10 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
       __syncthreads();  // V is there, and nobody reads K
       copy_k(first + S::kKeys, at);
       close_copies();
+      nonfinite = clear(at + S::kTileBytes);
     }
     if (sees) rows.add(at + S::kTileBytes, rules);
+    if (sees && nonfinite) rows.add_nonfinite(v_rows, p.v.row, p.v.batch, first, places, rules);
   }
   wait_copies<0>();  // if no key is seen, those of the queries
   rows.finish();
