@@ -37,6 +37,9 @@ struct Terms {
   uint high[4], low[4];
 };
 
+// What `high` leaves of v: nothing of an infinity, whose difference with itself would be no number.
+GPU_FN float rest(float v, float high) { return v == high ? 0.0f : v - high; }
+
 // Elements Order::first(i) and Order::second(i) of v become pair i.
 template <class Order>
 GPU_FN Terms split(const float* v) {
@@ -45,9 +48,8 @@ GPU_FN Terms split(const float* v) {
     const float a = v[Order::first(i)], b = v[Order::second(i)];
     const uint high = cut_bf16(a, b);
     terms.high[i] = high;
-    const float rest_a = a - __uint_as_float(high << 16);
-    const float rest_b = b - __uint_as_float(high & 0xffff0000u);
-    terms.low[i] = pack2(rest_a, rest_b, __nv_bfloat16());
+    terms.low[i] = pack2(rest(a, __uint_as_float(high << 16)),
+                         rest(b, __uint_as_float(high & 0xffff0000u)), __nv_bfloat16());
   }
   return terms;
 }

@@ -286,8 +286,34 @@ TEST_P(MatmulTest, NanAndInfinityStayInTheirRow) {
   }
 }
 
+TEST_P(MatmulTest, InfinityHasTheSameBitsForEveryRowCount) {
+  const Device device = test_device(GetParam());
+  Stream stream(device);
+  Random random(11);
+  const int64_t n = 19, k = 1280, rows = 35;
+  for (const WeightKind& kind : kinds()) {
+    const Weight w = random_weight(device, kind, {n, k}, random);
+    auto values = random.normals(rows * k);
+    values[static_cast<size_t>((rows - 1) * k + 700)] = INFINITY;
+    for (const DType dtype : {f32, bf16, f16}) {
+      const Buffer x = testing::make_buffer(device, dtype, {rows, k}, values);
+      const Buffer out = device.alloc(f32, {rows, n});
+      ops::matmul(stream, {.x = x, .weight = prepare(device, w), .out = out});
+      for (int64_t m : {1, 9}) {
+        const int64_t first = rows - m;
+        const Buffer part = device.alloc(f32, {m, n});
+        ops::matmul(stream, {.x = x.rows(first, m), .weight = w, .out = part});
+        stream.commit().wait();
+        EXPECT_EQ(bytes_of(part), bytes_of(out.rows(first, m))) << kind.name() << " m " << m;
+        for (float v : part.rows(m - 1, 1).span<float>()) EXPECT_FALSE(std::isfinite(v));
+      }
+    }
+  }
+}
+
 TEST_P(MatmulTest, ZeroUnderTheLargestScaleOfMxfp4) {
   constexpr int64_t k = 256, n = 16, block_bytes = 17;
+  if (takes_blocks()) return;  // of floats alone
   const Device device = test_device(GetParam());
   Stream stream(device);
   const Weight w{.format = Format::kMXFP4,
