@@ -176,17 +176,61 @@ void value_tile(const quant::TqTable& t, const float* weights, const float* fact
   next = ahead;
 }
 
-// 32 codes of each of two rows on their way to levels, in steps between which other work finds
-// room.
-struct LookUp {
-  static constexpr int kSteps = 14;
+// 32 codes of each of two rows become bytes that index LevelBytes. 16-byte lane m takes codes 4 m
+// .. 4 m + 3 and 16 + 4 m .. 16 + 4 m + 3 of the first row, then those of the second.
+struct WholeBytes {
+  static constexpr bool kMirrors = true;
   // As a matrix over bits: bit 7 inverted and, if it was clear, all others.
   static constexpr int64_t kMirror = static_cast<int64_t>(0x8182848890a0c080);
 
-  const LevelBytes& bytes;
-  // Interleaving takes dwords k of all 16-byte lanes into vector k.
   __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __m512i mirror = _mm512_set1_epi64(kMirror), sign = _mm512_set1_epi8(-128);
+  __m512i mirror = _mm512_set1_epi64(kMirror);
+
+  explicit WholeBytes(int32_t) {}
+  int64_t bytes() const { return 32; }  // of 32 codes
+  __m256i load(const uint8_t* row) const {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row));
+  }
+  __m512i place(__m512i rows) const { return _mm512_permutexvar_epi32(order, rows); }
+  __m512i settle(__m512i codes) const { return _mm512_gf2p8affine_epi64_epi8(codes, mirror, 255); }
+};
+
+// Bits above a code are those of the next: levels repeat.
+struct PackedCodes {
+  static constexpr bool kMirrors = false;
+
+  int64_t of_32;
+  __m512i places;  // four bytes from that on in which a four of codes begins
+  __m512i shifts;  // bits of two such fours
+
+  explicit PackedCodes(int32_t code_bits) : of_32(4 * code_bits) {
+    alignas(64) uint8_t place[64], shift[64];
+    for (int at = 0; at < 64; ++at) {
+      const int lane = at / 16, row = at / 8 % 2, half = at / 4 % 2, i = at % 4;
+      const int first_bit = (16 * half + 4 * lane) * code_bits;
+      place[at] = static_cast<uint8_t>((32 * row + first_bit / 8 + i) % 64);
+      shift[at] = static_cast<uint8_t>(32 * half + first_bit % 8 + i * code_bits);
+    }
+    places = _mm512_load_si512(place);
+    shifts = _mm512_load_si512(shift);
+  }
+  int64_t bytes() const { return of_32; }
+  __m256i load(const uint8_t* row) const {
+    return _mm256_maskz_loadu_epi8(static_cast<__mmask32>((uint64_t{1} << of_32) - 1), row);
+  }
+  __m512i place(__m512i rows) const { return _mm512_permutexvar_epi8(places, rows); }
+  __m512i settle(__m512i codes) const { return _mm512_multishift_epi64_epi8(shifts, codes); }
+};
+
+// 32 codes of each of two rows on their way to levels, in steps between which other work finds
+// room.
+template <class Codes>
+struct LookUp {
+  static constexpr int kSteps = 14;
+
+  const LevelBytes& bytes;
+  const Codes codes;
+  __m512i sign = _mm512_set1_epi8(-128);
   __m512i code = {}, byte[3] = {}, half[4] = {}, made[4] = {};
   __m512 levels[2][2] = {};  // the last ones that were finished, by row
 
@@ -194,18 +238,19 @@ struct LookUp {
   void step(const uint8_t* row0, const uint8_t* row1) {
     constexpr bool kUpper = kStep % 2 == 1;
     if constexpr (kStep == 0) {
-      const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row0)),
-                    second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row1));
-      code = kept(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+      code =
+          kept(_mm512_inserti64x4(_mm512_castsi256_si512(codes.load(row0)), codes.load(row1), 1));
     } else if constexpr (kStep == 1) {
-      code = kept(_mm512_permutexvar_epi32(order, code));
+      code = kept(codes.place(code));
     } else if constexpr (kStep == 2) {
-      code = kept(_mm512_gf2p8affine_epi64_epi8(code, mirror, 255));
+      code = kept(codes.settle(code));
     } else if constexpr (kStep < 6) {  // an index has 7 bits
       const uint8_t* const table = bytes.of[kStep - 3];
       byte[kStep - 3] = kept(
           _mm512_permutex2var_epi8(_mm512_load_si512(table), code, _mm512_load_si512(table + 64)));
-      if constexpr (kStep == 5) byte[2] = _mm512_ternarylogic_epi64(byte[2], code, sign, 0xf8);
+      if constexpr (kStep == 5 && Codes::kMirrors) {
+        byte[2] = _mm512_ternarylogic_epi64(byte[2], code, sign, 0xf8);
+      }
     } else if constexpr (kStep < 10) {
       const __m512i low = kStep < 8 ? _mm512_setzero_si512() : byte[1],
                     high = byte[kStep < 8 ? 0 : 2];
@@ -223,14 +268,15 @@ struct LookUp {
 };
 
 // Calls use(i) for i in [0, kCount), with the steps of a look-up spread between the calls.
-template <int kCount, class Use>
-inline void beside(LookUp& look_up, const uint8_t* row0, const uint8_t* row1, Use use) {
+template <int kCount, class Codes, class Use>
+inline void beside(LookUp<Codes>& look_up, const uint8_t* row0, const uint8_t* row1, Use use) {
   const auto slot = [&]<int kSlot, int... k>(std::integer_sequence<int, k...>) {
     if constexpr (kSlot < kCount) use(kSlot);
-    ((k * kCount / LookUp::kSteps == kSlot ? look_up.step<k>(row0, row1) : void()), ...);
+    ((k * kCount / LookUp<Codes>::kSteps == kSlot ? look_up.template step<k>(row0, row1) : void()),
+     ...);
   };
   [&]<int... i>(std::integer_sequence<int, i...>) {
-    (slot.template operator()<i>(std::make_integer_sequence<int, LookUp::kSteps>()), ...);
+    (slot.template operator()<i>(std::make_integer_sequence<int, LookUp<Codes>::kSteps>()), ...);
   }
   (std::make_integer_sequence<int, kCount>());
   look_up.finish();
@@ -247,11 +293,12 @@ inline __m128 sums(__m512 v0, __m512 v1, __m512 v2, __m512 v3) {
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
-template <int kHeads>
+template <int kHeads, class Codes>
 void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
                    int64_t count, int64_t width, Ahead& next, float* scores) {
   Ahead ahead = next;
-  LookUp look_up{bytes};
+  LookUp<Codes> look_up{bytes, Codes(bytes.code_bits)};
+  const int64_t step = look_up.codes.bytes();
   const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
   beside<1>(look_up, row(0), row(1), [](int) {});
   for (int64_t j = 0; j < count; j += 2) {
@@ -262,8 +309,8 @@ void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const
     const uint8_t *row0 = row(j), *row1 = row(j + 1);
     for (int64_t c = 32; c <= width; c += 32, of_q += 32 * kHeads) {
       ahead.ask<64, 3>();
-      row0 = c < width ? row0 + 32 : row(j + 2);
-      row1 = c < width ? row1 + 32 : row(j + 3);
+      row0 = c < width ? row0 + step : row(j + 2);
+      row1 = c < width ? row1 + step : row(j + 3);
       beside<2 * kHeads>(look_up, row0, row1, [&](int i) {
         const int h = i % kHeads, v = i / kHeads;
         const __m512 of_head = kept(_mm512_load_ps(of_q + 16 * i));
@@ -283,12 +330,13 @@ void dot_byte_tile(const LevelBytes& bytes, const float* q, const uint8_t* const
   next = ahead;
 }
 
-template <int kHeads>
+template <int kHeads, class Codes>
 void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* factors,
                    const uint8_t* const* rows, int64_t count, int64_t width, Ahead& next,
                    float* out, int64_t stride) {
   Ahead ahead = next;
-  LookUp look_up{bytes};
+  LookUp<Codes> look_up{bytes, Codes(bytes.code_bits)};
+  const int64_t step = look_up.codes.bytes();
   const auto row = [&](int64_t j) { return rows[std::min(j, count - 1)]; };
   beside<1>(look_up, row(0), row(1), [](int) {});
   for (int64_t at = 0; at < width; at += 32) {
@@ -299,7 +347,8 @@ void add_byte_tile(const LevelBytes& bytes, const float* weights, const float* f
       ahead.ask<64, 3>();
       const bool more = j + 2 < count;
       const int64_t then = more ? j + 2 : 0, column = more ? at : (at + 32) % width;
-      beside<2 * kHeads>(look_up, row(then) + column, row(then + 1) + column, [&](int i) {
+      const int64_t skipped = column / 32 * step;
+      beside<2 * kHeads>(look_up, row(then) + skipped, row(then + 1) + skipped, [&](int i) {
         const int h = i % kHeads, v = i / kHeads;
         const __m512 w = kept(_mm512_set1_ps(weights[h * kAttnKeyTile + j + v]));
         acc[h][0] = _mm512_fmadd_ps(w, look_up.levels[v][0], acc[h][0]);
@@ -318,8 +367,10 @@ constexpr auto tiles(Tile tile, std::integer_sequence<int, kLess...>) {
 constexpr std::make_integer_sequence<int, 8> kHeadCounts;
 constexpr auto kDots = tiles([]<int k>() { return dot_tile<k>; }, kHeadCounts);
 constexpr auto kValues = tiles([]<int k>() { return value_tile<k>; }, kHeadCounts);
-constexpr auto kDotBytes = tiles([]<int k>() { return dot_byte_tile<k>; }, kHeadCounts);
-constexpr auto kAddBytes = tiles([]<int k>() { return add_byte_tile<k>; }, kHeadCounts);
+template <class Codes>
+constexpr auto kDotLevels = tiles([]<int k>() { return dot_byte_tile<k, Codes>; }, kHeadCounts);
+template <class Codes>
+constexpr auto kAddLevels = tiles([]<int k>() { return add_byte_tile<k, Codes>; }, kHeadCounts);
 
 }  // namespace
 
@@ -419,13 +470,17 @@ void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
   if (has_digits(t)) {
     kValues[i](t, weights, factors, rows, count, width, ahead, out, stride);
   } else {
-    kAddBytes[i](bytes, weights, factors, rows, count, width, ahead, out, stride);
+    const auto& add = bytes.mirrored ? kAddLevels<WholeBytes> : kAddLevels<PackedCodes>;
+    add[i](bytes, weights, factors, rows, count, width, ahead, out, stride);
   }
 }
 
 void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes) {
+  bytes.mirrored = t.bits == 8;
+  bytes.code_bits = t.code_bits;
+  const uint16_t* const first = t.half.data() + (bytes.mirrored ? 128 : 0);
   for (int i = 0; i < 128; i += 16) {
-    const auto* const half = reinterpret_cast<const __m256i*>(t.half.data() + 128 + i);
+    const auto* const half = reinterpret_cast<const __m256i*>(first + i);
     const __m512i level = _mm512_castps_si512(_mm512_cvtph_ps(_mm256_loadu_si256(half)));
     for (int b = 0; b < 3; ++b) {
       const __m512i shifted = _mm512_srlv_epi32(level, _mm512_set1_epi32(8 * b + 8));
@@ -434,9 +489,10 @@ void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes) {
   }
 }
 
-void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
-               int64_t count, int64_t width, Ahead& ahead, float* scores) {
-  kDotBytes[static_cast<size_t>(heads - 1)](bytes, q, rows, count, width, ahead, scores);
+void dot_levels(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+                int64_t count, int64_t width, Ahead& ahead, float* scores) {
+  const auto& dot = bytes.mirrored ? kDotLevels<WholeBytes> : kDotLevels<PackedCodes>;
+  dot[static_cast<size_t>(heads - 1)](bytes, q, rows, count, width, ahead, scores);
 }
 
 }  // namespace mlxn::kernels::tq_avx512

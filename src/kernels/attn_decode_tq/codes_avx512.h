@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decode attention over 4-bit codes of the project's own codebook and over 8-bit codes, without
-// rows of levels, with AVX-512 VNNI, VBMI and GFNI.
+// Decode attention over codes without rows of levels, with AVX-512 VNNI, VBMI and GFNI: over 4-bit
+// codes of the project's own codebook by integers, over others by bytes of f32 levels.
 #pragma once
 
 #include <cstdint>
@@ -45,22 +45,27 @@ void dot_keys(int64_t heads, const int32_t* digits, const HeadInts* ints, int64_
               const uint8_t* keys, int64_t stride, int64_t count, int64_t width, Ahead& ahead,
               float* scores);
 
-// Levels in f32 of 8-bit codes: bytes 1, 2 and 3 of the positive ones, ascending. Byte 0 is 0.
+// Levels in f32 by code, up to bit 6 of it: their bytes 1, 2 and 3. Byte 0 is 0.
 struct LevelBytes {
   alignas(64) uint8_t of[3][128];
+  bool mirrored;  // of 8-bit codes these are the positive levels, ascending
+  int32_t code_bits;
 };
 
-// For a table whose half_mirrors.
+// Whether codes have such bytes.
+inline bool has_level_bytes(const quant::TqTable& t) {
+  return t.has_half && (t.bits < 8 || t.half_mirrors);
+}
 void make_level_bytes(const quant::TqTable& t, LevelBytes& bytes);
 
 // scores[g * kAttnKeyTile + j] = <q_g, levels_j> over `width` elements, a multiple of 64, for one
 // to eight heads; `rows` begin at the first of them. Scores up to an even count are written. q:
 // [width / 16, heads, 16].
-void dot_bytes(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
-               int64_t count, int64_t width, Ahead& ahead, float* scores);
+void dot_levels(int64_t heads, const LevelBytes& bytes, const float* q, const uint8_t* const* rows,
+                int64_t count, int64_t width, Ahead& ahead, float* scores);
 
 // As ValueTile, over codes: those of has_digits, with a width that is a multiple of kChunk, or
-// 8-bit ones, with a multiple of 32. Of an odd `count` the weight beyond it is 0.
+// others, with a multiple of 32. Of an odd `count` the weight beyond it is 0.
 void add_values(int64_t heads, const quant::TqTable& t, const LevelBytes& bytes,
                 const float* weights, const float* factors, const uint8_t* const* rows,
                 int64_t count, int64_t width, Ahead& ahead, float* out, int64_t stride);

@@ -51,7 +51,7 @@ inline float tq_factor_of_norm(const TqCache& cache, bool half) {
 // Which ways of codes_avx512.h a call takes; all need levels in f16.
 struct TqWays {
   bool key_ints = false;
-  bool key_bytes = false;
+  bool key_levels = false;
   bool values = false;
 };
 
@@ -59,8 +59,9 @@ inline TqWays tq_ways(const AttnDecodeTqParams& p, Isa isa) {
   const quant::TqTable &k = p.k.table, &v = p.v.table;
   if (isa != Isa::kAvx512Vnni || !k.has_half || !v.has_half) return {};
   return {tq_avx512::has_digits(k) && p.k.dim >= 64,  // spread keys fit the room for levels
-          k.half_mirrors && p.k.dim % 64 == 0,
-          tq_avx512::has_digits(v) ? p.v.dim % 128 == 0 : v.half_mirrors && p.v.dim % 32 == 0};
+          tq_avx512::has_level_bytes(k) && p.k.dim % 64 == 0,
+          tq_avx512::has_digits(v) ? p.v.dim % 128 == 0
+                                   : tq_avx512::has_level_bytes(v) && p.v.dim % 32 == 0};
 }
 
 // Walks the slots of the positions [position, end) of one KV head.
@@ -161,8 +162,8 @@ struct TqWork {
   float* levels;              // [kTqRows, level_stride] in f32 or f16; or spread keys
   tq_avx512::HeadInts* ints;  // [group]
   TqWays ways;
-  tq_avx512::LevelBytes key_bytes;
-  tq_avx512::LevelBytes value_bytes;
+  tq_avx512::LevelBytes key_levels;
+  tq_avx512::LevelBytes value_levels;
   int64_t first_head;
   int64_t group;
   int64_t tiles;
@@ -310,16 +311,17 @@ void DotTqKeys(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block) {
     }
     return;
   }
-  if (w.ways.key_bytes) {
+  if (w.ways.key_levels) {
     Ahead ahead = values.ahead();
     const uint8_t* rows[kAttnKeyTile];
     for (int64_t b = 0; b < p.k.norm_count; ++b) {
-      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.keys[j] + b * width;
+      const int64_t skipped = b * p.k.row_bytes / p.k.norm_count;
+      for (int64_t j = 0; j < block.count; ++j) rows[j] = block.keys[j] + skipped;
       for (int64_t i = 0; i < w.tiles; ++i) {
         const TqHeadTile tile = w.tile(i);
-        tq_avx512::dot_bytes(tile.count, w.key_bytes,
-                             w.q + tile.first * w.q_stride + b * width * tile.count, rows,
-                             block.count, width, ahead, w.scores[b] + tile.first * kAttnKeyTile);
+        tq_avx512::dot_levels(tile.count, w.key_levels,
+                              w.q + tile.first * w.q_stride + b * width * tile.count, rows,
+                              block.count, width, ahead, w.scores[b] + tile.first * kAttnKeyTile);
       }
     }
     return;
@@ -352,7 +354,7 @@ void AddTqValues(const AttnDecodeTqParams& p, TqWork& w, const TqBlock& block,
       for (int64_t j = 0; j < block.count; ++j) rows[j] = block.values[j] + skipped;
       for (int64_t i = 0; i < w.tiles; ++i) {
         const TqHeadTile tile = w.tile(i);
-        tq_avx512::add_values(tile.count, p.v.table, w.value_bytes,
+        tq_avx512::add_values(tile.count, p.v.table, w.value_levels,
                               w.scores[b] + tile.first * kAttnKeyTile, w.factors + tile.first, rows,
                               block.count, width, ahead,
                               w.out + tile.first * w.out_stride + b * width, w.out_stride);
@@ -457,8 +459,8 @@ void AttnDecodeTqSplit(const AttnDecodeTqParams& p, TqWays ways, const AttnDecod
   walk.next(blocks[0]);
   LoadTqQueries(p, b, first_head, TqCodes{p.k, blocks[0].keys, blocks[0].count}.ahead(), w);
 #if HWY_TARGET == HWY_AVX3
-  if (ways.key_bytes) tq_avx512::make_level_bytes(p.k.table, w.key_bytes);
-  if (ways.values) tq_avx512::make_level_bytes(p.v.table, w.value_bytes);
+  if (ways.key_levels) tq_avx512::make_level_bytes(p.k.table, w.key_levels);
+  if (ways.values) tq_avx512::make_level_bytes(p.v.table, w.value_levels);
 #endif
   for (int64_t i = 0; blocks[i % 2].count > 0; ++i) {
     walk.next(blocks[(i + 1) % 2]);
