@@ -172,8 +172,13 @@ __global__ __launch_bounds__(32 * kWarps,
   const uint group = p.num_heads / p.num_kv_heads;
   const uint heads = min(group - tile * kColumns, uint(kColumns));
   const uint first_head = kv_head * group + tile * kColumns;
-  const HeldKeys held =
-      held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
+  // The length and the query are asked for together.
+  const int length = kv_len[b], start = p.ring_start != 0 ? ring_start[b] : 0;
+  const uint warp = warp_index();
+  float x[kRowElements];
+  load_query<32>(q, (ulong(b) * p.num_heads + first_head + warp) * kDim, p.query_type,
+                 warp < heads ? kDim : 0, LANE, p.vectors != 0, x);
+  const HeldKeys held = held_keys(length, start, p.ring != 0, p.capacity);
   const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
   const uint begin = keys.first + split * keys.keys_each;
   const uint end = min(begin + keys.keys_each, keys.end);
@@ -182,10 +187,7 @@ __global__ __launch_bounds__(32 * kWarps,
 
   uint2* const terms = reinterpret_cast<uint2*>(shared);
   uchar* const work = reinterpret_cast<uchar*>(shared) + S::kQueryBytes;
-  const uint warp = warp_index(), first = begin + warp * kKeys, step = kWarps * kKeys;
-  float x[kRowElements];
-  load_query<32>(q, (ulong(b) * p.num_heads + first_head + warp) * kDim, p.query_type,
-                 warp < heads ? kDim : 0, LANE, p.vectors != 0, x);
+  const uint first = begin + warp * kKeys, step = kWarps * kKeys;
   const KeyRows rows(held, begin, end, p.capacity, block_table + ulong(b) * p.pages.per_sequence,
                      p.pages, p.num_kv_heads);
   const ulong base =
@@ -228,28 +230,15 @@ __global__ __launch_bounds__(32 * kWarps,
   all.join(heads, 1.0f, part, p.splits, part_values, part_states);
 }
 
-// A threadgroup per query head.
+// Grid: query heads; chunks of their rows.
 template <int kDim>
-__global__ __launch_bounds__(kMergeThreads, 1) void attn_decode_mma_merge(const float* part_values,
-                                                                          const float2* part_states,
-                                                                          const float* sinks,
-                                                                          uchar* out, float* lse,
-                                                                          const GpuAttnDecode p) {
+__global__ __launch_bounds__(kMergeThreads) void attn_decode_mma_merge(const float* part_values,
+                                                                       const float2* part_states,
+                                                                       const float* sinks,
+                                                                       uchar* out, float* lse,
+                                                                       const GpuAttnDecode p) {
   await_inputs();
-  constexpr float kLn2 = 0.693147180559945f;
-  __shared__ float4 partial[kMergeThreads];
-  const ulong head = blockIdx.x;
-  const PartMerge<kDim> merge{partial};
-  const float2 state =
-      merge.add(part_values + head * p.splits * kDim, part_states + head * p.splits, p.splits);
-  __syncthreads();
-  float most = state.x * kLn2, total = state.y, keep = 1.0f;
-  if (p.sinks != 0) keep = join_sink(sinks[blockIdx.x % p.num_heads], &most, &total);
-  if (threadIdx.x < kDim) {
-    store_output(out, head * kDim + threadIdx.x, p.query_type,
-                 total == 0.0f ? 0.0f : merge.element(threadIdx.x) * keep / total);
-  }
-  if (p.lse != 0 && threadIdx.x == 0) lse[head] = log_sum_exp(most, total);
+  merge_parts<kDim>(part_values, part_states, sinks, out, lse, p);
 }
 
 }  // namespace kernels_attn_decode_mma

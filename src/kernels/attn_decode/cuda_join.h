@@ -48,7 +48,7 @@ struct PartSums {
   GPU_FN void join(uint columns, float scale, ulong part, uint splits, float* part_values,
                    float2* part_states) const {
     constexpr uint kVectors = kDim / 4;
-#pragma unroll 1
+#pragma unroll 2
     for (uint i = threadIdx.x; i < columns * kVectors; i += blockDim.x) {
       const uint column = i / kVectors, at = i % kVectors * 4;
       float2 state[kWarps];
@@ -77,18 +77,20 @@ GPU_FN void put_empty_part(uint columns, ulong part, uint splits, float2* part_s
   }
 }
 
-// The row of a query head out of its parts, by kMergeThreads threads, into threadgroup memory; a
-// barrier must follow. Returns the largest logit, to base 2, and the total. A thread has four
-// elements of every kSlices-th part.
-enum { kMergeThreads = 1024 };
+// Elements of a query head out of its parts, by kMergeThreads threads. A thread has four elements
+// of every kSlices-th part.
+enum { kMergeThreads = 256 };
 template <int kDim>
 struct PartMerge {
-  static constexpr uint kVectors = kDim / 4, kSlices = kMergeThreads / kVectors;
+  static constexpr int kChunk = kDim <= 128 ? kDim : kDim % 128 == 0 ? 128 : kDim / 2;
+  static constexpr uint kVectors = kChunk / 4, kSlices = kMergeThreads / kVectors;
 
-  float4* partial;  // [kSlices][kVectors]
+  float4* partial;  // [kSlices][kVectors], in threadgroup memory
 
+  // Of kChunk elements from `values` on; a barrier must follow. Returns the largest logit, to base
+  // 2, and the total.
   GPU_FN float2 add(const float* values, const float2* states, uint splits) const {
-    constexpr int kAtOnce = kDim <= 128 ? 4 : kDim <= 256 ? 5 : 9;  // of up to 66 parts, then
+    constexpr int kAtOnce = (66 + kSlices - 1) / kSlices;  // of up to 66 parts, then
     const uint slice = threadIdx.x / kVectors, at = threadIdx.x % kVectors;
     const bool has_slice = slice < kSlices;
     float4 part[kAtOnce];
@@ -125,14 +127,37 @@ struct PartMerge {
     if (has_slice) partial[threadIdx.x] = element;
     return make_float2(most, total);
   }
-  // Element `at` of the row, after the barrier.
+  // Element `at` of the chunk, after the barrier.
   GPU_FN float element(uint at) const {
     float sum = 0.0f;
     UNROLL for (uint s = 0; s < kSlices; s++) {
-      sum += reinterpret_cast<const float*>(partial)[s * kDim + at];
+      sum += reinterpret_cast<const float*>(partial)[s * kChunk + at];
     }
     return sum;
   }
 };
+
+// The output of query head blockIdx.x, elements of chunk blockIdx.y; its log of the sum.
+template <int kDim, class Args>
+GPU_FN void merge_parts(const float* part_values, const float2* part_states, const float* sinks,
+                        uchar* out, float* lse, const Args& p) {
+  constexpr float kLn2 = 0.693147180559945f;
+  constexpr uint kChunk = PartMerge<kDim>::kChunk;
+  __shared__ float4 partial[kMergeThreads];
+  const ulong head = blockIdx.x;
+  const uint first = blockIdx.y * kChunk;
+  const PartMerge<kDim> merge{partial};
+  const float2 state = merge.add(part_values + head * p.splits * kDim + first,
+                                 part_states + head * p.splits, p.splits);
+  float most = state.x * kLn2, total = state.y, keep = 1.0f;
+  if (p.sinks != 0) keep = join_sink(sinks[blockIdx.x % p.num_heads], &most, &total);
+  const float scale = keep / total;
+  __syncthreads();
+  if (threadIdx.x < kChunk) {
+    store_output(out, head * kDim + first + threadIdx.x, p.query_type,
+                 total == 0.0f ? 0.0f : merge.element(threadIdx.x) * scale);
+  }
+  if (p.lse != 0 && first + threadIdx.x == 0) lse[head] = log_sum_exp(most, total);
+}
 
 GPU_LIBRARY_END

@@ -8,6 +8,8 @@
 
 GPU_LIBRARY_BEGIN
 
+enum { kTileKeys = 32 };  // of the kernels over codes
+
 // Which simdgroup of its threadgroup this is, the same number for the compiler in all lanes.
 GPU_FN uint warp_index() { return __shfl_sync(~0u, threadIdx.x / 32, 0); }
 
@@ -35,6 +37,7 @@ struct KeyRows {
   uint page_rows;  // from one page to the next
   bool straight;   // all are held, one row after the other
   uint to_row;     // then row less position
+  uint whole_end;  // kTileKeys positions from one below it on are there, one row after the other
 
   GPU_FN KeyRows(HeldKeys held_keys, uint begin, uint part_end, uint slots, const int* block_table,
                  GpuPages page_layout, uint kv_heads)
@@ -48,6 +51,12 @@ struct KeyRows {
     to_row = slot - begin;
     straight = pages.size == 0 && (held.shift == 0 || held.num_valid == capacity) &&
                capacity - slot >= end - begin;
+    whole_end = straight && end >= kTileKeys ? end - (kTileKeys - 1) : 0;
+  }
+  // As is known of a cache that is neither a ring nor paged.
+  GPU_FN void be_straight() {
+    straight = true;
+    whole_end = end >= kTileKeys ? end - (kTileKeys - 1) : 0;
   }
   // The row of a position; 0 if it is not there.
   GPU_FN uint row(uint position, bool* there) const {

@@ -15,7 +15,6 @@ namespace {
 // As in the kernels.
 constexpr int32_t kDims[] = {64, 80, 96, 128, 192, 256, 512};
 constexpr int64_t kColumns = 8, kKeys = 16, kWarps = 8, kStages = 4;
-constexpr uint32_t kMergeThreads = 1024;
 
 int64_t tiles_of(const AttnDecodeParams& p) {
   return base::ceil_div(p.num_heads / p.num_kv_heads, kColumns);
@@ -90,7 +89,7 @@ void attn_decode_cuda(StreamImpl& stream, const AttnDecodeParams& p, backends::A
   access.read(states);
   launch = {.op = "attn_decode_merge",
             .kernel = "attn_decode_mma_merge_" + std::to_string(p.head_dim),
-            .groups = {static_cast<uint32_t>(p.batch * p.num_heads), 1, 1},
+            .groups = {static_cast<uint32_t>(p.batch * p.num_heads), merge_chunks(p.v_dim), 1},
             .threads = kMergeThreads};
   launch.buffer(values.data()).buffer(states.data()).buffer(p.sinks).buffer(p.out).buffer(p.lse);
   launch.constants(args);

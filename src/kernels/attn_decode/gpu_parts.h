@@ -38,6 +38,13 @@ inline GpuParts matrix_parts(const AttnDecodeParams& p, int64_t tiles, int64_t c
 // busy with the one in front of it.
 inline constexpr int64_t kWholeUnit = 116 * 1024;
 
+// The merge of these kernels: threads, and threadgroups of a query head, each with a chunk of its
+// row (PartMerge in cuda_join.h).
+inline constexpr uint32_t kMergeThreads = 256;
+inline uint32_t merge_chunks(int64_t dim) {
+  return static_cast<uint32_t>(dim <= 128 ? 1 : dim % 128 == 0 ? dim / 128 : 2);
+}
+
 // Threadgroups along the second and third axis of a CUDA grid.
 inline constexpr int64_t kMaxGrid = 65535;
 

@@ -28,9 +28,9 @@ struct Shape {
   static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
   static constexpr bool kTakeTurns = kWarps == 8;  // the two simdgroups of a scheduler
   static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
-  typedef TileRing<kDim / 2, kDim == 256 ? 16 : 32, kDim == 256 ? 64 : 0, kSlots> KeyTiles;
   typedef TileOrder<kDim / 2> Order;
-  typedef TileRing<kDim / 2, 8, 32, kSlots> ValueTiles;
+  typedef TileRing<kDim / 2, Order::kLong ? 16 : 32, Order::kLong ? 64 : 0, kSlots> KeyTiles;
+  typedef TileRing<kDim / 2, Order::kOfLane, 32, kSlots> ValueTiles;
   typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
   static constexpr int kShareOperands = kOperands * kSteps;
@@ -66,6 +66,13 @@ GPU_FN void decode(uint codes, uint2 bytes, uint* low, uint* high) {
   const uint magnitudes = codes & 0x77777777u, even_signs = codes << 4;
   *low = permute(bytes.x, bytes.y, magnitudes) ^ permute(codes, even_signs, 0x9d8c);
   *high = permute(bytes.x, bytes.y, magnitudes >> 16) ^ permute(codes, even_signs, 0xbfae);
+}
+
+// The low nibbles of `low` and the high ones of `high`, in one operation.
+GPU_FN uint low_and_high_codes(uint low, uint high) {
+  uint both;
+  asm("lop3.b32 %0, %1, %2, 0x0f0f0f0f, 0xe4;" : "=r"(both) : "r"(low), "r"(high));
+  return both;
 }
 
 GPU_FN uint4 read_16(uint address) {
@@ -155,10 +162,10 @@ GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weig
       UNROLL for (int m = 0; m < 2; m++) {
         const uint row = at + (2 * k + m) * kStep + 64 * unit;
         const uint2 x = read_8(row), y = read_8(row + kOdd);
-        even[m][0] = (x.x & 0x0f0f0f0fu) | (y.x << 4 & 0xf0f0f0f0u);
-        even[m][1] = (x.y & 0x0f0f0f0fu) | (y.y << 4 & 0xf0f0f0f0u);
-        odd[m][0] = (x.x >> 4 & 0x0f0f0f0fu) | (y.x & 0xf0f0f0f0u);
-        odd[m][1] = (x.y >> 4 & 0x0f0f0f0fu) | (y.y & 0xf0f0f0f0u);
+        even[m][0] = low_and_high_codes(x.x, y.x << 4);
+        even[m][1] = low_and_high_codes(x.y, y.y << 4);
+        odd[m][0] = low_and_high_codes(x.x >> 4, y.x);
+        odd[m][1] = low_and_high_codes(x.y >> 4, y.y);
       }
       UNROLL for (int j = 0; j < 8; j++) {
         const uint a0 = levels(even[0][j / 4], j % 4), a1 = levels(odd[0][j / 4], j % 4);
@@ -197,8 +204,9 @@ struct TileNorms {
 
   GPU_FN void load(const KeyRows& rows, uint first, uint share, const float* k_norms,
                    const float* v_norms) {
-    bool there;
-    const uint row = rows.row(first + LANE, &there);
+    bool there = true;
+    uint row = first + LANE + rows.to_row;
+    if (first >= rows.whole_end) row = rows.row(first + LANE, &there);
     k = there ? k_norms[ulong(row) * kNorms + share] : 0.0f;
     UNROLL for (int n = 0; n < kNorms; n++) {
       v[n] = there ? v_norms[ulong(row) * kNorms + n] : 0.0f;
@@ -227,8 +235,9 @@ GPU_FN void add_other_share(float4* places, uint& place, uint warp,
   place ^= 1;
 }
 
-// Grid: parts; KV heads and tiles of their query heads; sequences.
-template <int kDim, int kWarpCount, bool kPlain, int kLaneHeads>
+// Grid: parts; KV heads and tiles of their query heads; sequences. kLinear: caches are neither
+// rings nor paged.
+template <int kDim, int kWarpCount, bool kPlain, int kLaneHeads, bool kLinear>
 __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     const uchar* q, const uchar* k, const float* k_norms, const uchar* v, const float* v_norms,
     const int* kv_len, const int* ring_start, const int* block_table, const float* slopes,
@@ -239,12 +248,20 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[S::kTeams][kColumns];
   __shared__ ulong barriers[S::kTeams][2 * kSlots];
+  __shared__ uint v_signs[kDim / 32];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
-  const LaneSigns<S::kRuns> signs(p.k);
+  keep_signs<kDim>(p.v, v_signs);
+  const LaneSigns<S::kRuns> signs(p.k.signs, kDim);
   await_inputs();
-  const TqPart part(kv_len, ring_start, p);
+  const TqHeads own(p);
+  // The length and the query are asked for together.
+  const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
+  const uint warp = warp_index();
+  float x[kRowElements];
+  own.load_query_of<kDim>(warp, q, p, x);
+  const TqPart part(own, length, start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
   uchar* const memory = reinterpret_cast<uchar*>(shared) + kTableBytes;
@@ -252,11 +269,10 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   float4* const exchange = reinterpret_cast<float4*>(memory + S::kQueryBytes);
   uint exchange_place = 0;
   uchar* const work = memory + S::kQueryBytes + S::kExchangeBytes;
-  const uint warp = warp_index(), team = warp / S::kShares, share = warp % S::kShares;
+  const uint team = warp / S::kShares, share = warp % S::kShares;
   const uint first = part.begin + team * kKeys, step = S::kTeams * kKeys;
-  float x[kRowElements];
-  part.load_query_of<kDim>(warp, q, p, x);
-  const KeyRows rows = part.rows(block_table, p);
+  KeyRows rows = part.rows(block_table, p);
+  if constexpr (kLinear) rows.be_straight();
   k_norms += part.first_row * kNorms;
   v_norms += part.first_row * kNorms;
   const uint ring = shared_address(work) + team * S::kRingBytes;
@@ -267,7 +283,6 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
                                      ring + S::KeyTiles::kBytes, ring_barriers + 8 * kSlots, first,
                                      step);
   if (share == 0) key_tiles.open();
-  if (share == S::kShares - 1) value_tiles.open();
   TileNorms<kNorms> norms;
   norms.load(rows, first, share, k_norms, v_norms);
   if (warp < 4 * kLaneHeads) {
@@ -278,6 +293,10 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     put_query<S>(x, warp, digits, head_queries);
   }
   __syncthreads();
+  // The rest only now: who asks for more than memory gives at once waits until it may ask.
+  if (share == S::kShares - 1) value_tiles.open();
+  if (share == 0) key_tiles.fill();
+  if (share == S::kShares - 1) value_tiles.fill();
   const Queries<S> queries(digits + share * S::kShareOperands * 32);
   LogitRules<kPlain, kLaneHeads> rules = {};
   HeadScale<S> scale;
@@ -340,7 +359,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
       if (share == 0) key_tiles.request();
       if (share == 1 && at != first) value_tiles.request();
     }
-    rules.template apply<typename S::Order>(z, at, rows.there<kKeys>(at));
+    rules.template apply<typename S::Order>(z, at,
+                                            at < rows.whole_end ? ~0u : rows.there<kKeys>(at));
     norms.load(rows, at + step, share, k_norms, v_norms);
     float w[kTiles][S::kRows], products[kTiles][S::kRows];
     softmax.weigh(z, factor, w, products, sums);
@@ -367,51 +387,19 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   put_spread_rows<S::kShareDim, 16>(all, team, share * S::kShareDim, sums);
   if (share == 0) all.put_state(team, softmax);
   __syncthreads();
-  all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
-           part_states);
+  join_rotated<kDim>(all, part.heads, p.v_unit * norm_scale<kDim>(p.v), v_signs, p.rotated == 0,
+                     part.row, p.splits, part_values, part_states);
 }
 
-// A threadgroup per query head; its first simdgroup rotates the row back.
+// Grid: query heads; chunks of their rows.
 template <int kDim>
-__global__ __launch_bounds__(kMergeThreads,
-                             1) void attn_decode_tq_mma_merge(const float* part_values,
-                                                              const float2* part_states,
-                                                              const float* sinks, uchar* out,
-                                                              float* lse, const GpuAttnDecodeTq p) {
-  constexpr int kRuns = kDim == 512 ? 2 : 1;
-  __shared__ float4 partial[kMergeThreads];
-  __shared__ float row[kDim];
-  const LaneSigns<kRuns> signs(p.v);
+__global__ __launch_bounds__(kMergeThreads) void attn_decode_tq_mma_merge(const float* part_values,
+                                                                          const float2* part_states,
+                                                                          const float* sinks,
+                                                                          uchar* out, float* lse,
+                                                                          const GpuAttnDecodeTq p) {
   await_inputs();
-  const ulong head = blockIdx.x;
-  const PartMerge<kDim> merge{partial};
-  const float2 state =
-      merge.add(part_values + head * p.splits * kDim, part_states + head * p.splits, p.splits);
-  __syncthreads();
-  constexpr float kLn2 = 0.693147180559945f;
-  float most = state.x * kLn2, total = state.y, keep = 1.0f;
-  if (p.sinks != 0) keep = join_sink(sinks[blockIdx.x % p.num_heads], &most, &total);
-  if (p.lse != 0 && threadIdx.x == 0) lse[head] = log_sum_exp(most, total);
-  if (threadIdx.x < kDim) {
-    const float v = total == 0.0f ? 0.0f : merge.element(threadIdx.x) * keep / total;
-    row[threadIdx.x] = v;
-    if (p.rotated != 0) store_output(out, head * kDim + threadIdx.x, p.query_type, v);
-  }
-  if (p.rotated != 0) return;
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
-  float x[8 * kRuns];
-  UNROLL for (int i = 0; i < 8 * kRuns; i++) {
-    const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
-    x[i] = at < kDim ? row[at] : 0.0f;
-  }
-  fwht_row<kDim>(x);
-  signs.apply(x);
-  UNROLL for (int i = 0; i < 8 * kRuns; i++) {
-    const uint at = 8 * (i / 8 * 32 + LANE) + i % 8;
-    // Of no key at all the row is 0, not -0.
-    if (at < kDim) store_output(out, head * kDim + at, p.query_type, total == 0.0f ? 0.0f : x[i]);
-  }
+  merge_parts<kDim>(part_values, part_states, sinks, out, lse, p);
 }
 
 }  // namespace kernels_attn_decode_tq_mma

@@ -14,7 +14,6 @@ namespace {
 
 // As in the kernels.
 constexpr int64_t kColumns = 8, kKeys = 32;
-constexpr uint32_t kMergeThreads = 1024;
 constexpr int64_t kStatic = 4096;  // more than kernels have beside what is asked for
 
 // Levels that are odd integers up to 255 times a unit, in the order of sign and magnitude: the
@@ -50,10 +49,16 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
   const int64_t shares = dim == 512 ? 2 : 1, teams = warps / shares;
   const bool plain = p.attn.logits_soft_cap == 0.0f && p.attn.alibi_slopes == nullptr;
   const bool few = plain && p.attn.num_heads / p.attn.num_kv_heads <= kColumns / 2;
-  const std::string form = few ? "few_" : plain ? "" : "ruled_";
+  const bool placed =
+      plain && (p.attn.ring || p.attn.ring_start != nullptr || p.attn.pages.table != nullptr);
+  const std::string form = std::string(few     ? "few_"
+                                       : plain ? ""
+                                               : "ruled_") +
+                           (placed ? "placed_" : "");
   const int64_t exchanged = shares == 1 ? 0 : 2 * warps * (few ? 1 : 2) * 32 * 16;
-  const int64_t key_tile = kKeys * dim / 2 + (dim == 256 ? 2 * 64 : 0);
-  const int64_t value_tile = kKeys * dim / 2 + 4 * 32;
+  // As TileRing: behind 16 long rows of K a gap of 64, behind 8 rows of V, or 4 long ones, of 32.
+  const int64_t key_tile = kKeys * dim / 2 + (dim > 128 ? 2 * 64 : 0);
+  const int64_t value_tile = kKeys * dim / 2 + (dim > 128 ? 8 : 4) * 32;
   const int64_t rings = teams * 2 * (key_tile + value_tile);
   return {"attn_decode_tq_mma_" + form + std::to_string(dim), warps,
           kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 + exchanged +
@@ -146,7 +151,7 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
   access.read(states);
   launch = {.op = "attn_decode_tq_merge",
             .kernel = "attn_decode_tq_mma_merge_" + std::to_string(p.k.dim),
-            .groups = {static_cast<uint32_t>(a.batch * a.num_heads), 1, 1},
+            .groups = {static_cast<uint32_t>(a.batch * a.num_heads), merge_chunks(p.k.dim), 1},
             .threads = kMergeThreads};
   launch.buffer(values.data()).buffer(states.data()).buffer(a.sinks).buffer(a.out).buffer(a.lse);
   launch.constants(args);

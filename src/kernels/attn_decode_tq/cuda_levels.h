@@ -10,6 +10,7 @@
 #pragma once
 #include "kernels/attn_decode/cuda_floats.h"
 #include "kernels/attn_decode_tq/cuda_norms.h"
+#include "kernels/attn_decode_tq/cuda_rotate.h"
 #include "kernels/common/gpu_tq.h"
 
 namespace mlxn {
@@ -64,8 +65,6 @@ struct Shape {
   typedef UnitStream<kKeys, kDim * kBits / 8, kUnits, kStages, Place> Stream;
   typedef PartSums<kDim, kWarps> Sums;
   static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
-  static constexpr int kWorkBytes =
-      kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
   // Elements of a query: step s of a unit has elements 4 s .. 4 s + 3 of each lane's.
   struct Order {
     GPU_FN static uint word(uint e) {
@@ -261,18 +260,24 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
   __shared__ float2 states[kWarps][kColumns];
+  __shared__ uint v_signs[kDim / 32];
+  keep_signs<kDim>(p.v, v_signs);
   put_table<S>(p.k, 1.0f / p.k_unit, shared);
   put_table<S>(p.v, 1.0f / p.v_unit, shared + S::kTableBytes / 16);
   await_inputs();
-  const TqPart part(kv_len, ring_start, p);
+  const TqHeads own(p);
+  // The length and the query are asked for together.
+  const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
+  const uint warp = warp_index();
+  float x[kRowElements];
+  own.load_query_of<kDim>(warp, q, p, x);
+  const TqPart part(own, length, start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
   uchar* const memory = reinterpret_cast<uchar*>(shared);
   uint2* const terms = reinterpret_cast<uint2*>(memory + 2 * S::kTableBytes);
   uchar* const work = reinterpret_cast<uchar*>(terms) + Floats::kQueryBytes;
-  const uint warp = warp_index(), first = part.begin + warp * kKeys, step = kWarps * kKeys;
-  float x[kRowElements];
-  part.load_query_of<kDim>(warp, q, p, x);
+  const uint first = part.begin + warp * kKeys, step = kWarps * kKeys;
   const KeyRows rows = part.rows(block_table, p);
   const uint ring = shared_address(work) + warp * S::kRingBytes;
   typename S::Stream stream(rows, k + part.first_row * (kDim * kBits / 8),
@@ -320,8 +325,8 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   put_spread_rows<kDim, S::kVCodes>(all, warp, 0, sums);
   all.put_state(warp, softmax);
   __syncthreads();
-  all.join(part.heads, p.v_unit * norm_scale<kDim>(p.v), part.row, p.splits, part_values,
-           part_states);
+  join_rotated<kDim>(all, part.heads, p.v_unit * norm_scale<kDim>(p.v), v_signs, p.rotated == 0,
+                     part.row, p.splits, part_values, part_states);
 }
 
 }  // namespace kernels_attn_decode_tq_levels

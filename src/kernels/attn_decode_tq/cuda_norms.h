@@ -8,32 +8,19 @@
 
 GPU_LIBRARY_BEGIN
 
-// The part of a threadgroup: positions [begin, end) for `heads` query heads from first_head on,
-// counted over the batch. Row of part_values: `row` + column * splits.
-struct TqPart {
+// The `heads` query heads of a threadgroup from first_head on, counted over the batch. Row of
+// part_values: `row` + column * splits.
+struct TqHeads {
   uint b, kv_head, heads;
   ulong first_head, row;
-  ulong first_row;  // of the sequence (or cache) and KV head
-  HeldKeys held;
-  uint begin, end;
 
-  GPU_FN TqPart(const int* kv_len, const int* ring_start, const GpuAttnDecodeTq& p) {
+  GPU_FN explicit TqHeads(const GpuAttnDecodeTq& p) {
     const uint tile = blockIdx.y % p.tiles, group = p.num_heads / p.num_kv_heads;
     kv_head = blockIdx.y / p.tiles;
     b = blockIdx.z;
     heads = min(group - tile * kColumns, uint(kColumns));
     first_head = ulong(b) * p.num_heads + kv_head * group + tile * kColumns;
     row = first_head * p.splits + blockIdx.x;
-    first_row = p.pages.size > 0 ? ulong(kv_head) * p.pages.size
-                                 : (ulong(b) * p.num_kv_heads + kv_head) * p.capacity;
-    held = held_keys(kv_len[b], p.ring_start != 0 ? ring_start[b] : 0, p.ring != 0, p.capacity);
-    const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
-    begin = keys.first + blockIdx.x * keys.keys_each;
-    end = min(begin + keys.keys_each, keys.end);
-  }
-  GPU_FN KeyRows rows(const int* block_table, const GpuAttnDecodeTq& p) const {
-    return {held,    begin,         end, p.capacity, block_table + ulong(b) * p.pages.per_sequence,
-            p.pages, p.num_kv_heads};
   }
   // The elements of this lane of the query of head `head` of eight; 0 if there is no such head.
   template <int kDim>
@@ -43,6 +30,27 @@ struct TqPart {
   }
   GPU_FN float slope(const float* slopes, uint column, const GpuAttnDecodeTq& p) const {
     return p.slopes != 0 && column < heads ? slopes[first_head % p.num_heads + column] : 0.0f;
+  }
+};
+
+// The part of a threadgroup: positions [begin, end) for its heads.
+struct TqPart : TqHeads {
+  ulong first_row;  // of the sequence (or cache) and KV head
+  HeldKeys held;
+  uint begin, end;
+
+  GPU_FN TqPart(const TqHeads& own, int length, int start, const GpuAttnDecodeTq& p)
+      : TqHeads(own) {
+    first_row = p.pages.size > 0 ? ulong(kv_head) * p.pages.size
+                                 : (ulong(b) * p.num_kv_heads + kv_head) * p.capacity;
+    held = held_keys(length, start, p.ring != 0, p.capacity);
+    const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
+    begin = keys.first + blockIdx.x * keys.keys_each;
+    end = min(begin + keys.keys_each, keys.end);
+  }
+  GPU_FN KeyRows rows(const int* block_table, const GpuAttnDecodeTq& p) const {
+    return {held,    begin,         end, p.capacity, block_table + ulong(b) * p.pages.per_sequence,
+            p.pages, p.num_kv_heads};
   }
 };
 

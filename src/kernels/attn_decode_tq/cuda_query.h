@@ -2,8 +2,8 @@
 // Queries of attn_decode_tq over 4-bit codes: rotated, then digits of integers, as operands of
 // products.
 #pragma once
+#include "kernels/attn_decode_tq/cuda_rotate.h"
 #include "kernels/common/cuda_mma.h"
-#include "kernels/common/gpu_tq.h"
 
 namespace mlxn {
 namespace gpu {
@@ -16,58 +16,6 @@ struct HeadQuery {
   float scale;   // q = scale * integer
   float sum[2];  // of the integers under each norm
 };
-
-// The signs of a rotation, of this lane's elements, asked for before memory is busy: constants come
-// the same way.
-template <int kRuns>
-class LaneSigns {
- public:
-  GPU_FN explicit LaneSigns(const GpuTqTable& t) {
-    UNROLL for (int run = 0; run < kRuns; run++) {
-      const uint e = 8 * (run * 32 + LANE);
-      bits_[run] = e < t.dim ? t.signs[e / 32] >> e % 32 : 0;
-      asm volatile("" : "+r"(bits_[run]));
-    }
-  }
-  GPU_FN void apply(float* x) const {
-    UNROLL for (int i = 0; i < 8 * kRuns; i++) {
-      x[i] = __uint_as_float(__float_as_uint(x[i]) ^ (bits_[i / 8] >> i % 8) << 31);
-    }
-  }
-
- private:
-  uint bits_[kRuns];
-};
-
-// x = H x of a row of a power of two of elements, as fwht_elements() of gpu_tq.h, in less code.
-template <int kDim>
-GPU_FN void fwht_row(float* x) {
-  constexpr int kElements = kDim == 512 ? 16 : 8, kLanes = kDim == 512 ? 32 : kDim / 8;
-  UNROLL for (int h = 1; h < 8; h *= 2) {
-    UNROLL for (int i = 0; i < kElements; i++) {
-      if ((i & h) != 0) continue;
-      const float a = x[i], b = x[i + h];
-      x[i] = a + b;
-      x[i + h] = a - b;
-    }
-  }
-#pragma unroll 1
-  for (uint o = 1; o < kLanes; o *= 2) {
-    const float sign = (LANE & o) != 0 ? -1.0f : 1.0f;
-    UNROLL for (int i = 0; i < kElements; i++) {
-      x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
-    }
-  }
-  constexpr float kScale = kDim == 64    ? 0.125f
-                           : kDim == 128 ? 0.0883883476483184f
-                           : kDim == 256 ? 0.0625f
-                                         : 0.0441941738241592f;  // 1 / sqrt(kDim)
-  UNROLL for (int i = 0; i < 8; i++) {
-    const float a = x[i], b = kDim == 512 ? x[i + 8] : 0.0f;
-    x[i] = (a + b) * kScale;
-    if (kDim == 512) x[i + 8] = (a - b) * kScale;
-  }
-}
 
 // Operands b of the scores: digits of the query of head `head` in the rotated domain, whose
 // elements this simdgroup holds in x as load_query() gives them, [operand][step][lane] of two

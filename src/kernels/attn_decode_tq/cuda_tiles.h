@@ -6,12 +6,11 @@
 // no room for the rings; its launches take the shared text.)
 //
 // Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are, with i = 2k + m,
-//   keys 8t + 2i and the next one, or
-//   of rows of 128 bytes keys 4t + i and 16 + 4t + i
+//   of rows of 64 bytes keys 8t + 2i and the next one
+//   of longer rows, each of which has all banks, keys 4t + i and 16 + 4t + i
 // Of K lane 4g + t reads 16 bytes t of 64 of the key of row g, of V 8 bytes g of 64 of the keys of
-// rows 2t and 2t + 1. Eights of V's rows have a gap of 32 bytes behind them, and sixteens of K's,
-// if they have 128 bytes, one of 64: lanes that read together then meet in a bank two by two at
-// most.
+// rows 2t and 2t + 1. Behind the rows that two lanes t differ by V has a gap of 32 bytes, and
+// behind 16 long rows K has one of 64: lanes that read together then meet in no bank.
 #pragma once
 #include "kernels/attn_decode/cuda_keys.h"
 
@@ -23,14 +22,14 @@ GPU_LIBRARY_BEGIN
 #define MLXN_BULK_TILES 0
 #endif
 
-enum { kTileKeys = 32 };
-
 // The key of a tile that is row g or g + 8 of a product over 16 of its keys.
 template <int kRowBytes>
 struct TileOrder {
-  static constexpr int kStep = kRowBytes == 128 ? 1 : 2;      // from 2k + m to the next
-  static constexpr int kOdd = kRowBytes == 128 ? 16 : 1;      // from row 2t to row 2t + 1
-  GPU_FN static uint first(uint t) { return t * 4 * kStep; }  // row 2t of k = m = 0
+  static constexpr bool kLong = kRowBytes > 64;
+  static constexpr int kStep = kLong ? 1 : 2;               // from 2k + m to the next
+  static constexpr int kOdd = kLong ? 16 : 1;               // from row 2t to row 2t + 1
+  static constexpr int kOfLane = 4 * kStep;                 // from t to t + 1
+  GPU_FN static uint first(uint t) { return t * kOfLane; }  // row 2t of k = m = 0
   GPU_FN static uint key(int k, int m) {
     return first(LANE / 8) + LANE / 4 % 2 * kOdd + (2 * k + m) * kStep;
   }
@@ -54,7 +53,8 @@ class TileRing {
   GPU_FN static constexpr uint place_of(uint row) {
     return row / kGroupRows * kGroupBytes + row % kGroupRows * kRowBytes;
   }
-  // By one simdgroup; another one that shares the ring must not wait before it has met this one.
+  // Asks for a first tile. By one simdgroup; another one that shares the ring must not wait before
+  // it has met this one.
   GPU_FN void open() {
     if (LANE == 0) {
       UNROLL for (int i = 0; i < kSlots; i++) {
@@ -67,8 +67,12 @@ class TileRing {
 #endif
     }
     __syncwarp();
+    request();
+  }
+  // The other slots.
+  GPU_FN void fill() {
 #pragma unroll 1
-    for (int i = 0; i < kSlots; i++) request();
+    for (int i = 1; i < kSlots; i++) request();
   }
   // The address of the next tile, which has arrived.
   GPU_FN uint wait() const {
@@ -100,43 +104,45 @@ class TileRing {
   // Asks for the next tile that has not been asked for, in the slot of the oldest one, which all
   // lanes of all simdgroups have read.
   GPU_FN void request() {
-    if (first_ < rows_.end) {
-      copy(ring_ + to_fill_ * kSlotBytes, barriers_ + 8 * to_fill_);
-      first_ += step_;
+    const uint to = ring_ + to_fill_ * kSlotBytes, barrier = barriers_ + 8 * to_fill_;
+    if (MLXN_BULK_TILES != 0 && first_ < rows_.whole_end) {
+      copy_in_order(first_ + rows_.to_row, to, barrier);
+    } else if (first_ < rows_.end) {
+      copy(to, barrier);
     }
+    first_ += step_;
     to_fill_ = to_fill_ + 1 == kSlots ? 0 : to_fill_ + 1;
   }
 
  private:
+  // kTileKeys rows from `row` on.
+  GPU_FN void copy_in_order(uint row, uint to, uint barrier) const {
+#if MLXN_BULK_TILES
+    if (!elect()) return;
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier),
+                 "n"(kTileKeys * kRowBytes)
+                 : "memory");
+    const uchar* const source = from_ + ulong(row) * kRowBytes;
+    UNROLL for (int i = 0; i < kGroups; i++) {
+      bulk_copy(to + i * kGroupBytes, source + i * kGroupRows * kRowBytes, kGroupRows * kRowBytes,
+                barrier);
+    }
+#endif
+  }
   // The tile at first_. Rows that are not there leave what the slot had.
   GPU_FN void copy(uint to, uint barrier) const {
-    uint row = first_ + rows_.to_row, all = ~0u;  // all: bit i, row i is there
-    bool in_order = rows_.straight;               // one row after the other
-    if (in_order) {
-      row += LANE;
-      if (rows_.end - first_ < kTileKeys) all >>= kTileKeys - (rows_.end - first_);
-    } else {
-      bool there;
-      row = rows_.row(first_ + LANE, &there);
-      all = __ballot_sync(~0u, there);
-      const uint first_row = __shfl_sync(~0u, row, 0);
-      in_order = __all_sync(~0u, there && row == first_row + LANE);
-    }
+    bool there;
+    const uint row = rows_.row(first_ + LANE, &there), all = __ballot_sync(~0u, there);
 #if MLXN_BULK_TILES
-    const bool whole = in_order && all == ~0u;
+    const uint first_row = __shfl_sync(~0u, row, 0);
+    if (!rows_.straight && __all_sync(~0u, there && row == first_row + LANE)) {
+      return copy_in_order(first_row, to, barrier);
+    }
     if (elect()) {
       asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier),
                    "r"(__popc(all) * kRowBytes)
                    : "memory");
-      const uchar* const source = from_ + ulong(row - LANE) * kRowBytes;
-      if (whole) {
-        UNROLL for (int i = 0; i < kGroups; i++) {
-          bulk_copy(to + i * kGroupBytes, source + i * kGroupRows * kRowBytes,
-                    kGroupRows * kRowBytes, barrier);
-        }
-      }
     }
-    if (whole) return;
 #pragma unroll 1
     for (uint i = 0; i < kTileKeys; i++) {
       const uint source = __shfl_sync(~0u, row, i);

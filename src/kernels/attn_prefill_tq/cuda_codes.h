@@ -77,8 +77,8 @@ class CodedRows {
   }
   GPU_FN void rotate(float* x) const {
     if (p_.rotated != 0) return;
-    Signs(p_.k).apply(x);
-    kernels_attn_decode_tq_mma::fwht_row<S::kDim>(x);
+    Signs(p_.k.signs, p_.k.dim).apply(x);
+    fwht_row<S::kDim>(x);
   }
   // Start the copies of a tile's codes, with those of K of all norms; norms of keys that are not
   // there are zeros. Nothing is there from `end` on.
@@ -122,8 +122,8 @@ class CodedRows {
         x[i] = at < S::kDim ? row(memory, r)[at] : 0.0f;
       }
       if (p_.rotated == 0) {
-        kernels_attn_decode_tq_mma::fwht_row<S::kDim>(x);
-        Signs(p_.v).apply(x);
+        fwht_row<S::kDim>(x);
+        Signs(p_.v.signs, p_.v.dim).apply(x);
       }
       UNROLL for (int i = 0; i < kRowElements; i++) x[i] += 0.0f;  // 0, not -0
       UNROLL for (int run = 0; run < 2; run++) {
@@ -134,7 +134,7 @@ class CodedRows {
   }
 
  private:
-  typedef kernels_attn_decode_tq_mma::LaneSigns<S::kDim == 512 ? 2 : 1> Signs;
+  typedef LaneSigns<S::kDim == 512 ? 2 : 1> Signs;
   static constexpr int kNormCount = 2 * S::kNorms * S::kKeys;  // [K's, V's][key]
   static constexpr int kStageNorms = 3 * kNormCount / 2;       // with the exponents of V's
 
