@@ -52,6 +52,18 @@ HWY_INLINE hn::Vec<D> LoadRow(D d, const F16* row) {
 #endif
 }
 
+// The same by the target's own conversion where that is exact, which only the emulated one of
+// x86-64 before AVX2 is not: it makes numbers of infinities.
+template <class D>
+HWY_INLINE hn::Vec<D> WidenF16(D d, const uint16_t* row) {
+#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2
+  return LoadRow(d, reinterpret_cast<const F16*>(row));
+#else
+  const hn::Rebind<hwy::float16_t, D> d16;
+  return hn::PromoteTo(d, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(row)));
+#endif
+}
+
 // Elements [at, at + lanes) of a row of dim elements, dim a multiple of 8; those beyond dim are 0
 // and are not read.
 template <class D, class T>

@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "kernels/common/simd.h"
+#include "kernels/common/simd_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::matmul::HWY_NAMESPACE {
@@ -19,11 +20,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 void WidenF16(const uint16_t* in, size_t count, float* out) {
   const hn::ScalableTag<float> d;
-  const hn::Rebind<hwy::float16_t, decltype(d)> d16;
   const size_t lanes = hn::Lanes(d), rest = count % lanes;
   for (size_t i = 0; i < count - rest; i += lanes) {
-    const auto v = hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(in + i));
-    hn::StoreU(hn::PromoteTo(d, v), d, out + i);
+    hn::StoreU(kernels::HWY_NAMESPACE::WidenF16(d, in + i), d, out + i);
   }
   for (size_t i = count - rest; i < count; ++i) out[i] = to_float(F16{in[i]});
 }

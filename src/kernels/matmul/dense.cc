@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "kernels/common/simd.h"
+#include "kernels/common/simd_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mlxn::kernels::matmul::HWY_NAMESPACE {
@@ -39,8 +40,7 @@ constexpr int kVectorN = 8;  // weight rows at once for one row of x: independen
 
 HWY_INLINE V LoadWide(const float* p) { return hn::LoadU(D(), p); }
 HWY_INLINE V LoadWide(const hwy::float16_t* p) {
-  const hn::Rebind<hwy::float16_t, D> d16;
-  return hn::PromoteTo(D(), hn::LoadU(d16, p));
+  return kernels::HWY_NAMESPACE::WidenF16(D(), reinterpret_cast<const uint16_t*>(p));
 }
 HWY_INLINE V LoadWide(const hwy::bfloat16_t* p) {
   const hn::Rebind<hwy::bfloat16_t, D> d16;

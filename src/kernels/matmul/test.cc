@@ -305,7 +305,9 @@ TEST_P(MatmulTest, InfinityHasTheSameBitsForEveryRowCount) {
         ops::matmul(stream, {.x = x.rows(first, m), .weight = w, .out = part});
         stream.commit().wait();
         EXPECT_EQ(bytes_of(part), bytes_of(out.rows(first, m))) << kind.name() << " m " << m;
-        for (float v : part.rows(m - 1, 1).span<float>()) EXPECT_FALSE(std::isfinite(v));
+        for (float v : part.rows(m - 1, 1).span<float>()) {
+          EXPECT_FALSE(std::isfinite(v)) << kind.name() << " m " << m;
+        }
       }
     }
   }
