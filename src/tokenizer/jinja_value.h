@@ -113,7 +113,8 @@ struct Loop {
 };
 
 // What one rendering may take. A step is an expression, a statement, an item of a list or 4 bytes
-// of text looked at: with a table of characters or a search for a part, some 100 ns at most.
+// of text looked at; what makes several objects counts as several. With sanitizers it takes a
+// microsecond at most.
 struct Budget {
   uint64_t steps = 400'000;
   uint64_t bytes = uint64_t{48} << 20;  // made in all
