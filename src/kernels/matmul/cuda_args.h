@@ -25,7 +25,10 @@ struct CudaMatmul {
   unsigned int rows_per_x;                   // out row r multiplies x row r / rows_per_x
   unsigned int tiles;                        // tiles of out rows
   unsigned int parts;                        // groups of threads of an out row
+  unsigned int part_turns, longer_parts;     // turns of a part; the first ones have one more
   unsigned int team_simds;                   // slices that have a span
+  unsigned int team_share;                   // 2^16 / team_simds, rounded up
+  unsigned int slice_list;                   // the slices that have a span, in order, 4 bits each
   unsigned int prepared;                     // 1: no kernel in front writes the weights
   unsigned int slices;                       // bit i: slice i has a span
   unsigned int panels;                       // of all weights, of one expert

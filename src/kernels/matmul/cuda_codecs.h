@@ -31,8 +31,11 @@ struct Span {
   uint group_shift;  // blocks per scale of the array, as a power of two
   uint scale_type;
 
+  GPU_FN uint2 words_of_pair(uint i, uint pair) const {
+    return reinterpret_cast<const uint2*>(words)[8 * i + pair];
+  }
   GPU_FN uint word(uint i, Row row) const {
-    const uint2 two = reinterpret_cast<const uint2*>(words)[8 * i + row.pair];
+    const uint2 two = words_of_pair(i, row.pair);
     return row.odd == 0 ? two.x : two.y;
   }
   GPU_FN float side_half(uint unit, Row row) const {

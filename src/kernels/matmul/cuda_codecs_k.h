@@ -34,9 +34,33 @@ GPU_FN void six_bit_scales(const Span& s, uint block, Row row, float* scale, flo
   bias[0] = bias_beside<kRaw>(scale[0], times_byte(-d.y, min_steps, block % 4));
 }
 
+// The same of blocks 2t and 2t + 1 and of a pair of rows, four scales or minima in a word: byte
+// 2r + b is of row r and block 2t + b.
+GPU_FN void six_bit_scales_of_two(const Span& s, uint t, uint pair, float (*scale)[2][1],
+                                  float (*bias)[2][1]) {
+  const bool first = t / 2 == 0;
+  const uint halves = t % 2 == 0 ? 0x5410 : 0x7632, shift = first ? 0 : 2;
+  const uint own = first ? 0x3f3f3f3fu : 0x30303030u, low = first ? 0 : 0x0f0f0f0fu;
+  uint words[4];
+  float2 d[2];
+  UNROLL for (uint i = 0; i < 4; i++) {
+    const uint2 two = s.words_of_pair(i, pair);
+    words[i] = __byte_perm(two.x, two.y, halves);
+    if (i == 0) d[0] = unpack2(two.x, half()), d[1] = unpack2(two.y, half());
+  }
+  const uint steps = (words[1] >> shift & own) | (words[3] & low);
+  const uint min_steps = (words[2] >> shift & own) | (words[3] >> 4 & low);
+  UNROLL for (uint r = 0; r < 2; r++) {
+    UNROLL for (uint b = 0; b < 2; b++) {
+      scale[b][r][0] = times_byte(d[r].x, steps, 2 * r + b);
+      bias[b][r][0] = bias_beside<kRaw>(scale[b][r][0], times_byte(-d[r].y, min_steps, 2 * r + b));
+    }
+  }
+}
+
 struct Q4_K : Block256<36> {
   static constexpr int kHalves = 1;
-  static constexpr bool kBias = true;
+  static constexpr bool kBias = true, kSixBits = true;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(4 + block / 2 * 8 + 4 * part + t, row) >> (4 * (block % 2));
@@ -51,7 +75,7 @@ struct Q4_K : Block256<36> {
 // Bit j of byte l of words 4 to 11 is the fifth bit of element l of block j.
 struct Q5_K : Block256<44> {
   static constexpr int kHalves = 1;
-  static constexpr bool kBias = true;
+  static constexpr bool kBias = true, kSixBits = true;
   static GPU_FN void codes(const Span& s, uint block, Row row, uint t, uint* pairs) {
     UNROLL for (int part = 0; part < 2; part++) {
       const uint v = s.word(12 + block / 2 * 8 + 4 * part + t, row) >> (4 * (block % 2));

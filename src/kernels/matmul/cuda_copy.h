@@ -81,13 +81,18 @@ GPU_FN void wait_barrier(uint barrier, uint parity) {
 #undef MLXN_MBARRIER_WAIT
 }
 
+// Kept in a register, not computed again where it is used.
+GPU_FN void keep(uint& value) { asm volatile("" : "+r"(value)); }
+
 // A stream of items, each one or more copies, that a simdgroup takes through kStages places in
 // threadgroup memory. All its lanes call every member. An item's place may be written again once
 // all of them have read it.
 template <int kStages>
 class CopyStream {
  public:
-  GPU_FN explicit CopyStream(ulong* barriers) : barriers_(barriers) {}
+  GPU_FN explicit CopyStream(const ulong* barriers) : barriers_(shared_address(barriers)) {
+    keep(barriers_);
+  }
 
   // Before the first item; then the lanes synchronise.
   GPU_FN void init(uint lane) const {
@@ -139,9 +144,9 @@ class CopyStream {
   }
 
  private:
-  GPU_FN uint barrier_of(uint item) const { return shared_address(barriers_ + item % kStages); }
+  GPU_FN uint barrier_of(uint item) const { return barriers_ + 8 * (item % kStages); }
 
-  ulong* barriers_;
+  uint barriers_;
 };
 
 // Four simdgroups side by side give registers back, so that others have more than their share of
@@ -158,9 +163,6 @@ GPU_FN void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
 #endif
 }
-
-// Kept in a register, not computed again where it is used.
-GPU_FN void keep(uint& value) { asm volatile("" : "+r"(value)); }
 
 // A stream that one simdgroup, all of whose threads call, fills for others to read. Item i is item
 // number i / kStages at place i % kStages.

@@ -82,12 +82,24 @@ std::string kernel_of(const MatmulParams& p, const Plan& plan) {
   return text;
 }
 
+// The numbers of the bits that are set, 4 bits each.
+uint32_t list_of(uint32_t slices) {
+  uint32_t list = 0, count = 0;
+  for (uint32_t i = 0; i < kCudaSlices; ++i) {
+    if ((slices >> i & 1) != 0) list |= i << 4 * count++;
+  }
+  return list;
+}
+
 CudaMatmul args_of(const Product& product, const Plan& plan) {
   const MatmulParams& p = product.p;
   const WeightView& w = p.weight;
   const Spans& spans = product.spans;
   const PanelLayout& layout = spans.layout;
   const bool groups = layout.group_size > 0;
+  const int64_t turns = product.panels / product.together(),
+                parts = std::max(plan.parts, int64_t{1});
+  const uint32_t slices = cuda_slices(spans.count), team_simds = u32_of(std::popcount(slices));
   CudaMatmul args{
       .rows = {},
       .panel_ends = {},
@@ -97,9 +109,13 @@ CudaMatmul args_of(const Product& product, const Plan& plan) {
       .rows_per_x = u32_of(p.rows_per_x),
       .tiles = u32_of(plan.tiles),
       .parts = u32_of(plan.parts),
-      .team_simds = u32_of(std::popcount(cuda_slices(spans.count))),
+      .part_turns = u32_of(turns / parts),
+      .longer_parts = u32_of(turns % parts),
+      .team_simds = team_simds,
+      .team_share = divide_up(1 << 16, team_simds),
+      .slice_list = list_of(slices),
       .prepared = product.prepared,
-      .slices = cuda_slices(spans.count),
+      .slices = slices,
       .panels = u32_of(product.panels),
       .expert_panels = u32_of(layout.panels),
       .spans = u32_of(spans.count),

@@ -16,10 +16,11 @@ using quant::WeightView;
 // As in the kernels.
 constexpr int64_t kStages = 2, kNarrowPanels = 2, kNarrowThreads = 256;
 constexpr int64_t kWideXBlocks = 4, kWideThreads = 384;
-constexpr int64_t kMaxTeams = 14, kMaxSimds = 32;
+constexpr int64_t kTurns = 4, kMaxTeams = 14, kMaxSimds = 16;
 
 // Bytes that the kernels have beside the memory asked for, at most.
-constexpr int64_t kSingleStatic = 9 << 10, kNarrowStatic = 2 << 10, kWideStatic = 5 << 10;
+constexpr int64_t kSingleStatic = 1 << 10, kNarrowStatic = 2 << 10, kWideStatic = 5 << 10;
+constexpr int64_t kDenseSingleStatic = 9 << 10;
 
 // Rows of x of the narrow kernel with more of them.
 constexpr int64_t kMostNarrow = 16;
@@ -53,8 +54,9 @@ int64_t narrow_memory(const Spans& spans, const WeightView& w, int64_t rows) {
   return std::max(partial_bytes, panels * (stage_bytes + scale_bytes(w)));
 }
 int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
-  // Terms of x and the sums of pairs of blocks.
-  return simds * kStages * spans.layout.full_span_bytes() + w.cols * 4 + divide_up(w.cols, 64) * 16;
+  // Terms of x, sums of pairs of blocks, totals, stages of spans.
+  return w.cols * 4 + divide_up(w.cols, 64) * 16 +
+         simds * (kTurns * kPanelRows * 4 + kStages * spans.layout.full_span_bytes());
 }
 int64_t wide_memory(const Spans& spans, const WeightView& w) {
   return kWidePanels * (2 * spans.layout.full_span_bytes() + scale_bytes(w)) +
@@ -168,7 +170,7 @@ DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits
   const int64_t terms = dense_terms(p), panels = divide_up(p.weight.rows, kPanelRows);
   const int64_t single_memory =
       terms * (p.weight.cols + 32) * 2 + kTeams * kCudaSlices * kSingleStages * kBlockBytes;
-  if (p.out_rows == 1 && single_memory <= memory_limit - kSingleStatic) {
+  if (p.out_rows == 1 && single_memory <= memory_limit - kDenseSingleStatic) {
     return {.kernel = DenseKernel::kSingle,
             .rows = 1,
             .tile_rows = 1,

@@ -29,7 +29,7 @@ const int64_t kRowCounts[] = {1, 2, 9, 16, 25, 65, 512};
 
 // Bytes of the __shared__ arrays of a kernel, beside the memory that a launch asks for.
 int64_t static_bytes(std::string_view kernel) {
-  if (kernel.starts_with("matmul_single")) return 4 * 32 * 16 * 4 + 32 * 2 * 8;
+  if (kernel.starts_with("matmul_single")) return 16 * 2 * 8;
   if (kernel.starts_with("matmul_narrow")) return 8 * 2 * 8;
   if (kernel.starts_with("matmul_wide")) return 128 * 4 + 2 * (2 + 4) * 8;
   if (kernel.starts_with("matmul_dense_single")) return 2 * 2 * 8 * 4 * 16 * 4 + 32 * 4;
@@ -198,9 +198,9 @@ struct Pinned {
 TEST(CudaPlanTest, OfAnH100) {
   const Pinned pinned[] = {
       {{{Format::kAffine, 4, 64, bf16}, 1, 2560, 9728, 0, 1},
-       {Kernel::kSingle, 1, 1, 132, 132, 512, 118784}},
+       {Kernel::kSingle, 1, 1, 132, 132, 512, 119168}},
       {{{Format::kAffine, 4, 64, bf16}, 1, 9728, 2560, 0, 2},
-       {Kernel::kSingle, 1, 1, 132, 132, 1024, 158336}},
+       {Kernel::kSingle, 1, 1, 132, 132, 512, 118784}},
       {{{Format::kAffine, 4, 64, bf16}, 2, 2560, 9728, 0, 1},
        {Kernel::kNarrow, 8, 1, 0, 80, 256, 90112}},
       {{{Format::kAffine, 4, 64, bf16}, 9, 2560, 9728, 0, 2},
@@ -211,22 +211,22 @@ TEST(CudaPlanTest, OfAnH100) {
        {Kernel::kWide, 128, 1, 0, 20, 384, 184320}},
       {{{Format::kAffine, 4, 64, bf16}, 512, 2560, 9728, 0, 2},
        {Kernel::kWide, 128, 4, 0, 160, 384, 184320}},
-      {{{Format::kQ8_0}, 1, 4096, 14336, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 200192}},
+      {{{Format::kQ8_0}, 1, 4096, 14336, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 204288}},
       {{{Format::kQ8_0}, 8, 4096, 14336, 0, 1}, {Kernel::kNarrow, 8, 1, 0, 128, 256, 139264}},
       {{{Format::kQ8_0}, 512, 4096, 14336, 0, 1}, {Kernel::kWide, 128, 4, 0, 128, 384, 208896}},
-      {{{Format::kQ6_K}, 1, 262144, 2560, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 768, 173696}},
+      {{{Format::kQ6_K}, 1, 262144, 2560, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 123520}},
       {{{Format::kQ6_K}, 25, 2560, 4096, 0, 1}, {Kernel::kNarrow, 16, 2, 0, 160, 256, 124928}},
       {{{Format::kAffine, 8, 32, f32}, 1, 2560, 2560, 0, 1},
-       {Kernel::kSingle, 1, 1, 132, 132, 512, 174720}},
+       {Kernel::kSingle, 1, 1, 132, 132, 512, 178816}},
       {{{Format::kAffine, 8, 32, f32}, 512, 2560, 2560, 0, 1},
        {Kernel::kNarrow, 16, 32, 0, 2560, 256, 180224}},
       {{{Format::kMlxMxfp4, 4, 32, u8, false}, 8, 704, 2816, 128, 2},
-       {Kernel::kSingle, 1, 8, 16, 128, 1024, 151232}},
+       {Kernel::kSingle, 1, 8, 16, 128, 512, 118784}},
       {{{Format::kMlxMxfp4, 4, 32, u8, false}, 256, 704, 2816, 128, 2},
        {Kernel::kSorted, 128, 131, 0, 1441, 384, 174080}},
       {{{Format::kQ4_K}, 4096, 2816, 768, 128, 1},
        {Kernel::kSorted, 128, 161, 0, 3542, 384, 184320}},
-      {{{Format::kQ4_K}, 255, 2816, 768, 128, 1}, {Kernel::kSingle, 1, 255, 1, 255, 960, 141504}},
+      {{{Format::kQ4_K}, 255, 2816, 768, 128, 1}, {Kernel::kSingle, 1, 255, 1, 255, 480, 118784}},
   };
   const auto fields = [](const Plan& p) {
     return std::vector<int64_t>{

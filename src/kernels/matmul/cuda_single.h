@@ -13,7 +13,8 @@ namespace gpu {
 namespace panels {
 namespace kernels_matmul_single {
 
-enum { kStages = 2, kMaxSimds = 32, kTurns = 4 };
+// Of a group at most 16 simdgroups: each thread may have 128 registers, and needs them.
+enum { kStages = 2, kMaxSimds = 16, kTurns = 4, kTogether = 4 };
 
 // The slice of a row of x as terms in threadgroup memory, and sums over its blocks.
 //   terms [block][term][t][4], the terms of odd blocks in reverse, so that blocks g and g + 1 meet
@@ -28,13 +29,17 @@ struct XSlice {
   GPU_FN uint4* at(uint block, uint term, uint t) const {
     return reinterpret_cast<uint4*>(terms + kBlockWords * block) + 4 * (term ^ block % 2) + t;
   }
-  // Of every `step`-th eight blocks from the first on. A lane splits a quarter of a block: the
-  // lanes hold an operand b with one block in each column.
-  GPU_FN void put(const float* x, uint begin, uint end, uint start, uint step, uint lane) const {
+  // Of block first + lane / 4 or, past the end, of the last one: a quarter for a lane.
+  GPU_FN static void load(const float* x, uint first, uint end, uint lane, float* v) {
+    load_x<Order>(x, min(first + lane / 4, end - 1), lane % 4, v);
+  }
+  // Of every `step`-th eight blocks from the first on, whose elements are in v. The lanes hold an
+  // operand b with one block in each column.
+  GPU_FN void put(const float* x, uint begin, uint end, uint start, uint step, uint lane,
+                  float* v) const {
     for (uint first = begin + 8 * start; first < end; first += 8 * step) {
       const uint block = first + lane / 4, t = lane % 4;
-      float v[8];
-      load_x<Order>(x, min(block, end - 1), t, v);
+      if (first != begin + 8 * start) load(x, first, end, lane, v);
       const Terms own = split<Order>(v);
       if (block < end) {
         *at(block - begin, 0, t) = make_uint4(own.high[0], own.high[1], own.high[2], own.high[3]);
@@ -74,6 +79,8 @@ GPU_FN void own_scales(const Span& span, uint g, uint t, float (*scale)[2][kHalv
         bias[b][0][0] = biases.x, bias[b][1][0] = biases.y;
       }
     });
+  } else if constexpr (requires { Codec::kSixBits; }) {
+    six_bit_scales_of_two(span, t, g, scale, bias);
   } else {
     UNROLL for (uint b = 0; b < 2; b++) {
       UNROLL for (uint r = 0; r < 2; r++) {
@@ -99,34 +106,40 @@ GPU_FN void add_span(const Span& span, const XSlice<Codec>& x, uint x_block, uin
     const uint pair = kWhole ? t : min(t, (blocks - 1) / 2);
     sums = reinterpret_cast<const float4*>(x.sums + 2 * x_block)[pair];
   }
-  UNROLL for (uint pair = 0; pair < kSpanBlocks / 2; pair++) {
-    float c[2][kHalves][4] = {};
-    UNROLL for (uint b = 0; b < 2; b++) {
-      const uint block = 2 * pair + b;
-      if (!kWhole && block >= blocks) continue;
-      uint codes[2][4];
-      UNROLL for (uint r = 0; r < 2; r++) Codec::codes(span, block, Row{g, r}, t, codes[r]);
-      UNROLL for (int step = 0; step < 2; step++) {
-        const uint *row_g = codes[0] + 2 * step, *row_g8 = codes[1] + 2 * step;
-        UNROLL for (int term = 0; term < 2; term++) {
-          const uint* from = (term == 0 ? own.high : own.low) + 2 * step;
+  // Multiplications of different blocks take turns, since one must wait for the one before it in
+  // its block.
+  UNROLL for (uint first = 0; first < kSpanBlocks; first += kTogether) {
+    float c[kTogether][kHalves][4] = {};
+    uint codes[kTogether][2][4];
+    UNROLL for (uint b = 0; b < kTogether; b++) {
+      if (!kWhole && first + b >= blocks) continue;
+      UNROLL for (uint r = 0; r < 2; r++) Codec::codes(span, first + b, Row{g, r}, t, codes[b][r]);
+    }
+    UNROLL for (int step = 0; step < 2; step++) {
+      UNROLL for (int term = 0; term < 2; term++) {
+        const uint* from = (term == 0 ? own.high : own.low) + 2 * step;
+        UNROLL for (uint b = 0; b < kTogether; b++) {
+          if (!kWhole && first + b >= blocks) continue;
+          const uint *row_g = codes[b][0] + 2 * step, *row_g8 = codes[b][1] + 2 * step;
           mma_bf16(c[b][kHalves == 2 ? step : 0], row_g[0], row_g8[0], row_g[1], row_g8[1], from[0],
                    from[1]);
         }
       }
     }
-    UNROLL for (uint r = 0; r < 2; r++) {
-      UNROLL for (uint b = 0; b < 2; b++) {
-        if (!kWhole && 2 * pair + b >= blocks) continue;
-        UNROLL for (int h = 0; h < kHalves; h++) {
-          total[r] = fmaf(scale[b][r][h], c[b][h][2 * r + b], total[r]);
-          if (Codec::kBias) {
-            const float sum = b == 0 ? (h == 0 ? sums.x : sums.y) : (h == 0 ? sums.z : sums.w);
-            total[r] = fmaf(bias[b][r][h], sum, total[r]);
+    UNROLL for (uint pair = 0; pair < kTogether / 2; pair++) {
+      UNROLL for (uint r = 0; r < 2; r++) {
+        UNROLL for (uint b = 0; b < 2; b++) {
+          if (!kWhole && first + 2 * pair + b >= blocks) continue;
+          UNROLL for (int h = 0; h < kHalves; h++) {
+            total[r] = fmaf(scale[b][r][h], c[2 * pair + b][h][2 * r + b], total[r]);
+            if (Codec::kBias) {
+              const float sum = b == 0 ? (h == 0 ? sums.x : sums.y) : (h == 0 ? sums.z : sums.w);
+              total[r] = fmaf(bias[b][r][h], sum, total[r]);
+            }
           }
         }
+        total[r] = simd_shuffle(total[r], before);
       }
-      total[r] = simd_shuffle(total[r], before);
     }
   }
 }
@@ -144,14 +157,6 @@ GPU_FN float sum_in_order(const float* totals, uint count) {
   return sum;
 }
 
-// The slice of K, of those with a span, that simdgroup `own` of a team sums.
-GPU_FN uint slice_of(const CudaMatmul& p, uint own) {
-  uint slice = 0;
-  for (uint left = own;; slice++) {
-    if ((p.slices >> slice & 1) != 0 && left-- == 0) return slice;
-  }
-}
-
 // The parts of the groups of a row of x are along the panels; group = row * parts + part. Of gate
 // and up, an even team has a panel of gate while the next team has that of up.
 template <class Codec>
@@ -161,28 +166,30 @@ __global__ __launch_bounds__(32 * kMaxSimds,
                                             const uchar* residual, uchar* out, uchar* out1,
                                             uchar* out2, const CudaMatmul p) {
   extern __shared__ uint4 shared[];
-  __shared__ float partial[kTurns][kMaxSimds][kPanelRows];
   __shared__ ulong barriers[kMaxSimds][kStages];
-  uint lane = threadIdx.x % 32;
-  asm volatile("" : "+r"(lane));  // kept, not asked for again in every span
+  // From a shuffle, or every span would ask for it again.
+  const uint lane = simd_shuffle(threadIdx.x % 32, threadIdx.x % 32);
   const uint warp = simd_broadcast(threadIdx.x / 32, 0);
-  const uint team = warp / p.team_simds, slice = slice_of(p, warp % p.team_simds);
-  const uint warps = blockDim.x / 32, teams = warps / p.team_simds;
-  const uint out_row = blockIdx.x / p.parts, part = blockIdx.x % p.parts;
+  const uint team = warp * p.team_share >> 16;
+  const uint slice = p.slice_list >> 4 * (warp - team * p.team_simds) & 15;
+  const uint warps = blockDim.x / 32, teams = warps * p.team_share >> 16;
+  const uint out_row = p.out_rows == 1 ? 0 : blockIdx.x / p.parts;
+  const uint part = blockIdx.x - out_row * p.parts;
   const PackedWeights weights{packed, packed1, packed2};
   const Outs outs{residual, out, out1, out2};
-  const uint together = p.gated != kCudaNotGated ? 2 : 1, turns = p.panels / together;
-  const uint group_first = uint(ulong(turns) * part / p.parts) * together;
+  const uint together = p.gated != kCudaNotGated ? 2 : 1;
+  const uint group_first = (part * p.part_turns + min(part, p.longer_parts)) * together;
   const uint first = group_first + team;
-  const uint last = uint(ulong(turns) * (part + 1) / p.parts) * together;
+  const uint last = group_first + (p.part_turns + (part < p.longer_parts ? 1 : 0)) * together;
   const uint begin = slice_begin(p.spans, slice), end = slice_begin(p.spans, slice + 1);
   const uint begin_block = kSpanBlocks * begin, end_block = min(kSpanBlocks * end, p.cols / 32);
 
-  // Stages of spans, terms of x and its sums.
-  uchar* const memory = reinterpret_cast<uchar*>(shared);
-  uchar* const stages = memory + warp * kStages * p.span_bytes;
-  uint* const all_terms = reinterpret_cast<uint*>(memory + warps * kStages * p.span_bytes);
+  // Terms of x and its sums, totals of some panels [kTurns][warps][kPanelRows], stages of spans.
+  uint* const all_terms = reinterpret_cast<uint*>(shared);
   float* const all_sums = reinterpret_cast<float*>(all_terms + p.cols);
+  float* const partial = all_sums + (p.cols + 63) / 64 * 4;
+  uchar* const all_stages = reinterpret_cast<uchar*>(partial + kTurns * kPanelRows * warps);
+  uchar* const stages = all_stages + warp * kStages * p.span_bytes;
   const XSlice<Codec> x_slice{all_terms + XSlice<Codec>::kBlockWords * begin_block,
                               all_sums + 2 * begin_block};
 
@@ -208,17 +215,19 @@ __global__ __launch_bounds__(32 * kMaxSimds,
     }
     copies.close();
   };
-  const auto start_all = [&] {  // what is needed first of all simdgroups first
+  const auto start_all = [&] {
 #pragma unroll 1
-    for (int s = 0; s < kStages; s++) {
-      start(s, stages + s * p.span_bytes);
-      __syncthreads();
-    }
+    for (int s = 0; s < kStages; s++) start(s, stages + s * p.span_bytes);
   };
   // What prepare() has written is no result of a kernel that may still run.
   const bool early = p.prepared != 0 && p.has_ids == 0;
   if (early) start_all();
   await_inputs();
+  // x is asked for together with the expert.
+  const uint x_row = p.out_rows == 1 ? 0 : out_row / p.rows_per_x;
+  const float* const own_x = x + ulong(x_row) * p.cols;
+  float elements[8];
+  x_slice.load(own_x, begin_block + 8 * team, end_block, lane, elements);
   if (p.has_ids != 0) expert = ids[out_row];
   if (expert >= p.experts) {
     for (uint panel = group_first + threadIdx.x / kPanelRows; panel < last;
@@ -228,8 +237,7 @@ __global__ __launch_bounds__(32 * kMaxSimds,
     return;
   }
   if (!early) start_all();
-  x_slice.put(x + ulong(out_row / p.rows_per_x) * p.cols, begin_block, end_block, team, teams,
-              lane);
+  x_slice.put(own_x, begin_block, end_block, team, teams, lane, elements);
   __syncthreads();
 
   // The teams of gate and up wait for each other.
@@ -264,7 +272,8 @@ __global__ __launch_bounds__(32 * kMaxSimds,
     if (whole_end < end) take(Constant<false>(), p.last_head_bytes, p.last_biases_at);
 
     if (lane % 4 == 0) {
-      *reinterpret_cast<float2*>(&partial[turn][warp][lane / 2]) = make_float2(total[0], total[1]);
+      reinterpret_cast<float2*>(partial + (turn * warps + warp) * kPanelRows)[lane / 4] =
+          make_float2(total[0], total[1]);
     }
     const bool more = panel + teams < last;
     if (++turn < kTurns && more) continue;
@@ -273,7 +282,7 @@ __global__ __launch_bounds__(32 * kMaxSimds,
     const uint first_simd = pair * pair_simds, round_first = panel - (turn - 1) * teams;
     for (uint i = threadIdx.x - 32 * first_simd; i < turn * kPanelRows; i += 32 * pair_simds) {
       const uint row = i % kPanelRows;
-      const float* const sums = &partial[i / kPanelRows][first_simd][row];
+      const float* const sums = partial + (i / kPanelRows * warps + first_simd) * kPanelRows + row;
       float sum = sum_in_order(sums, p.team_simds);
       if (p.gated != kCudaNotGated) {
         sum = gated_product(p, sum, sum_in_order(sums + p.team_simds * kPanelRows, p.team_simds));
