@@ -3,6 +3,7 @@
 // elements in registers and reads the others a second time; nothing is written before the row's sum
 // is known, so that every operand may be read twice even where an output lies on it.
 //   x, add_before, add_after, factor, sum, out [rows, dim]   weight [dim]
+#include "kernels/common/gpu_hints.h"
 #include "kernels/common/gpu_rows.h"
 #include "kernels/rms_norm/gpu_args.h"
 
@@ -112,18 +113,55 @@ INSTANTIATE_SPEC(rms_norm_bf16_f16, rms_norm, 2, bfloat, half)
 INSTANTIATE_SPEC(rms_norm_bf16_bf16, rms_norm, 2, bfloat, bfloat)
 
 // residual_norms: the size of the group and the order of additions are those of rms_norm, so that
-// the bits are. A thread keeps all its elements, kVectors vectors, in registers.
+// the bits are. A thread keeps all its elements, kVectors vectors, in registers. A token has one
+// threadgroup, whose time is that of one access to memory after the other: weights are on their way
+// to the cache before the rows are there, and asked for with, or a sum ahead of, what they
+// multiply.
 //   residual, x, sum, out [rows, dim]   experts [rows, top_k, dim]   expert_weights [rows, top_k]
 //   all weights [dim]
 enum { kV = 4, kVectors = 2, kExpertsAtOnce = 4 };
 
+// Where this thread's elements lie.
+struct NormPlace {
+  uint first, step;
+};
+
+// Of weight number i, whether it is there.
+GPU_FN bool has_weight(uint i, CONSTANT GpuResidualNorms& p) { return (p.weights >> i & 1) != 0; }
+
+// Line number `line` of it.
+GPU_FN void prefetch_weight(DEVICE const float* weight, uint i, uint line,
+                            CONSTANT GpuResidualNorms& p) {
+  const uint at = line * (128 / sizeof(float));
+  if (has_weight(i, p) && at < p.dim) prefetch(weight + at);
+}
+
+GPU_FN void load_elements(DEVICE const float* row, NormPlace place, CONSTANT GpuResidualNorms& p,
+                          THREAD float (&v)[kVectors][kV]) {
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    const uint at = place.first + k * place.step;
+    if (at < p.dim) load_row<kV>(row + at, p.dim - at, p.vectors != 0, v[k]);
+  }
+}
+GPU_FN void store_elements(DEVICE float* row, NormPlace place, CONSTANT GpuResidualNorms& p,
+                           THREAD const float (&v)[kVectors][kV]) {
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    const uint at = place.first + k * place.step;
+    if (at < p.dim) store_row<kV>(row + at, p.dim - at, p.vectors != 0, v[k]);
+  }
+}
+GPU_FN void load_weight(DEVICE const float* weight, uint i, NormPlace place,
+                        CONSTANT GpuResidualNorms& p, THREAD float (&v)[kVectors][kV]) {
+  if (has_weight(i, p)) load_elements(weight, place, p, v);
+}
+
 // 1 / sqrt(mean of squares + eps) of the row.
-GPU_FN float inverse_rms(THREAD const float (&v)[kVectors][kV], uint first, uint step,
+GPU_FN float inverse_rms(THREAD const float (&v)[kVectors][kV], NormPlace place,
                          THREADGROUP float* partial, uint lane, uint simd, uint simds,
                          CONSTANT GpuResidualNorms& p) {
   float sum_sq = 0.0f;
   UNROLL for (int k = 0; k < kVectors; k++) {
-    if (first + k * step < p.dim) {
+    if (place.first + k * place.step < p.dim) {
       UNROLL for (int j = 0; j < kV; j++) sum_sq = fma(v[k][j], v[k][j], sum_sq);
     }
   }
@@ -131,104 +169,100 @@ GPU_FN float inverse_rms(THREAD const float (&v)[kVectors][kV], uint first, uint
   return 1.0f / sqrt(sum_sq / float(p.dim) + p.eps);
 }
 
-// v times 1 / rms and weight number i, from element `at` on.
-GPU_FN void norm_elements(DEVICE const float* weight, uint i, float offset, uint at, float inverse,
-                          CONSTANT GpuResidualNorms& p, THREAD float* v) {
-  UNROLL for (int j = 0; j < kV; j++) v[j] = v[j] * inverse;
-  if ((p.weights >> i & 1) == 0) return;
-  float w[kV];
-  load_row<kV>(weight + at, p.dim - at, p.vectors != 0, w);
-  UNROLL for (int j = 0; j < kV; j++) v[j] = v[j] * (offset + w[j]);
-}
-
-// The experts' rows times their weights, one expert after the other.
-GPU_FN void mix_experts(DEVICE const float* experts, DEVICE const float* weights, uint at,
-                        CONSTANT GpuResidualNorms& p, THREAD float* v) {
-  UNROLL for (int j = 0; j < kV; j++) v[j] = 0.0f;
-  for (uint first = 0; first < p.top_k; first += kExpertsAtOnce) {
-    float rows[kExpertsAtOnce][kV];
-    UNROLL for (uint i = 0; i < kExpertsAtOnce; i++) {
-      const uint expert = min(first + i, p.top_k - 1);
-      load_row<kV>(experts + ulong(expert) * p.dim + at, p.dim - at, p.vectors != 0, rows[i]);
-    }
-    UNROLL for (uint i = 0; i < kExpertsAtOnce; i++) {
-      if (first + i >= p.top_k) break;
-      const float weight = weights[first + i];
-      UNROLL for (int j = 0; j < kV; j++) v[j] = weight * rows[i][j] + v[j];
+// to = v times 1 / rms and weight number i.
+GPU_FN void norm_elements(THREAD const float (&v)[kVectors][kV], float inverse, uint i,
+                          float offset, THREAD const float (&w)[kVectors][kV],
+                          CONSTANT GpuResidualNorms& p, THREAD float (&to)[kVectors][kV]) {
+  UNROLL for (int k = 0; k < kVectors; k++) {
+    UNROLL for (int j = 0; j < kV; j++) {
+      const float normed = v[k][j] * inverse;
+      to[k][j] = has_weight(i, p) ? normed * (offset + w[k][j]) : normed;
     }
   }
 }
 
-GPU_FN void store_normed(DEVICE const float* weight, DEVICE float* out, uint i, float offset,
-                         uint at, float inverse, CONSTANT GpuResidualNorms& p,
-                         THREAD const float* sum) {
+// The experts' rows times their weights, one expert after the other.
+GPU_FN void mix_experts(DEVICE const float* experts, DEVICE const float* weights, NormPlace place,
+                        CONSTANT GpuResidualNorms& p, THREAD float (&v)[kVectors][kV]) {
+  UNROLL for (int k = 0; k < kVectors; k++) { UNROLL for (int j = 0; j < kV; j++) v[k][j] = 0.0f; }
+  for (uint first = 0; first < p.top_k; first += kExpertsAtOnce) {
+    float rows[kExpertsAtOnce][kVectors][kV], factor[kExpertsAtOnce];
+    UNROLL for (uint i = 0; i < kExpertsAtOnce; i++) {
+      const uint expert = min(first + i, p.top_k - 1);
+      factor[i] = weights[expert];
+      load_elements(experts + ulong(expert) * p.dim, place, p, rows[i]);
+    }
+    UNROLL for (uint i = 0; i < kExpertsAtOnce; i++) {
+      if (first + i >= p.top_k) break;
+      UNROLL for (int k = 0; k < kVectors; k++) {
+        UNROLL for (int j = 0; j < kV; j++) v[k][j] = factor[i] * rows[i][k][j] + v[k][j];
+      }
+    }
+  }
+}
+
+GPU_FN void store_normed(DEVICE float* out, uint i, float offset, NormPlace place, float inverse,
+                         THREAD const float (&w)[kVectors][kV], CONSTANT GpuResidualNorms& p,
+                         THREAD const float (&sum)[kVectors][kV]) {
   if (i >= p.num_normed) return;
-  float v[kV];
-  UNROLL for (int j = 0; j < kV; j++) v[j] = sum[j];
-  norm_elements(weight, 3 + i, offset, at, inverse, p, v);
-  store_row<kV>(out + at, p.dim - at, p.vectors != 0, v);
+  float v[kVectors][kV];
+  norm_elements(sum, inverse, 3 + i, offset, w, p, v);
+  store_elements(out, place, p, v);
 }
 
 template <bool kExperts>
-KERNEL(residual_norms, SHADOW(float, residual), IN(float, x), IN(float, experts),
-       IN(float, expert_weights), IN(float, x_weight), IN(float, experts_weight), IN(float, weight),
-       IN(float, weight0), IN(float, weight1), IN(float, weight2), OUT(float, sum),
-       OUT(float, out0), OUT(float, out1), OUT(float, out2), PARAMS(GpuResidualNorms, p)) {
+KERNEL_UP_TO(1024, residual_norms, SHADOW(float, residual), IN(float, x), IN(float, experts),
+             IN(float, expert_weights), IN(float, x_weight), IN(float, experts_weight),
+             IN(float, weight), IN(float, weight0), IN(float, weight1), IN(float, weight2),
+             OUT(float, sum), OUT(float, out0), OUT(float, out1), OUT(float, out2),
+             PARAMS(GpuResidualNorms, p)) {
+  if (kExperts) prefetch_weight(x_weight, 0, THREAD_ID, p);
+  if (kExperts) prefetch_weight(experts_weight, 1, THREAD_ID, p);
+  prefetch_weight(weight, 2, THREAD_ID, p);
+  prefetch_weight(weight0, 3, THREAD_ID, p);
+  prefetch_weight(weight1, 4, THREAD_ID, p);
+  prefetch_weight(weight2, 5, THREAD_ID, p);
   await_inputs();
   SHARED(float, x_sums, 32);
   SHARED(float, mixed_sums, 32);
   SHARED(float, branch_sums, 32);
   SHARED(float, sums, 32);
   const ulong row = ulong(GROUP_ID.x) * p.dim;
-  const uint first = kV * THREAD_ID, step = kV * GROUP_SIZE;
-  const bool vectors = p.vectors != 0;
+  const NormPlace place = {kV * THREAD_ID, kV * GROUP_SIZE};
 
-  float v[kVectors][kV];
-  UNROLL for (int k = 0; k < kVectors; k++) {
-    const uint at = first + k * step;
-    if (at < p.dim) load_row<kV>(x + row + at, p.dim - at, vectors, v[k]);
-  }
+  float v[kVectors][kV], r[kVectors][kV], w[kVectors][kV];
+  load_elements(x + row, place, p, v);
   if (kExperts) {
     const ulong first_expert = ulong(GROUP_ID.x) * p.top_k;
-    float mixed[kVectors][kV];
+    float mixed[kVectors][kV], of_x[kVectors][kV], of_experts[kVectors][kV];
+    mix_experts(experts + first_expert * p.dim, expert_weights + first_expert, place, p, mixed);
+    load_weight(x_weight, 0, place, p, of_x);
+    load_weight(experts_weight, 1, place, p, of_experts);
+    const float inverse_x = inverse_rms(v, place, x_sums, IN_GROUP, p);
+    const float inverse_mixed = inverse_rms(mixed, place, mixed_sums, IN_GROUP, p);
+    norm_elements(v, inverse_x, 0, p.x_offset, of_x, p, v);
+    norm_elements(mixed, inverse_mixed, 1, p.experts_offset, of_experts, p, mixed);
     UNROLL for (int k = 0; k < kVectors; k++) {
-      const uint at = first + k * step;
-      if (at < p.dim) {
-        mix_experts(experts + first_expert * p.dim, expert_weights + first_expert, at, p, mixed[k]);
-      }
-    }
-    const float inverse_x = inverse_rms(v, first, step, x_sums, IN_GROUP, p);
-    const float inverse_mixed = inverse_rms(mixed, first, step, mixed_sums, IN_GROUP, p);
-    UNROLL for (int k = 0; k < kVectors; k++) {
-      const uint at = first + k * step;
-      if (at < p.dim) {
-        norm_elements(x_weight, 0, p.x_offset, at, inverse_x, p, v[k]);
-        norm_elements(experts_weight, 1, p.experts_offset, at, inverse_mixed, p, mixed[k]);
-        UNROLL for (int j = 0; j < kV; j++) v[k][j] = mixed[k][j] + v[k][j];
-      }
+      UNROLL for (int j = 0; j < kV; j++) v[k][j] = mixed[k][j] + v[k][j];
     }
   }
-  const float inverse_branch = inverse_rms(v, first, step, branch_sums, IN_GROUP, p);
+  load_elements(residual + row, place, p, r);
+  load_weight(weight, 2, place, p, w);
+  const float inverse_branch = inverse_rms(v, place, branch_sums, IN_GROUP, p);
+  norm_elements(v, inverse_branch, 2, p.offset, w, p, v);
   UNROLL for (int k = 0; k < kVectors; k++) {
-    const uint at = first + k * step;
-    if (at < p.dim) {
-      float r[kV];
-      load_row<kV>(residual + row + at, p.dim - at, vectors, r);
-      norm_elements(weight, 2, p.offset, at, inverse_branch, p, v[k]);
-      UNROLL for (int j = 0; j < kV; j++) v[k][j] = (v[k][j] + r[j]) * p.scale;
-      store_row<kV>(sum + row + at, p.dim - at, vectors, v[k]);
-    }
+    UNROLL for (int j = 0; j < kV; j++) v[k][j] = (v[k][j] + r[k][j]) * p.scale;
   }
+  store_elements(sum + row, place, p, v);
   if (p.num_normed == 0) return;
-  const float inverse = inverse_rms(v, first, step, sums, IN_GROUP, p);
-  UNROLL for (int k = 0; k < kVectors; k++) {
-    const uint at = first + k * step;
-    if (at < p.dim) {
-      store_normed(weight0, out0 + row, 0, p.normed_offset0, at, inverse, p, v[k]);
-      store_normed(weight1, out1 + row, 1, p.normed_offset1, at, inverse, p, v[k]);
-      store_normed(weight2, out2 + row, 2, p.normed_offset2, at, inverse, p, v[k]);
-    }
-  }
+  float w1[kVectors][kV], w2[kVectors][kV];
+  load_weight(weight0, 3, place, p, w);
+  load_weight(weight1, 4, place, p, w1);
+  load_weight(weight2, 5, place, p, w2);
+  const float inverse = inverse_rms(v, place, sums, IN_GROUP, p);
+  store_normed(out0 + row, 0, p.normed_offset0, place, inverse, w, p, v);
+  store_normed(out1 + row, 1, p.normed_offset1, place, inverse, w1, p, v);
+  store_normed(out2 + row, 2, p.normed_offset2, place, inverse, w2, p, v);
 }
 
 INSTANTIATE(residual_norms_plain, residual_norms, false)
