@@ -162,7 +162,6 @@ __global__ __launch_bounds__(32 * kWarps,
                                                      const int* block_table, const float* slopes,
                                                      float* part_values, float2* part_states,
                                                      const GpuAttnDecode p) {
-  await_inputs();
   typedef Shape<T, kDim, kLaneHeads> S;
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
@@ -172,6 +171,10 @@ __global__ __launch_bounds__(32 * kWarps,
   const uint group = p.num_heads / p.num_kv_heads;
   const uint heads = min(group - tile * kColumns, uint(kColumns));
   const uint first_head = kv_head * group + tile * kColumns;
+  if (threadIdx.x == 32 * (kWarps - 1)) {
+    prefetch_part(b, kv_row, k, v, 2 * kDim, nullptr, nullptr, 0, kv_len, ring_start, p);
+  }
+  await_inputs();
   // The length and the query are asked for together.
   const int length = kv_len[b], start = p.ring_start != 0 ? ring_start[b] : 0;
   const uint warp = warp_index();

@@ -80,6 +80,52 @@ struct KeyRows {
   }
 };
 
+#if __CUDA_ARCH__ >= 900
+// From the L2 cache: nothing stays that a later read would find.
+GPU_FN int read_now(const int* p) {
+  int v;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
+// Asks the L2 cache for bytes that begin and end at multiples of 16, or nearly so.
+GPU_FN void prefetch_bytes(const void* p, uint bytes) {
+  const ulong address = reinterpret_cast<ulong>(p), first = address / 16 * 16;
+  const uint size = (uint(address - first) + bytes) / 16 * 16;
+  if (size > 0) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(first), "r"(size) : "memory");
+  }
+}
+#endif
+
+// Asks for what a part reads first, while the kernels in front of it still run; by one thread, of
+// caches that are not paged. Parts of later sequences start when no kernel is waited for, and so do
+// all parts on older GPUs. Lengths are taken as they are now, which may be older than those that
+// count: they say what is asked for, never what is read.
+//   kv_row: KV head, counted over the batch   norms: of a row of codes, beside it
+template <class Args>
+GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, uint row_bytes,
+                          const float* k_norms, const float* v_norms, uint norms, const int* kv_len,
+                          const int* ring_start, const Args& p) {
+#if __CUDA_ARCH__ >= 900
+  constexpr uint kBytes = 32 << 10;  // of K, and of V
+  if (b > 0 || p.pages.size > 0) return;
+  const int start = p.ring_start != 0 ? read_now(ring_start + b) : 0;
+  const HeldKeys held = held_keys(read_now(kv_len + b), start, p.ring != 0, p.capacity);
+  const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
+  const uint begin = keys.first + blockIdx.x * keys.keys_each;
+  const uint end = min(begin + keys.keys_each, keys.end);
+  if (begin >= end) return;
+  const uint slot = (begin + held.shift) % p.capacity;
+  const uint rows = min(min(end - begin, p.capacity - slot), kBytes / row_bytes);
+  const ulong at = kv_row * p.capacity + slot;
+  prefetch_bytes(k + at * row_bytes, rows * row_bytes);
+  prefetch_bytes(v + at * row_bytes, rows * row_bytes);
+  if (norms == 0) return;
+  prefetch_bytes(k_norms + at * norms, rows * norms * 4);
+  prefetch_bytes(v_norms + at * norms, rows * norms * 4);
+#endif
+}
+
 // Units of kKeyCount rows of kUnitRowBytes out of kRowBytes. Place says where a piece of 16 bytes
 // of a row goes: neither the rows of a piece nor the pieces of a row meet in a bank. Rows kPeriod
 // apart have the same pattern.

@@ -250,12 +250,16 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   __shared__ ulong barriers[S::kTeams][2 * kSlots];
   __shared__ uint v_signs[kDim / 32];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
+  const TqHeads own(p);
+  if (threadIdx.x == 32 * (kWarpCount - 1)) {
+    prefetch_part(own.b, own.kv_row(p), k, v, kDim / 2, k_norms, v_norms, kNorms, kv_len,
+                  ring_start, p);
+  }
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
   keep_signs<kDim>(p.v, v_signs);
   const LaneSigns<S::kRuns> signs(p.k.signs, kDim);
   await_inputs();
-  const TqHeads own(p);
   // The length and the query are asked for together.
   const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
   const uint warp = warp_index();

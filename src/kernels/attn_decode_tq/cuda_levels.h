@@ -261,11 +261,15 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   __shared__ float factors[kColumns];
   __shared__ float2 states[kWarps][kColumns];
   __shared__ uint v_signs[kDim / 32];
+  const TqHeads own(p);
+  if (threadIdx.x == 32 * (kWarps - 1)) {
+    prefetch_part(own.b, own.kv_row(p), k, v, kDim * kBits / 8, k_norms, v_norms, kNorms, kv_len,
+                  ring_start, p);
+  }
   keep_signs<kDim>(p.v, v_signs);
   put_table<S>(p.k, 1.0f / p.k_unit, shared);
   put_table<S>(p.v, 1.0f / p.v_unit, shared + S::kTableBytes / 16);
   await_inputs();
-  const TqHeads own(p);
   // The length and the query are asked for together.
   const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
   const uint warp = warp_index();

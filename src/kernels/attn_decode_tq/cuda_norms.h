@@ -28,6 +28,10 @@ struct TqHeads {
     load_query<32>(q, (first_head + head) * kDim, p.query_type, head < heads ? kDim : 0, LANE,
                    p.vectors != 0, x);
   }
+  // The KV head, counted over the batch.
+  GPU_FN ulong kv_row(const GpuAttnDecodeTq& p) const {
+    return ulong(b) * p.num_kv_heads + kv_head;
+  }
   GPU_FN float slope(const float* slopes, uint column, const GpuAttnDecodeTq& p) const {
     return p.slopes != 0 && column < heads ? slopes[first_head % p.num_heads + column] : 0.0f;
   }
@@ -41,8 +45,7 @@ struct TqPart : TqHeads {
 
   GPU_FN TqPart(const TqHeads& own, int length, int start, const GpuAttnDecodeTq& p)
       : TqHeads(own) {
-    first_row = p.pages.size > 0 ? ulong(kv_head) * p.pages.size
-                                 : (ulong(b) * p.num_kv_heads + kv_head) * p.capacity;
+    first_row = p.pages.size > 0 ? ulong(kv_head) * p.pages.size : kv_row(p) * p.capacity;
     held = held_keys(length, start, p.ring != 0, p.capacity);
     const VisibleKeys keys = visible_keys(held, p.window_size, p.chunk_size, p.n_split, p.parts);
     begin = keys.first + blockIdx.x * keys.keys_each;
