@@ -10,6 +10,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -34,17 +35,21 @@ HWY_INLINE uint64_t CodeGroup(const uint8_t* codes, int64_t c, int32_t code_bits
 template <class T>
 HWY_INLINE void LevelsOf(const quant::TqTable& t, const uint8_t* codes, int64_t begin, int64_t dim,
                          T* out) {
+  const auto put = [&](int64_t c, size_t code) {
+    if constexpr (std::is_same_v<T, F16>) {
+      out[c].bits = t.half[code];
+    } else {
+      out[c] = t.levels[code];
+    }
+  };
+  if (t.code_bits == 8) {
+    for (int64_t c = begin; c < dim; ++c) put(c, codes[c]);
+    return;
+  }
   const uint64_t mask = (uint64_t{1} << t.code_bits) - 1;
   for (int64_t c = begin; c < dim; c += 8) {
     const uint64_t word = CodeGroup(codes, c, t.code_bits);
-    for (int i = 0; i < 8; ++i) {
-      const size_t code = word >> (i * t.code_bits) & mask;
-      if constexpr (std::is_same_v<T, F16>) {
-        out[c + i].bits = t.half[code];
-      } else {
-        out[c + i] = t.levels[code];
-      }
-    }
+    for (int i = 0; i < 8; ++i) put(c + i, word >> (i * t.code_bits) & mask);
   }
 }
 
@@ -131,6 +136,173 @@ HWY_INLINE void HalfRows(const quant::TqTable& t, const uint8_t* const* rows, in
 }
 #endif  // HWY_AVX3
 
+// Byte shuffles, and no wider tables.
+#undef MLXN_TQ_BYTE_TABLES
+#if HWY_TARGET != HWY_AVX3 && HWY_TARGET != HWY_SSE2 && HWY_TARGET != HWY_SCALAR
+#define MLXN_TQ_BYTE_TABLES 1
+namespace hn = hwy::HWY_NAMESPACE;
+
+using CodeTag = hn::CappedTag<uint8_t, 32>;  // of one or two blocks of 16 bytes
+using CodeVec = hn::Vec<CodeTag>;
+using WindowTag = hn::Repartition<uint16_t, CodeTag>;
+inline constexpr int64_t kCodesAtOnce = hn::MaxLanes(CodeTag());
+static_assert(kCodesAtOnce == 16 || kCodesAtOnce == 32);
+
+// 16 kTables levels of f16 from t.half[kFirst] on, as tables of their low and high bytes.
+template <int kTables, int kFirst = 0>
+class HalfBytes {
+ public:
+  explicit HalfBytes(const quant::TqTable& t) {
+    HWY_ALIGN uint8_t low[16], high[16];
+    for (int i = 0; i < kTables; ++i) {
+      for (int j = 0; j < 16; ++j) {
+        low[j] = static_cast<uint8_t>(t.half[kFirst + 16 * i + j]);
+        high[j] = static_cast<uint8_t>(t.half[kFirst + 16 * i + j] >> 8);
+      }
+      low_[i] = hn::LoadDup128(CodeTag(), low);
+      high_[i] = hn::LoadDup128(CodeTag(), high);
+    }
+  }
+  // Of codes, one in each byte. Bits of `signs` are added to the high bytes.
+  HWY_INLINE void store(CodeVec codes, CodeVec signs, F16* out) const {
+    const CodeTag d;
+    const auto index = hn::And(codes, hn::Set(d, 15));
+    const CodeVec low = pick<0, kTables>(low_, codes, index);
+    const CodeVec high = hn::Or(pick<0, kTables>(high_, codes, index), signs);
+    const CodeVec a = hn::InterleaveLower(d, low, high), b = hn::InterleaveUpper(d, low, high);
+    uint8_t* const to = reinterpret_cast<uint8_t*>(out);
+    if constexpr (kCodesAtOnce == 32) {
+      hn::StoreU(hn::ConcatLowerLower(d, b, a), d, to);
+      hn::StoreU(hn::ConcatUpperUpper(d, b, a), d, to + 32);
+    } else {
+      hn::StoreU(a, d, to);
+      hn::StoreU(b, d, to + 16);
+    }
+  }
+
+ private:
+  // By the bits of a code above the fourth.
+  template <int kFrom, int kCount>
+  static HWY_INLINE CodeVec pick(const CodeVec* tables, CodeVec codes, CodeVec index) {
+    if constexpr (kCount == 1) {
+      return hn::TableLookupBytes(tables[kFrom], index);
+    } else {
+      constexpr int kHalf = kCount / 2;
+      const auto is_set = hn::TestBit(codes, hn::Set(CodeTag(), uint8_t{16 * kHalf}));
+      return hn::IfThenElse(is_set, pick<kFrom + kHalf, kHalf>(tables, codes, index),
+                            pick<kFrom, kHalf>(tables, codes, index));
+    }
+  }
+
+  CodeVec low_[kTables], high_[kTables];
+};
+
+// Levels by tables of codes up to 6 bits.
+template <int kTables>
+struct HalfLevels {
+  HalfBytes<kTables> table;
+
+  explicit HalfLevels(const quant::TqTable& t) : table(t) {}
+  HWY_INLINE void store(CodeVec codes, F16* out) const {
+    table.store(codes, hn::Zero(CodeTag()), out);
+  }
+};
+// Of 8 bits where half[255 - i] = -half[i] < 0 for i > 127.
+struct MirroredLevels {
+  HalfBytes<8, 128> table;
+
+  explicit MirroredLevels(const quant::TqTable& t) : table(t) {}
+  HWY_INLINE void store(CodeVec codes, F16* out) const {
+    const CodeTag d;
+    const hn::Repartition<int8_t, CodeTag> signed_d;
+    const auto positive = hn::BitCast(d, hn::BroadcastSignBit(hn::BitCast(signed_d, codes)));
+    table.store(hn::Xor(codes, hn::Not(positive)), hn::AndNot(codes, hn::Set(d, 128)), out);
+  }
+};
+
+// kCodesAtOnce codes out of a row's bytes [from, end), one to a byte.
+struct TwoBitCodes {
+  HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t*) const {
+    const hn::Repartition<uint32_t, CodeTag> d;
+    const auto v = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint8_t, decltype(d)>(), from));
+    const auto pairs = hn::Or(v, hn::ShiftLeft<6>(v));
+    const auto all = hn::Or(pairs, hn::ShiftLeft<12>(pairs));
+    return hn::And(hn::BitCast(CodeTag(), all), hn::Set(CodeTag(), 3));
+  }
+};
+struct FourBitCodes {
+  HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t*) const {
+    const WindowTag d;
+    const auto v = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint8_t, WindowTag>(), from));
+    const auto all = hn::Or(v, hn::ShiftLeft<4>(v));
+    return hn::And(hn::BitCast(CodeTag(), all), hn::Set(CodeTag(), 15));
+  }
+};
+struct ByteCodes {
+  HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t*) const {
+    return hn::LoadU(CodeTag(), from);
+  }
+};
+// Of up to 6 bits: the two bytes in which a code begins, less what is beside it. Rows have at least
+// 16 bytes.
+class DenseCodes {
+ public:
+  explicit DenseCodes(int bits) : bits_(bits) {
+    HWY_ALIGN uint8_t bytes[kCodesAtOnce];
+    HWY_ALIGN uint16_t factors[kCodesAtOnce / 2];
+    for (int i = 0; i < kCodesAtOnce / 2; ++i) {
+      const int bit = i * bits;
+      bytes[2 * i] = static_cast<uint8_t>(bit / 8);
+      bytes[2 * i + 1] = static_cast<uint8_t>(bit / 8 + 1);
+      factors[i] = static_cast<uint16_t>(1 << (16 - bits - bit % 8));
+    }
+    bytes_ = hn::Load(CodeTag(), bytes);
+    factors_ = hn::Load(WindowTag(), factors);
+  }
+  HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t* end) const {
+    const uint8_t* const next = from + kCodesAtOnce / 16 * bits_;
+    return hn::ConcatEven(CodeTag(), spread(next, end), spread(from, end));
+  }
+
+ private:
+  // kCodesAtOnce / 2 codes, each with a zero byte. Of a window's second byte only bits of its code
+  // count, so it may be any where there is none.
+  HWY_INLINE CodeVec spread(const uint8_t* from, const uint8_t* end) const {
+    const CodeTag d;
+    const uint8_t* const at = std::min(from, end - 16);
+    const auto first = hn::Set(d, static_cast<uint8_t>(from - at));
+    const auto index = hn::And(hn::Add(bytes_, first), hn::Set(d, 15));
+    const auto windows = hn::TableLookupBytes(hn::LoadDup128(d, at), index);
+    const auto high = hn::Mul(hn::BitCast(WindowTag(), windows), factors_);
+    return hn::BitCast(d, hn::ShiftRightSame(high, 16 - bits_));
+  }
+
+  int bits_;
+  CodeVec bytes_;
+  hn::Vec<WindowTag> factors_;
+};
+
+// Rows [0, count) of levels, kCodesAtOnce at a time; the rest of a row one by one.
+template <class Levels, class Codes>
+HWY_INLINE void HalfRows(const quant::TqTable& t, const uint8_t* const* rows, int64_t count,
+                         int64_t dim, F16* out, int64_t stride, Codes codes) {
+  const Levels levels(t);
+  const int64_t step = kCodesAtOnce / 8 * t.code_bits;  // bytes
+  for (int64_t r = 0; r < count; ++r) {
+    const uint8_t* from = rows[r];
+    const uint8_t* const end = from + dim / 8 * t.code_bits;
+    F16* const to = out + r * stride;
+    int64_t c = 0;
+    for (; c + kCodesAtOnce <= dim && end - rows[r] >= 16; c += kCodesAtOnce, from += step) {
+      levels.store(codes(from, end), to + c);
+    }
+    if (c < dim) LevelsOf(t, rows[r], c, dim, to);
+  }
+}
+#else
+#define MLXN_TQ_BYTE_TABLES 0
+#endif
+
 // out [count, stride]: the levels of `count` rows of codes.
 template <class T>
 HWY_INLINE void TqLevels(const quant::TqTable& t, const uint8_t* const* rows, int64_t count,
@@ -154,6 +326,33 @@ HWY_INLINE void TqLevels(const quant::TqTable& t, const uint8_t* const* rows, in
     const DenseSpread spread(t.code_bits);
     return HalfRows<1>(t, rows, count, dim, out, stride,
                        [spread](const uint8_t* from) { return spread.codes(from); });
+  }
+#elif MLXN_TQ_BYTE_TABLES
+  if constexpr (std::is_same_v<T, F16>) {
+    const auto by = [&]<class Levels>(std::type_identity<Levels>, const auto& codes) {
+      HalfRows<Levels>(t, rows, count, dim, out, stride, codes);
+    };
+    constexpr std::type_identity<HalfLevels<1> > one;
+    constexpr std::type_identity<HalfLevels<2> > two;
+    constexpr std::type_identity<HalfLevels<4> > four;
+    switch (t.code_bits) {
+      case 2:
+        return by(one, TwoBitCodes());
+      case 3:
+        return by(one, DenseCodes(3));
+      case 4:
+        return by(one, FourBitCodes());
+      case 5:
+        return by(two, DenseCodes(5));
+      case 6:
+        return by(four, DenseCodes(6));
+      case 8:
+        if (t.bits <= 6) return by(four, ByteCodes());
+        if (t.half_mirrors) return by(std::type_identity<MirroredLevels>(), ByteCodes());
+        break;
+      default:
+        break;
+    }
   }
 #endif
   for (int64_t r = 0; r < count; ++r) LevelsOf(t, rows[r], 0, dim, out + r * stride);
