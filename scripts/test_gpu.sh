@@ -9,16 +9,17 @@
 #                  emulator runs
 #   --runs LIST    exactly these, with commas between them: ahead, ptx, memcheck, racecheck, initcheck, synccheck
 #   --only REGEX   programs whose names match
+#   --shards N     each program N times, every time with other tests, which may run side by side; 1 by default
 #   --jobs N       programs at a time, 1 by default, shared among the GPUs; sanitizers spend their time on the processor
 #   --limit N      seconds after which a run counts as failed, 3600 by default
 set -euo pipefail
 scripts=$(dirname "$(realpath "$0")")
 
-runs=ahead,ptx only=. jobs=1 limit=3600
+runs=ahead,ptx only=. shards=1 jobs=1 limit=3600
 pack='' packed='' build=build/release
 while [ $# -gt 0 ]; do
   case "$1" in
-    --pack | --packed | --runs | --only | --jobs | --limit)
+    --pack | --packed | --runs | --only | --shards | --jobs | --limit)
       [ $# -ge 2 ] || { echo "test_gpu.sh: $1: found no value, required one" >&2; exit 2; } ;;
   esac
   case "$1" in
@@ -27,6 +28,7 @@ while [ $# -gt 0 ]; do
     --packed) packed=$(realpath "$2"); shift ;;
     --runs) runs=$2; shift ;;
     --only) only=$2; shift ;;
+    --shards) shards=$2; shift ;;
     --jobs) jobs=$2; shift ;;
     --limit) limit=$2; shift ;;
     -*) echo "test_gpu.sh: $1: found an unknown flag, required one of those in this script's first lines" >&2; exit 2 ;;
@@ -64,10 +66,13 @@ else
 fi
 [ ${#programs[@]} -gt 0 ] || { echo "test_gpu.sh: --only: found no program named like $only" >&2; exit 2; }
 
-run() {  # a kind of run, a program: prints one line, or a few more of a failure
-  local kind=$1 program=$2 code=0
-  local label="$(basename "$program") $kind" log=$scratch/$(basename "$program").$kind
+run() {  # a kind of run, a program, a shard from 0: prints one line, or a few more of a failure
+  local kind=$1 program=$2 shard=$3 code=0
+  export GTEST_SHARD_INDEX=$shard
+  local label="$(basename "$program") $kind" log=$scratch/$(basename "$program").$kind.$shard
+  [ "$shards" -gt 1 ] && label+=" $((shard + 1))/$shards"
   [[ "$kind" == *check && "$program" == *_plan_test ]] && return 0  # it launches nothing
+  [ "$shard" -eq 0 ] || [ "$shard" -lt "$("$program" --gtest_list_tests | grep -c '^  ')" ] || return 0
   case "$kind" in
     ahead) timeout "$limit" "$program" ;;
     ptx) CUDA_FORCE_PTX_JIT=1 timeout "$limit" "$program" ;;
@@ -88,10 +93,14 @@ $(grep -m12 -E '\[  FAILED  \]|=========.*(rror|azard)|what\(\)|exception' "$log
 }
 export -f run
 gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU') || gpus=1
-export scratch limit gpus MLXN_TEST_DEVICE=cuda
+export scratch limit gpus shards MLXN_TEST_DEVICE=cuda GTEST_TOTAL_SHARDS=$shards
 
-for kind in ${runs//,/ }; do printf "$kind\0%s\0" "${programs[@]}"; done |
-  xargs -0 -n 2 -P "$jobs" --process-slot-var=slot \
+for kind in ${runs//,/ }; do
+  for program in "${programs[@]}"; do
+    for ((shard = 0; shard < shards; shard++)); do printf '%s\0' "$kind" "$program" "$shard"; done
+  done
+done |
+  xargs -0 -n 3 -P "$jobs" --process-slot-var=slot \
     bash -c 'CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-$((slot % gpus))} run "$@"' run 2>/dev/null | tee "$scratch/report" || true
 if grep -q '^none' "$scratch/report"; then
   echo "test_gpu.sh: found no GPU" >&2
