@@ -47,6 +47,7 @@ struct CudaMatmul {
   unsigned int gated;         // a CudaGate
   // The kernel for many rows:
   unsigned int x_tiles;       // XTiles of a block of K in memory
+  unsigned int x_stages;      // blocks of x in threadgroup memory
   unsigned int panel_groups;  // groups of threads of a tile
   unsigned int sorted;        // 1: rows are sorted by expert, tiles are CudaRowTiles
 };

@@ -63,6 +63,10 @@ GPU_FN void publish_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #endif
 }
+GPU_FN void arrive_at_barrier(uint barrier) {
+  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier)
+               : "memory");
+}
 // Waits until a barrier has left the phase, counted from 0, of this parity.
 GPU_FN void wait_barrier(uint barrier, uint parity) {
 #if MLXN_BULK_COPIES
@@ -164,42 +168,51 @@ GPU_FN void take_registers() {
 #endif
 }
 
-// A stream that one simdgroup, all of whose threads call, fills for others to read. Item i is item
-// number i / kStages at place i % kStages.
-//   barriers [2][kStages]: of a place filled, of a place read
-template <int kStages>
+// Item after item of a stream comes to the next place; `number` items were there before it.
+struct StreamPlace {
+  uint at = 0, number = 0;
+
+  GPU_FN void next(uint places) {
+    if (++at == places) at = 0, number++;
+  }
+};
+
+// A stream that one simdgroup, all of whose threads call, fills for others to read.
+//   barriers [2][places]: of a place filled, of a place read
 class FedStream {
  public:
-  GPU_FN explicit FedStream(const ulong* barriers) : filled_(shared_address(barriers)) {
+  const uint places;
+
+  GPU_FN FedStream(const ulong* barriers, uint the_places)
+      : places(the_places), filled_(shared_address(barriers)) {
     keep(filled_);
   }
 
-  // By one thread, before all synchronise.
+  // By one thread, before all synchronise. Readers are simdgroups.
   GPU_FN void init(uint readers) const {
-    UNROLL for (uint i = 0; i < kStages; i++) {
+    for (uint i = 0; i < places; i++) {
       init_barrier(filled(i), MLXN_BULK_COPIES ? 1 : 32);
       init_barrier(read(i), readers);
     }
     publish_barriers();
   }
   // Opens an item of `bytes` in all once its place is free; copy() follows, and close().
-  GPU_FN void open(uint item, uint bytes) const {
-    if (item >= kStages) wait_barrier(read(item % kStages), (item / kStages - 1) & 1);
+  GPU_FN void open(StreamPlace to, uint bytes) const {
+    if (to.number > 0) wait_barrier(read(to.at), (to.number - 1) & 1);
 #if MLXN_BULK_COPIES
-    if (is_elected()) expect_bytes(filled(item % kStages), bytes);
+    if (is_elected()) expect_bytes(filled(to.at), bytes);
 #endif
   }
-  GPU_FN void copy(uint item, void* to, const void* from, uint bytes) const {
+  GPU_FN void copy(StreamPlace at, void* to, const void* from, uint bytes) const {
 #if MLXN_BULK_COPIES
-    if (is_elected()) bulk_copy(filled(item % kStages), to, from, bytes);
+    if (is_elected()) bulk_copy(filled(at.at), to, from, bytes);
 #else
     copy_by_lanes(to, from, bytes);
 #endif
   }
-  GPU_FN void close(uint item) const {
+  GPU_FN void close(StreamPlace at) const {
 #if !MLXN_BULK_COPIES
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(item % kStages))
-                 : "memory");
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(filled(at.at)) : "memory");
 #endif
   }
   // After the last item: copies do not outlive the threads that have started them.
@@ -209,20 +222,16 @@ class FedStream {
     wait_copies<0>();
 #endif
   }
-  // Readers, by simdgroups: item number `number` of a place is there; it has been read.
-  GPU_FN void wait(uint place, uint number) const { wait_barrier(filled(place), number & 1); }
+  // Readers, by simdgroups: an item is there; what was at a place has been read.
+  GPU_FN void wait(StreamPlace at) const { wait_barrier(filled(at.at), at.number & 1); }
   GPU_FN void release(uint place, uint lane) const {
     __syncwarp();
-    if (lane == 0) {
-      asm volatile(
-          "{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(read(place))
-          : "memory");
-    }
+    if (lane == 0) arrive_at_barrier(read(place));
   }
 
  private:
   GPU_FN uint filled(uint place) const { return filled_ + 8 * place; }
-  GPU_FN uint read(uint place) const { return filled_ + 8 * (kStages + place); }
+  GPU_FN uint read(uint place) const { return filled_ + 8 * (places + place); }
 
   uint filled_;
 };

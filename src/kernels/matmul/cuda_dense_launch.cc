@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launches the kernels of cuda_dense.cu.
+// Launches the kernels of cuda_dense.cu and cuda_dense_wide.cu.
 #include <algorithm>
 #include <utility>
 
@@ -56,26 +56,31 @@ struct Terms {
   const std::byte* data;
   Buffer scales;
 };
-Terms stage_terms(StreamImpl& stream, const MatmulParams& p, backends::Access& access) {
-  const bool same_type = mma::dense_terms(p) == 1 && !is_scaled(p);
-  if (same_type && aligned({p.x})) return {static_cast<const std::byte*>(p.x), {}};
-  const auto rows = static_cast<size_t>(p.out_rows);
-  const Buffer terms =
-      stream.scratch(rows * static_cast<size_t>(mma::dense_terms(p) * p.weight.cols * 2));
-  const Buffer scales = stream.scratch(rows * sizeof(float));
+// Terms in `bytes` of scratch memory, by a kernel that takes a group per row of x.
+Terms stage_terms(StreamImpl& stream, const MatmulParams& p, const char* kernel, int64_t bytes,
+                  const CudaDense& args, backends::Access& access) {
+  const Buffer terms = stream.scratch(static_cast<size_t>(bytes));
+  const Buffer scales = stream.scratch(static_cast<size_t>(p.out_rows) * sizeof(float));
   backends::Access staging = access.inputs();
   staging.write(terms);
   staging.write(scales);
   constexpr uint32_t kTermsThreads = 256;
   backends::GpuLaunch launch{.op = "matmul",
-                             .kernel = kernel_of("terms", p),
+                             .kernel = kernel_of(kernel, p),
                              .groups = {u32_of(p.out_rows), 1, 1},
                              .threads = kTermsThreads};
-  launch.buffer(p.x).buffer(terms.data()).buffer(scales.data()).constants(args_of(p));
+  launch.buffer(p.x).buffer(terms.data()).buffer(scales.data()).constants(args);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(staging));
   access.read(terms);
   access.read(scales);
   return {terms.data(), scales};
+}
+// [out rows, terms, cols]: x itself, where it is that.
+Terms stage_rows(StreamImpl& stream, const MatmulParams& p, backends::Access& access) {
+  const bool same_type = mma::dense_terms(p) == 1 && !is_scaled(p);
+  if (same_type && aligned({p.x})) return {static_cast<const std::byte*>(p.x), {}};
+  const int64_t bytes = p.out_rows * mma::dense_terms(p) * p.weight.cols * 2;
+  return stage_terms(stream, p, "terms", bytes, args_of(p), access);
 }
 
 }  // namespace
@@ -106,17 +111,24 @@ void dense_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access acce
     launch.buffer(p.x).buffer(p.residual).buffer(p.out).constants(args).threadgroup(memory);
     return gpu.launch(std::move(launch), std::move(access));
   }
-  const Terms x = stage_terms(stream, p, access);
+  if (plan.kernel == mma::DenseKernel::kWide) {
+    args.tile_rows = u32_of(plan.tile_rows);
+    args.tiles = divide_up(p.out_rows, plan.tile_rows);
+    const int64_t bytes = args.tiles * mma::kWideRows * p.weight.cols * 2;
+    const Terms x = stage_terms(stream, p, "tiles", bytes, args, access);
+    launch.buffer(x.data).buffer(x.scales.data()).buffer(p.residual).buffer(p.out);
+    launch.constants(args).threadgroup(memory);
+    return gpu.launch(std::move(launch), std::move(access));
+  }
+  const Terms x = stage_rows(stream, p, access);
   const int64_t x_bytes = mma::dense_terms(p) * p.weight.cols * 2;
   const int64_t out_bytes = p.weight.rows * static_cast<int64_t>(size_of(p.out_dtype));
   for (int64_t first = 0; first < p.out_rows; first += plan.rows) {
     const auto from = [first](const auto* rows, int64_t row_bytes) {
       return rows == nullptr ? nullptr : static_cast<const std::byte*>(rows) + first * row_bytes;
     };
-    const int64_t rows = std::min(plan.rows, p.out_rows - first);
-    args.out_rows = u32_of(rows);
-    args.tile_rows = u32_of(plan.tile_rows);
-    args.tiles = divide_up(rows, plan.tile_rows);
+    args.out_rows = u32_of(std::min(plan.rows, p.out_rows - first));
+    args.tile_rows = args.out_rows;
     backends::GpuLaunch part = launch;
     part.buffer(from(x.data, x_bytes));
     part.buffer(x.scales ? from(x.scales.data(), sizeof(float)) : nullptr);

@@ -23,7 +23,6 @@ using mma::kPanelRows;
 using mma::kSpanElements;
 using mma::kWidePanels;
 using mma::kWideRows;
-using mma::kXTileBytes;
 using mma::kXTileRows;
 using mma::Plan;
 using mma::Spans;
@@ -71,11 +70,10 @@ Plan plan_of(const Product& product, StreamImpl& stream) {
 }
 
 std::string kernel_of(const MatmulParams& p, const Plan& plan) {
-  const int terms = p.x_dtype == DType::kBF16 ? 1 : 2;
   std::string text = "matmul_single";
   if (plan.kernel == Kernel::kNarrow) text = "matmul_narrow_" + std::to_string(plan.rows);
   if (plan.kernel == Kernel::kWide || plan.kernel == Kernel::kSorted) {
-    text = "matmul_wide_" + std::to_string(terms);
+    text = "matmul_wide_" + std::to_string(mma::x_terms(p));
   }
   text += "_" + std::string(name(p.weight.format));
   if (p.weight.format == Format::kAffine) text += "_" + std::to_string(p.weight.bits);
@@ -137,6 +135,7 @@ CudaMatmul args_of(const Product& product, const Plan& plan) {
       .gated = product.gate,
       .x_tiles = u32_of(plan.kernel == Kernel::kSorted ? mma::sorted_x_tiles(p)
                                                        : plan.tiles * (kWideRows / kXTileRows)),
+      .x_stages = u32_of(plan.x_stages),
       .panel_groups = divide_up(product.panels, kWidePanels),
       .sorted = plan.kernel == Kernel::kSorted};
   uint32_t end = 0;
@@ -197,15 +196,16 @@ const void* stage_x(StreamImpl& stream, const MatmulParams& p, Kernel kernel, co
                                 ? mma::sorted_x_tiles(p)
                                 : divide_up(p.x_rows, kWideRows) * (kWideRows / kXTileRows);
   const int64_t x_tiles = row_tiles * (cols / 32);
-  const Buffer staged = stream.scratch(wide ? static_cast<size_t>(x_tiles * kXTileBytes)
+  const Buffer staged = stream.scratch(wide ? static_cast<size_t>(x_tiles * mma::x_tile_bytes(p))
                                             : static_cast<size_t>(count) * sizeof(float));
   backends::Access staging = access.inputs();
   staging.write(staged);
   const uint32_t groups = wide ? divide_up(x_tiles, kThreads / 32) : divide_up(count, kThreads);
-  backends::GpuLaunch launch{.op = "matmul",
-                             .kernel = wide ? "matmul_split" : "matmul_widen",
-                             .groups = {groups, 1, 1},
-                             .threads = kThreads};
+  backends::GpuLaunch launch{
+      .op = "matmul",
+      .kernel = wide ? "matmul_split_" + std::to_string(mma::x_terms(p)) : "matmul_widen",
+      .groups = {groups, 1, 1},
+      .threads = kThreads};
   launch.buffer(p.x);
   if (wide) launch.buffer(order);
   launch.buffer(staged.data());

@@ -15,11 +15,11 @@ using quant::WeightView;
 
 // As in the kernels.
 constexpr int64_t kStages = 2, kNarrowPanels = 2, kNarrowThreads = 256;
-constexpr int64_t kWideXBlocks = 4, kWideThreads = 384;
+constexpr int64_t kWideThreads = 384, kLeastXStages = 2, kMostXStages = 16;
 constexpr int64_t kTurns = 4, kMaxTeams = 14, kMaxSimds = 16;
 
 // Bytes that the kernels have beside the memory asked for, at most.
-constexpr int64_t kSingleStatic = 1 << 10, kNarrowStatic = 2 << 10, kWideStatic = 5 << 10;
+constexpr int64_t kSingleStatic = 1 << 10, kNarrowStatic = 2 << 10, kWideStatic = 1 << 10;
 constexpr int64_t kDenseSingleStatic = 9 << 10;
 
 // Rows of x of the narrow kernel with more of them.
@@ -58,11 +58,22 @@ int64_t single_memory(const Spans& spans, const WeightView& w, int64_t simds) {
   return w.cols * 4 + divide_up(w.cols, 64) * 16 +
          simds * (kTurns * kPanelRows * 4 + kStages * spans.layout.full_span_bytes());
 }
-int64_t wide_memory(const Spans& spans, const WeightView& w) {
-  return kWidePanels * (2 * spans.layout.full_span_bytes() + scale_bytes(w)) +
-         kWideXBlocks * kWideRows / kXTileRows * kXTileBytes +
-         kWidePanels * kPanelRows * kWideRows * 4;
-}
+// Of the wide kernel, with as many blocks of x as there is room for.
+struct WideMemory {
+  WideMemory(const Spans& spans, const MatmulParams& p, int64_t limit) {
+    const int64_t block = kWideRows / kXTileRows * x_tile_bytes(p);
+    const int64_t rest =
+        kWidePanels * (kStages * spans.layout.full_span_bytes() + scale_bytes(p.weight)) +
+        kWidePanels * kPanelRows * kWideRows * 4;
+    x_stages = std::clamp((limit - kWideStatic - rest) / block, kLeastXStages, kMostXStages);
+    bytes = rest + x_stages * block;
+    fits = bytes <= limit - kWideStatic;
+  }
+
+  int64_t x_stages;
+  int64_t bytes;  // of a group
+  bool fits;
+};
 
 // Whether so many out rows ask each expert that sorting them, so that a tile of rows reads its
 // weight once, pays.
@@ -77,6 +88,12 @@ Spans::Spans(const WeightView& w)
       count(divide_up(w.cols, kSpanElements)),
       last_elements(w.cols - (count - 1) * kSpanElements) {}
 
+int x_terms(const MatmulParams& p) { return p.x_dtype == DType::kBF16 ? 1 : 2; }
+int64_t x_tile_bytes(const MatmulParams& p) {
+  constexpr int64_t kTermBytes = kXTileRows * 32 * 2, kSumBytes = kXTileRows * 4 * 4;
+  return x_terms(p) * kTermBytes + kSumBytes;
+}
+
 int64_t sorted_x_tiles(const MatmulParams& p) {
   return divide_up(p.out_rows, kXTileRows) + p.weight.num_experts + 1;
 }
@@ -90,24 +107,26 @@ Plan plan_of(const MatmulParams& p, const Spans& spans, int64_t panels, int64_t 
   const WeightView& w = p.weight;
   const auto memory_limit = static_cast<int64_t>(limits.threadgroup_memory);
   const int64_t single_room = memory_limit - kSingleStatic;
-  const bool wide_fits = wide_memory(spans, w) <= memory_limit - kWideStatic;
+  const WideMemory wide(spans, p, memory_limit);
   const Plan gpu = {.kernel = Kernel::kGpu,
                     .rows = 0,
                     .tiles = 0,
                     .parts = 0,
                     .groups = 0,
                     .threads = 0,
-                    .memory = 0};
+                    .memory = 0,
+                    .x_stages = 0};
   const Plan sorted = {.kernel = Kernel::kSorted,
                        .rows = kWideRows,
                        .tiles = sorted_row_tiles(p),
                        .parts = 0,
                        .groups = divide_up(panels, kWidePanels) * sorted_row_tiles(p),
                        .threads = kWideThreads,
-                       .memory = wide_memory(spans, w)};
+                       .memory = wide.bytes,
+                       .x_stages = wide.x_stages};
   // The kernel that every number of rows may come to.
   if (narrow_memory(spans, w, kMostNarrow) > memory_limit - kNarrowStatic) return gpu;
-  const bool sorts = p.ids != nullptr && w.num_experts <= kMaxExperts && wide_fits;
+  const bool sorts = p.ids != nullptr && w.num_experts <= kMaxExperts && wide.fits;
   if (sorts && sorting_pays(p)) return sorted;
   if (p.ids != nullptr || p.out_rows == 1) {
     // A group per compute unit, with as many teams as have room and work.
@@ -129,13 +148,14 @@ Plan plan_of(const MatmulParams& p, const Spans& spans, int64_t panels, int64_t 
               .parts = parts,
               .groups = parts * p.out_rows,
               .threads = teams * simds * 32,
-              .memory = std::max(memory, std::min(kAlone, single_room) / 16 * 16)};
+              .memory = std::max(memory, std::min(kAlone, single_room) / 16 * 16),
+              .x_stages = 0};
     }
   }
   // Rows of x for experts that are longer than the memory of a compute unit. Gate and up fit one
   // after the other before the wide kernel pays.
   if (p.ids != nullptr) return sorts && together == 1 ? sorted : gpu;
-  if (p.out_rows > kNarrowRows && wide_fits) {
+  if (p.out_rows > kNarrowRows && wide.fits) {
     const int64_t tiles = divide_up(p.out_rows, kWideRows);
     return {.kernel = Kernel::kWide,
             .rows = kWideRows,
@@ -143,7 +163,8 @@ Plan plan_of(const MatmulParams& p, const Spans& spans, int64_t panels, int64_t 
             .parts = 0,
             .groups = divide_up(panels, kWidePanels) * tiles,
             .threads = kWideThreads,
-            .memory = wide_memory(spans, w)};
+            .memory = wide.bytes,
+            .x_stages = wide.x_stages};
   }
   const int64_t rows = p.out_rows <= 8 ? 8 : kMostNarrow, tiles = divide_up(p.out_rows, rows);
   return {.kernel = Kernel::kNarrow,
@@ -152,7 +173,8 @@ Plan plan_of(const MatmulParams& p, const Spans& spans, int64_t panels, int64_t 
           .parts = 0,
           .groups = divide_up(panels, kNarrowPanels) * tiles,
           .threads = kNarrowThreads,
-          .memory = narrow_memory(spans, w, rows)};
+          .memory = narrow_memory(spans, w, rows),
+          .x_stages = 0};
 }
 
 int64_t dense_terms(const MatmulParams& p) {
@@ -165,7 +187,7 @@ DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits
   constexpr int64_t kBlock = 64, kTeams = 2, kTeamThreads = 256;
   constexpr int64_t kBlockBytes = kPanelRows * kBlock * 2;
   constexpr int64_t kSingleStages = 5, kDensePanels = 2, kDenseStages = 3, kMostColumns = 24;
-  constexpr int64_t kWideStages = 4, kResultPitch = 132;
+  constexpr int64_t kStages = 4, kResultPitch = 132;
   const auto memory_limit = static_cast<int64_t>(limits.threadgroup_memory);
   const int64_t terms = dense_terms(p), panels = divide_up(p.weight.rows, kPanelRows);
   const int64_t single_memory =
@@ -179,7 +201,7 @@ DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits
             .memory = single_memory};
   }
   constexpr int64_t kWideMemory =
-      kWideStages * 2 * kWideRows * kBlock * 2 + kWideRows * kResultPitch * 4;
+      kStages * 2 * kWideRows * kBlock * 2 + kWideRows * kResultPitch * 4;
   if (p.out_rows * terms > kMostColumns && kWideMemory <= memory_limit) {
     const int64_t tile_rows = kWideRows / terms;
     return {
@@ -187,7 +209,7 @@ DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits
         .rows = p.out_rows,
         .tile_rows = tile_rows,
         .groups = int64_t{divide_up(p.weight.rows, kWideRows)} * divide_up(p.out_rows, tile_rows),
-        .threads = kTeamThreads,
+        .threads = kWideThreads,
         .memory = kWideMemory};
   }
   // Every GPU of compute capability 8.0 and later has this much.

@@ -16,7 +16,7 @@ namespace mlxn::kernels::mma {
 inline constexpr int64_t kPanelRows = quant::PanelLayout::kRows;
 inline constexpr int64_t kSpanElements = quant::PanelLayout::kSpanElements;
 inline constexpr int64_t kWidePanels = 8, kWideRows = 128;
-inline constexpr int64_t kXTileRows = 8, kXTileBytes = 1152;
+inline constexpr int64_t kXTileRows = 8;
 
 // The panels of a weight along K.
 struct Spans {
@@ -42,8 +42,9 @@ struct Plan {
   int64_t tiles;  // of out rows
   int64_t parts;  // groups of an out row, of the kernel for one row
   int64_t groups;
-  int64_t threads;  // of a group
-  int64_t memory;   // of a group
+  int64_t threads;   // of a group
+  int64_t memory;    // of a group
+  int64_t x_stages;  // blocks of x in it, of the wide kernel
 };
 
 // The kernel with the fewest bytes to read, of those whose memory the GPU has. A launch multiplies
@@ -51,6 +52,10 @@ struct Plan {
 // up, else 1.
 Plan plan_of(const MatmulParams& p, const Spans& spans, int64_t panels, int64_t together,
              const backends::GpuLimits& limits);
+
+// Terms of an element of x, and bytes of eight rows of x in a block of 32 with their sums.
+int x_terms(const MatmulParams& p);
+int64_t x_tile_bytes(const MatmulParams& p);
 
 // XTiles and tiles of rows that sorted rows may need: each expert, and none, may leave one partly
 // empty.

@@ -31,9 +31,10 @@ const int64_t kRowCounts[] = {1, 2, 9, 16, 25, 65, 512};
 int64_t static_bytes(std::string_view kernel) {
   if (kernel.starts_with("matmul_single")) return 16 * 2 * 8;
   if (kernel.starts_with("matmul_narrow")) return 8 * 2 * 8;
-  if (kernel.starts_with("matmul_wide")) return 128 * 4 + 2 * (2 + 4) * 8;
+  if (kernel.starts_with("matmul_wide")) return 7 * 128;    // 128 * 4 + 2 * (2 + 16) * 8 in lines
+  if (kernel.starts_with("matmul_dense_wide")) return 128;  // 2 * 4 * 8 in lines
   if (kernel.starts_with("matmul_dense_single")) return 2 * 2 * 8 * 4 * 16 * 4 + 32 * 4;
-  return kernel.starts_with("matmul_dense_terms") ? 32 * 4 : 0;
+  return kernel.starts_with("matmul_dense_t") ? 32 * 4 : 0;
 }
 int64_t static_bytes(Kernel kernel) {
   return static_bytes(kernel == Kernel::kSingle   ? "matmul_single"
@@ -198,39 +199,46 @@ struct Pinned {
 TEST(CudaPlanTest, OfAnH100) {
   const Pinned pinned[] = {
       {{{Format::kAffine, 4, 64, bf16}, 1, 2560, 9728, 0, 1},
-       {Kernel::kSingle, 1, 1, 132, 132, 512, 119168}},
+       {Kernel::kSingle, 1, 1, 132, 132, 512, 119168, 0}},
       {{{Format::kAffine, 4, 64, bf16}, 1, 9728, 2560, 0, 2},
-       {Kernel::kSingle, 1, 1, 132, 132, 512, 118784}},
+       {Kernel::kSingle, 1, 1, 132, 132, 512, 118784, 0}},
       {{{Format::kAffine, 4, 64, bf16}, 2, 2560, 9728, 0, 1},
-       {Kernel::kNarrow, 8, 1, 0, 80, 256, 90112}},
+       {Kernel::kNarrow, 8, 1, 0, 80, 256, 90112, 0}},
       {{{Format::kAffine, 4, 64, bf16}, 9, 2560, 9728, 0, 2},
-       {Kernel::kNarrow, 16, 1, 0, 160, 256, 90112}},
+       {Kernel::kNarrow, 16, 1, 0, 160, 256, 90112, 0}},
       {{{Format::kAffine, 4, 64, bf16}, 64, 2560, 9728, 0, 1},
-       {Kernel::kNarrow, 16, 4, 0, 320, 256, 90112}},
+       {Kernel::kNarrow, 16, 4, 0, 320, 256, 90112, 0}},
       {{{Format::kAffine, 4, 64, bf16}, 65, 2560, 9728, 0, 1},
-       {Kernel::kWide, 128, 1, 0, 20, 384, 184320}},
+       {Kernel::kWide, 128, 1, 0, 20, 384, 221184, 6}},
       {{{Format::kAffine, 4, 64, bf16}, 512, 2560, 9728, 0, 2},
-       {Kernel::kWide, 128, 4, 0, 160, 384, 184320}},
-      {{{Format::kQ8_0}, 1, 4096, 14336, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 204288}},
-      {{{Format::kQ8_0}, 8, 4096, 14336, 0, 1}, {Kernel::kNarrow, 8, 1, 0, 128, 256, 139264}},
-      {{{Format::kQ8_0}, 512, 4096, 14336, 0, 1}, {Kernel::kWide, 128, 4, 0, 128, 384, 208896}},
-      {{{Format::kQ6_K}, 1, 262144, 2560, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 123520}},
-      {{{Format::kQ6_K}, 25, 2560, 4096, 0, 1}, {Kernel::kNarrow, 16, 2, 0, 160, 256, 124928}},
+       {Kernel::kWide, 128, 4, 0, 160, 384, 221184, 6}},
+      {{{Format::kQ8_0}, 1, 4096, 14336, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 204288, 0}},
+      {{{Format::kQ8_0}, 8, 4096, 14336, 0, 1}, {Kernel::kNarrow, 8, 1, 0, 128, 256, 139264, 0}},
+      {{{Format::kQ8_0}, 512, 4096, 14336, 0, 1}, {Kernel::kWide, 128, 4, 0, 128, 384, 227328, 5}},
+      {{{Format::kQ6_K}, 1, 262144, 2560, 0, 1}, {Kernel::kSingle, 1, 1, 132, 132, 512, 123520, 0}},
+      {{{Format::kQ6_K}, 25, 2560, 4096, 0, 1}, {Kernel::kNarrow, 16, 2, 0, 160, 256, 124928, 0}},
       {{{Format::kAffine, 8, 32, f32}, 1, 2560, 2560, 0, 1},
-       {Kernel::kSingle, 1, 1, 132, 132, 512, 178816}},
+       {Kernel::kSingle, 1, 1, 132, 132, 512, 178816, 0}},
       {{{Format::kAffine, 8, 32, f32}, 512, 2560, 2560, 0, 1},
-       {Kernel::kNarrow, 16, 32, 0, 2560, 256, 180224}},
+       {Kernel::kWide, 128, 4, 0, 80, 384, 229376, 4}},
       {{{Format::kMlxMxfp4, 4, 32, u8, false}, 8, 704, 2816, 128, 2},
-       {Kernel::kSingle, 1, 8, 16, 128, 512, 118784}},
+       {Kernel::kSingle, 1, 8, 16, 128, 512, 118784, 0}},
       {{{Format::kMlxMxfp4, 4, 32, u8, false}, 256, 704, 2816, 128, 2},
-       {Kernel::kSorted, 128, 131, 0, 1441, 384, 174080}},
+       {Kernel::kSorted, 128, 131, 0, 1441, 384, 229376, 7}},
       {{{Format::kQ4_K}, 4096, 2816, 768, 128, 1},
-       {Kernel::kSorted, 128, 161, 0, 3542, 384, 184320}},
-      {{{Format::kQ4_K}, 255, 2816, 768, 128, 1}, {Kernel::kSingle, 1, 255, 1, 255, 480, 118784}},
+       {Kernel::kSorted, 128, 161, 0, 3542, 384, 221184, 6}},
+      {{{Format::kQ4_K}, 255, 2816, 768, 128, 1},
+       {Kernel::kSingle, 1, 255, 1, 255, 480, 118784, 0}},
   };
   const auto fields = [](const Plan& p) {
-    return std::vector<int64_t>{
-        static_cast<int64_t>(p.kernel), p.rows, p.tiles, p.parts, p.groups, p.threads, p.memory};
+    return std::vector<int64_t>{static_cast<int64_t>(p.kernel),
+                                p.rows,
+                                p.tiles,
+                                p.parts,
+                                p.groups,
+                                p.threads,
+                                p.memory,
+                                p.x_stages};
   };
   for (const auto& [call, plan] : pinned) {
     EXPECT_EQ(fields(plan_of(call, kH100)), fields(plan))
@@ -288,9 +296,9 @@ TEST(CudaDensePlanTest, OfAnH100) {
   EXPECT_EQ(fields(f32, 1), (std::vector<int64_t>{0, 1, 132, 512, 3 * 2592 * 2 + 163840}));
   EXPECT_EQ(fields(f32, 2), (std::vector<int64_t>{1, 2, 157, 256, 98304}));
   EXPECT_EQ(fields(f32, 8), (std::vector<int64_t>{2, 8, 157, 256, 98304}));
-  EXPECT_EQ(fields(f32, 9), (std::vector<int64_t>{3, 42, 40, 256, 198656}));
+  EXPECT_EQ(fields(f32, 9), (std::vector<int64_t>{3, 42, 40, 384, 198656}));
   EXPECT_EQ(fields(bf16, 24), (std::vector<int64_t>{2, 24, 157, 256, 98304}));
-  EXPECT_EQ(fields(bf16, 512), (std::vector<int64_t>{3, 128, 160, 256, 198656}));
+  EXPECT_EQ(fields(bf16, 512), (std::vector<int64_t>{3, 128, 160, 384, 198656}));
 }
 
 // Keeps the launches of a GPU with such limits.

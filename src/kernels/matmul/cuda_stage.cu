@@ -16,8 +16,10 @@ __global__ void matmul_widen(const uchar* x, float* out, const CudaStage p) {
 
 // A simdgroup writes the terms and sums of one block of 32 of eight rows; rows past the last repeat
 // it, those that the order leaves out are row 0.
-//   x [rows, cols], order [tiles][8] -> terms: XTile [blocks][row tiles]
-__global__ void matmul_split(const uchar* x, const uint* order, XTile* terms, const CudaStage p) {
+//   x [rows, cols], order [tiles][8] -> terms: XTile<kTerms> [blocks][row tiles]
+template <int kTerms>
+__global__ void matmul_split(const uchar* x, const uint* order, XTile<kTerms>* terms,
+                             const CudaStage p) {
   await_inputs();
   const uint lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const ulong i = ulong(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
@@ -44,13 +46,13 @@ __global__ void matmul_split(const uchar* x, const uint* order, XTile* terms, co
     }
   }
   const Terms own = p.run_order != 0 ? split<RunOrder>(v) : split<SplitOrder>(v);
-  XTile& to = terms[i];
-  *reinterpret_cast<uint4*>(to.high[lane]) =
-      make_uint4(own.high[0], own.high[1], own.high[2], own.high[3]);
-  *reinterpret_cast<uint4*>(to.low[lane]) =
-      make_uint4(own.low[0], own.low[1], own.low[2], own.low[3]);
-  const XSums<1> whole = sum_x<1, 2>(own);
-  const XSums<2> halves = sum_x<2, 2>(own);
+  XTile<kTerms>& to = terms[i];
+  UNROLL for (uint k = 0; k < 4; k++) {
+    to.terms[0][word_of(lane, k)] = own.high[k];
+    if (kTerms == 2) to.terms[1][word_of(lane, k)] = own.low[k];
+  }
+  const XSums<1> whole = sum_x<1, kTerms>(own);
+  const XSums<2> halves = sum_x<2, kTerms>(own);
   if (g == 0) {
     UNROLL for (int c = 0; c < 2; c++) {
       to.sums[0][2 * t + c] = whole.of[0][c];
@@ -103,7 +105,8 @@ __global__ void matmul_sort(const uint* ids, uint* order, uint4* tiles, const Cu
 
 EXPORT(matmul_sort)
 EXPORT(matmul_widen)
-EXPORT(matmul_split)
+INSTANTIATE(matmul_split_1, matmul_split, 1)
+INSTANTIATE(matmul_split_2, matmul_split, 2)
 
 }  // namespace kernels_matmul_stage
 }  // namespace panels

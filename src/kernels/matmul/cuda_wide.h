@@ -2,85 +2,48 @@
 // matmul of many rows of x: a group multiplies 128 weight rows by up to 128 rows of x, which
 // cuda_stage.cu has split into terms and, for experts, sorted. Eight simdgroups multiply and wait
 // for data alone, so that those that share a part of the compute unit drift apart: one decodes
-// while the other has the matrix unit. Another simdgroup copies, two spans of panels and four
-// blocks of x ahead.
-//   packed: panels of the weights   terms: XTile [blocks][tiles of 8 rows of x]
+// while the other has the matrix unit. Another simdgroup copies, two spans of panels and
+// p.x_stages blocks of x ahead.
+//   packed: panels of the weights   terms: XTile<kTerms> [blocks][tiles of 8 rows of x]
 //   order: u32 [tiles][8]   row_tiles: CudaRowTile
 //   residual, outs [out rows, rows]
 #pragma once
-#include "kernels/matmul/cuda_stage.h"
+#include "kernels/matmul/cuda_wide_simds.h"
+#include "kernels/matmul/cuda_wide_warpgroups.h"
 
 namespace mlxn {
 namespace gpu {
 namespace panels {
 namespace kernels_matmul_wide {
 
-enum {
-  kSimds = 8,  // that multiply
-  kThreads = 32 * kSimds,
-  kAllThreads = kThreads + 128,  // registers are given and taken by four simdgroups
-  kPanels = 8,                   // of a group
-  kOwnPanels = 2,  // of a simdgroup; four simdgroups side by side along the weight rows,
-  kOwnTiles = 8,   // two along the rows of x
-  kXTiles = 16,
-  kXStages = kSpanBlocks / 2,  // of a block
-  kTilesAtOnce = 2,
-  kParts = kOwnTiles / kTilesAtOnce,
-  kPanelTotals = kTilesAtOnce * 4,  // from one panel to the next
-  kOwnTotals = kOwnPanels * kOwnTiles * 4
-};
-
-// How many parts of its tiles a simdgroup multiplies; those of tiles that are not there are not
-// stored.
-template <int kTheCount>
-struct Parts {
-  static constexpr int kCount = kTheCount;
-};
-
-// What a lane holds of an XTile; sums if the codec has biases.
-template <int kTerms, bool kSums, int kHalves>
-GPU_FN void load_tile(const XTile& x, uint lane, Terms& terms, XSums<kHalves>& sums) {
-  const uint4 high = *reinterpret_cast<const uint4*>(x.high[lane]);
-  terms.high[0] = high.x, terms.high[1] = high.y, terms.high[2] = high.z, terms.high[3] = high.w;
-  if (kTerms == 2) {
-    const uint4 low = *reinterpret_cast<const uint4*>(x.low[lane]);
-    terms.low[0] = low.x, terms.low[1] = low.y, terms.low[2] = low.z, terms.low[3] = low.w;
-  }
-  if constexpr (kSums) {
-    UNROLL for (int h = 0; h < kHalves; h++) {
-      const float* from = x.sums[kHalves - 1 + h] + 2 * (lane % 4);
-      sums.of[h][0] = from[0];
-      sums.of[h][1] = from[1];
-    }
-  }
-}
+#if MLXN_WARPGROUPS
+template <class Codec, int kTerms>
+using Multiplier = Warpgroups<Codec, kTerms>;
+#else
+template <class Codec, int kTerms>
+using Multiplier = Simds<Codec, kTerms>;
+#endif
 
 template <class Codec, int kTerms>
-__global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, const uchar* packed1,
-                                                       const uchar* packed2, const XTile* terms,
-                                                       const uint* order, const uint4* row_tiles,
-                                                       const uchar* residual, uchar* out,
-                                                       uchar* out1, uchar* out2,
-                                                       const CudaMatmul p) {
+__global__ __launch_bounds__(kAllThreads,
+                             1) void wide(const uchar* packed, const uchar* packed1,
+                                          const uchar* packed2, const XTile<kTerms>* terms,
+                                          const uint* order, const uint4* row_tiles,
+                                          const uchar* residual, uchar* out, uchar* out1,
+                                          uchar* out2, const CudaMatmul p) {
   await_inputs();
-  typedef ScaleTable<Codec> Scales;
-  constexpr int kHalves = Codec::kHalves;
-  extern __shared__ uint4 shared[];
-  // Spans [2][kPanels], scales of one [kPanels], blocks of x [kXStages][kXTiles], sums of the
-  // slices so far [kOwnTotals][kThreads].
+  extern __shared__ __align__(128) uint4 shared[];  // bulk copies write whole lines of it
+  // Spans [kSpanStages][kPanels], scales of one [kPanels], blocks of x [x_stages][kXTiles], sums of
+  // the slices so far [kOwnTotals][kThreads].
   uchar* const spans = reinterpret_cast<uchar*>(shared);
-  float* const scales = reinterpret_cast<float*>(spans + 2 * kPanels * p.span_bytes);
-  XTile* const x_stages = reinterpret_cast<XTile*>(scales + kPanels * Scales::kFloats);
-  float* const results = reinterpret_cast<float*>(x_stages + kXStages * kXTiles);
+  float* const scales = reinterpret_cast<float*>(spans + kSpanStages * kPanels * p.span_bytes);
+  typedef XTile<kTerms> Tile;
+  Tile* const x_stages = reinterpret_cast<Tile*>(scales + kPanels * ScaleTable<Codec>::kFloats);
+  float* const results = reinterpret_cast<float*>(x_stages + p.x_stages * kXTiles);
   uint lane = threadIdx.x % 32, warp = simd_broadcast(threadIdx.x / 32, 0);
   keep(lane);
   keep(warp);
-  const uint g = lane / 4, t = lane % 4;
-  // Neighbours have the same panels: those that share a part of the compute unit do not.
-  const uint own_panel = warp / 2 * kOwnPanels;
   const uint all_blocks = p.cols / 32;
-  // Tiles of x take turns between the simdgroups along the rows, so that few are shared as well.
-  const auto own_tile = [&](uint part) { return (2 * part + warp % 2) * kTilesAtOnce; };
 
   // Groups of one tile of sorted rows run side by side, else groups of the same panels.
   const uint tile = p.sorted != 0 ? blockIdx.x / p.panel_groups : blockIdx.x % p.tiles;
@@ -113,136 +76,62 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* packed, cons
     return;
   }
 
-  __shared__ ulong barriers[2 * (2 + kXStages)];
-  const FedStream<2> weight_stream(barriers);
-  const FedStream<kXStages> x_stream(barriers + 4);
+  __shared__ ulong barriers[2 * (kSpanStages + kMostXStages)];
+  const FedStream weight_stream(barriers, kSpanStages);
+  const FedStream x_stream(barriers + 2 * kSpanStages, p.x_stages);
   if (threadIdx.x == 0) {
     weight_stream.init(kSimds);
     x_stream.init(kSimds);
   }
   __syncthreads();
   const PackedWeights weights{packed, packed1, packed2};
+  StreamPlace span_place, x_place;
   if (warp >= kSimds) {
     give_registers<24>();
     if (warp > kSimds) return;
-    const XTile* from = terms + first_tile;
+    const Tile* from = terms + first_tile;
     for (uint block = 0; block < all_blocks; block++, from += p.x_tiles) {
       if (block % kSpanBlocks == 0) {
         const uint span = block / kSpanBlocks, bytes = span_length(p, span);
-        weight_stream.open(span, kPanels * bytes);
+        weight_stream.open(span_place, kPanels * bytes);
         for (uint i = 0; i < kPanels; i++) {
           const uint panel = min(first_panel + i, p.panels - 1);
-          weight_stream.copy(span, spans + (span % 2 * kPanels + i) * p.span_bytes,
+          weight_stream.copy(span_place, spans + (span_place.at * kPanels + i) * p.span_bytes,
                              weights.panel_at(p, expert, panel) + ulong(span) * p.span_bytes,
                              bytes);
         }
-        weight_stream.close(span);
+        weight_stream.close(span_place);
+        span_place.next(kSpanStages);
       }
-      x_stream.open(block, tiles * sizeof(XTile));
-      x_stream.copy(block, x_stages + block % kXStages * kXTiles, from, tiles * sizeof(XTile));
-      x_stream.close(block);
+      x_stream.open(x_place, tiles * sizeof(Tile));
+      x_stream.copy(x_place, x_stages + x_place.at * kXTiles, from, tiles * sizeof(Tile));
+      x_stream.close(x_place);
+      x_place.next(p.x_stages);
     }
     x_stream.finish();  // and of the weight stream
     return;
   }
   take_registers<240>();
-  const auto pair_barrier = [&] {
-    asm volatile("bar.sync %0, 64;" ::"r"(1 + warp / 2) : "memory");
-  };
-  float total[kParts][kOwnPanels][kTilesAtOnce][4] = {};
+  Multiplier<Codec, kTerms> multiplier{p, scales, x_stages, x_stream, lane, warp};
   uint slice = 0;
   bool first = true;
   for (uint span = 0; span < p.spans; span++) {
-    uint blocks = span_blocks(p, span), span_bytes = p.span_bytes;
-    uint span_begin = (span % 2 * kPanels + own_panel) * span_bytes;
-    uint head_bytes = span + 1 == p.spans ? p.last_head_bytes : p.head_bytes;
-    keep(blocks), keep(span_bytes), keep(span_begin), keep(head_bytes);
-    weight_stream.wait(span % 2, span / 2);
-    if constexpr (Codec::kTable) {
-      const uint row = lane % kPanelRows, panel = lane / kPanelRows;
-      pair_barrier();
-      Scales::template put<4>(span_at(p, span, spans + span_begin + panel * span_bytes),
-                              warp % 2 * 4, blocks, row,
-                              scales + (own_panel + panel) * Scales::kFloats);
-      pair_barrier();
-    }
-    // Block `block`, at `place` of x; a place takes items in turn.
-    const auto multiply_block = [&](uint block, uint place, uint number, auto parts) {
-      x_stream.wait(place, number);
-      WeightBlock<Codec> w[kOwnPanels];
-      UNROLL for (int i = 0; i < kOwnPanels; i++) {
-        const uchar* const at = spans + span_begin + i * span_bytes;
-        w[i].load(Span{at, at + head_bytes, 0, p.group_shift, p.scale_type},
-                  scales + (own_panel + i) * Scales::kFloats, block, g, t);
-      }
-      // Without a condition between them, parts overlap.
-      UNROLL for (int part = 0; part < decltype(parts)::kCount; part++) {
-        Terms own[kTilesAtOnce];
-        XSums<kHalves> sums[kTilesAtOnce];
-        UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
-          load_tile<kTerms, Codec::kBias>(x_stages[place * kXTiles + own_tile(part) + j], lane,
-                                          own[j], sums[j]);
-        }
-        multiply<Codec, kTerms>(w, own, sums, total[part]);
-      }
-      x_stream.release(place, lane);
-    };
-    if (tiles > kXTiles / 2 && blocks == kSpanBlocks) {
-#pragma unroll 1
-      for (uint number = 0; number < 2; number++) {  // and even numbers before
-        UNROLL for (uint place = 0; place < kXStages; place++) {
-          multiply_block(kXStages * number + place, place, number, Parts<kParts>());
-        }
-      }
-    } else {
-#pragma unroll 1
-      for (uint block = 0; block < blocks; block++) {
-        const uint place = block % kXStages, number = block / kXStages;
-        if (tiles > kXTiles / 2) {
-          multiply_block(block, place, number, Parts<kParts>());
-        } else if (tiles > kXTiles / 4) {
-          multiply_block(block, place, number, Parts<kParts / 2>());
-        } else {
-          multiply_block(block, place, number, Parts<kParts / 4>());
-        }
-      }
-    }
-    weight_stream.release(span % 2, lane);
+    weight_stream.wait(span_place);
+    multiplier.multiply_span(span, spans + span_place.at * kPanels * p.span_bytes, tiles);
+    weight_stream.release(span_place.at, lane);
+    span_place.next(kSpanStages);
     // Slices without a span are no addends.
     while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;
     if (slice_begin(p.spans, slice + 1) != span + 1) continue;
     UNROLL for (int k = 0; k < kOwnTotals; k++) {
-      float& own = (&total[0][0][0][0])[k];
+      float& own = multiplier.total(k);
       float& sum = results[k * kThreads + threadIdx.x];
       sum = first ? own : sum + own;
       own = 0.0f;
     }
     first = false;
   }
-
-#pragma unroll 1
-  for (int i = 0; i < kOwnPanels; i++) {
-    const uint panel = first_panel + own_panel + i;
-    // The panel of gate finds that of up behind it.
-    if (panel >= p.panels || (p.gated != kCudaNotGated && i != 0)) break;
-    const PanelPlace place = place_of(p, panel);
-#pragma unroll 1
-    for (int tile = 0; tile < kOwnTiles; tile++) {
-      const int part = tile / kTilesAtOnce, j = tile % kTilesAtOnce;
-      const uint column = 8 * (own_tile(part) + j) + 2 * t;
-      const float* const sums =
-          results + ((part * kOwnPanels + i) * kTilesAtOnce + j) * 4 * kThreads + threadIdx.x;
-      UNROLL for (int c = 0; c < 4; c++) {
-        const uint out_row = out_rows[column + c % 2];
-        if (out_row >= p.out_rows) continue;
-        float sum = sums[c * kThreads];
-        if (p.gated != kCudaNotGated) {
-          sum = gated_product(p, sum, sums[(kPanelTotals + c) * kThreads]);
-        }
-        outs.store(p, out_row, place, result_row(g, c), sum);
-      }
-    }
-  }
+  multiplier.store(results, first_panel, out_rows, outs);
 }
 
 #define CUDA_WIDE(name, ...)                              \
