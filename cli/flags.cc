@@ -134,6 +134,13 @@ void ModelFlags::add_dtype_to(CLI::App& app) {
           "f32"));
 }
 
+void ModelFlags::add_norm_correction_to(CLI::App& app) {
+  with_environment(app.add_flag("--kv-norm-correction", kv_norm_correction,
+                                "Codes: lengthen norms by what rounding to levels takes from a "
+                                "row, so that products with it are right on average"),
+                   "KV_NORM_CORRECTION");
+}
+
 void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
   add_path_to(app, model_required);
   const std::vector<std::string> types(std::begin(kKvTypeNames), std::end(kKvTypeNames));
@@ -148,6 +155,7 @@ void ModelFlags::add_file_to(CLI::App& app, bool model_required) {
   with_environment(app.add_option("--kv-type-v", kv_type_v, "Values alone: codes of another width"),
                    "KV_TYPE_V")
       ->check(CLI::IsMember(types));
+  add_norm_correction_to(app);
   add_dtype_to(app);
 }
 
@@ -189,6 +197,11 @@ ModelOptions ModelFlags::options(const ModelConfig& config) const {
                     "or tq2 .. tq8 for both",
                     name(*options.kv_type_v), name(options.kv_type)));
   }
+  if (kv_norm_correction && !options.kv_type.is_coded()) {
+    throw UsageError(fmt::format(
+        "--kv-norm-correction: found a cache of {}, required codes, tq2 .. tq8", kv_types()));
+  }
+  options.kv_norm_correction = kv_norm_correction;
   options.max_context = max_kv_size;
   options.prepare = !no_repack;
   return options;

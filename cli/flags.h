@@ -47,13 +47,15 @@ struct ModelFlags {
   std::string model;
   std::string kv_type = "f16";
   std::string kv_type_k, kv_type_v;  // empty: kv_type
-  std::string dtype = "f32";         // of activations
+  bool kv_norm_correction = false;
+  std::string dtype = "f32";  // of activations
   int64_t max_kv_size = 0;
   bool no_repack = false;
 
   void add_to(CLI::App& app, bool model_required = true);
   void add_path_to(CLI::App& app, bool model_required);  // --model alone
   void add_dtype_to(CLI::App& app);
+  void add_norm_correction_to(CLI::App& app);
   void add_file_to(CLI::App& app, bool model_required);  // those and the types of the cache
   std::string path() const;                              // resolved
   // Throws UsageError if --max-kv-size is more than the model was made for, and for types of K and

@@ -83,6 +83,7 @@ KvReportOptions options_of(const KvReportFlags& flags, const ModelConfig& config
     }
   }
   options.baseline = *parse_kv_types(flags.baseline);
+  options.norm_correction = flags.model.kv_norm_correction;
   options.context = context_of(flags.context, config);
   options.depth = depth_of(flags, config, options.steps);
   if (tokenizer.adds_bos()) options.bos = tokenizer.bos_id();
@@ -277,6 +278,7 @@ Command add_kv_report(CLI::App& app) {
   const CLI::Validator types([](std::string& text) { return check_types(text); },
                              "f32, tq4, tq8/tq4, ..");
   flags->model.add_path_to(*command, true);
+  flags->model.add_norm_correction_to(*command);
   flags->model.add_dtype_to(*command);
   option("-f,--file", flags->file, "Text file to score", "FILE")->required();
   option("--types", flags->types, "Types to compare; tq8/tq4: codes of two widths for K and V",

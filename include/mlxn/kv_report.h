@@ -26,6 +26,7 @@ struct RecallItem {
 struct KvReportOptions {
   std::vector<KvTypes> types = {};      // one row each
   KvTypes baseline = {};                // what perplexity and logits are compared with
+  bool norm_correction = false;         // of codes, as KvCacheShape::norm_correction
   int64_t context = 512;                // tokens of a window of the text, as PerplexityOptions
   std::optional<int32_t> bos = {};      // as PerplexityOptions
   std::vector<RecallItem> recall = {};  // read greedily, at most max_reply tokens

@@ -26,6 +26,7 @@ struct ModelOptions {
   int batch = 1;                         // sequences that are decoded together
   KvType kv_type = DType::kF16;          // f32, f16, bf16, or codes of 2 to 8 bits
   std::optional<KvType> kv_type_v = {};  // of values: codes of another width; empty: kv_type
+  bool kv_norm_correction = false;       // codes alone: as KvCacheShape::norm_correction
   // Tokens of a prompt that go through the layers at once. Multiples of 64 give the bits of an
   // uncut prompt; sliding layers keep a ring of window + prefill_chunk - 1 slots, rounded up.
   int64_t prefill_chunk = 512;

@@ -16,15 +16,17 @@ from .tokenizer import Tokenizer
 
 
 def load(path_or_hf_repo: str, *, device: str | Device = "best", max_kv_size: int | None = None, kv_type: str = "f16",
-         kv_type_v: str | None = None, batch: int = 1, prefill_step_size: int = 512, prepare: bool = True) -> tuple[Model, Tokenizer]:
+         kv_type_v: str | None = None, kv_norm_correction: bool = False, batch: int = 1, prefill_step_size: int = 512,
+         prepare: bool = True) -> tuple[Model, Tokenizer]:
     """Model and tokenizer of an MLX or Hugging Face directory, a .gguf file or an id in the local Hugging Face cache.
-    max_kv_size: tokens that prompt and reply may hold; by default what the model was trained for, at most 8192."""
+    max_kv_size: tokens that prompt and reply may hold; by default what the model was trained for, at most 8192.
+    kv_norm_correction: norms of codes are lengthened by what rounding to levels takes from a row."""
     home = os.environ.get("HF_HOME", os.path.expanduser("~/.cache/huggingface"))
     path = resolve_model_path(os.fspath(path_or_hf_repo), os.environ.get("HF_HUB_CACHE", home))
     checkpoint = Checkpoint.open(path)
     on = shared_device(device) if isinstance(device, str) else device
     model = Model.load(on, checkpoint, max_context=max_kv_size or 0, batch=batch, kv_type=kv_type, kv_type_v=kv_type_v,
-                       prefill_chunk=prefill_step_size, prepare=prepare)
+                       kv_norm_correction=kv_norm_correction, prefill_chunk=prefill_step_size, prepare=prepare)
     return model, Tokenizer(RawTokenizer.from_checkpoint(checkpoint))
 
 

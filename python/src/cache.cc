@@ -12,13 +12,14 @@ struct Cache {
 
 Cache make_cache(const Device& device, int64_t batch, int64_t num_kv_heads, int64_t head_dim,
                  int64_t v_dim, const std::string& kv_type, std::optional<std::string> kv_type_v,
-                 int64_t max_context, int64_t window_size, int64_t max_chunk, int64_t page_size,
-                 int64_t num_pages) {
+                 bool norm_correction, int64_t max_context, int64_t window_size, int64_t max_chunk,
+                 int64_t page_size, int64_t num_pages) {
   KvCacheShape shape{.batch = batch,
                      .num_kv_heads = num_kv_heads,
                      .head_dim = head_dim,
                      .v_dim = v_dim,
                      .dtype = parse_kv(kv_type),
+                     .norm_correction = norm_correction,
                      .max_context = max_context,
                      .window_size = window_size,
                      .max_chunk = max_chunk,
@@ -114,12 +115,14 @@ void bind_op_helpers(nb::module_& m) {
 
 void bind_cache(nb::module_& m) {
   nb::class_<Cache>(m, "KvCache", "Keys and values of one layer for a batch of sequences.")
-      .def_static("make", &make_cache, "device"_a, nb::kw_only(), "batch"_a = 1,
-                  "num_kv_heads"_a = 1, "head_dim"_a, "v_dim"_a = 0, "kv_type"_a = "f16",
-                  "kv_type_v"_a = nb::none(), "max_context"_a, "window_size"_a = 0,
-                  "max_chunk"_a = 1, "page_size"_a = 0, "num_pages"_a = 0,
-                  "kv_type: f32, f16, bf16, or tq2 to tq8 for codes. window_size > 0: a ring. "
-                  "page_size > 0: num_pages pages that sequences take and give back.")
+      .def_static(
+          "make", &make_cache, "device"_a, nb::kw_only(), "batch"_a = 1, "num_kv_heads"_a = 1,
+          "head_dim"_a, "v_dim"_a = 0, "kv_type"_a = "f16", "kv_type_v"_a = nb::none(),
+          "norm_correction"_a = false, "max_context"_a, "window_size"_a = 0, "max_chunk"_a = 1,
+          "page_size"_a = 0, "num_pages"_a = 0,
+          "kv_type: f32, f16, bf16, or tq2 to tq8 for codes. norm_correction: as in tq_encode. "
+          "window_size > 0: a ring. "
+          "page_size > 0: num_pages pages that sequences take and give back.")
       .def_prop_ro("device", [](const Cache& c) { return c.device; })
       .def_prop_ro("capacity", [](const Cache& c) { return c.cache.capacity(); })
       .def_prop_ro("nbytes", [](const Cache& c) { return c.cache.bytes(); })

@@ -36,11 +36,13 @@ nb::dict config_dict(const ModelConfig& c) {
 
 std::shared_ptr<SharedModel> load_model(const Device& device, const Checkpoint& checkpoint,
                                         int64_t max_context, int batch, const std::string& kv_type,
-                                        std::optional<std::string> kv_type_v, int64_t prefill_chunk,
+                                        std::optional<std::string> kv_type_v,
+                                        bool kv_norm_correction, int64_t prefill_chunk,
                                         bool prepare) {
   ModelOptions options{.max_context = max_context,
                        .batch = batch,
                        .kv_type = parse_kv(kv_type),
+                       .kv_norm_correction = kv_norm_correction,
                        .prefill_chunk = prefill_chunk,
                        .prepare = prepare};
   if (kv_type_v) options.kv_type_v = parse_kv(*kv_type_v);
@@ -132,11 +134,13 @@ void bind_model(nb::module_& m) {
       .def_ro("tokens", &Perplexity::tokens, "Tokens scored.")
       .def_ro("windows", &Perplexity::windows);
   nb::class_<SharedModel>(m, "Model", "A decoder with its weights and KV caches, ready to run.")
-      .def_static("load", &load_model, "device"_a, "checkpoint"_a, nb::kw_only(),
-                  "max_context"_a = 0, "batch"_a = 1, "kv_type"_a = "f16",
-                  "kv_type_v"_a = nb::none(), "prefill_chunk"_a = 512, "prepare"_a = true,
-                  "max_context: tokens a sequence may hold; 0: what it was trained for, at most "
-                  "8192. kv_type: f32, f16, bf16, or tq2 to tq8.")
+      .def_static(
+          "load", &load_model, "device"_a, "checkpoint"_a, nb::kw_only(), "max_context"_a = 0,
+          "batch"_a = 1, "kv_type"_a = "f16", "kv_type_v"_a = nb::none(),
+          "kv_norm_correction"_a = false, "prefill_chunk"_a = 512, "prepare"_a = true,
+          "max_context: tokens a sequence may hold; 0: what it was trained for, at most "
+          "8192. kv_type: f32, f16, bf16, or tq2 to tq8. kv_norm_correction: norms of codes "
+          "are lengthened by what rounding to levels takes from a row.")
       .def_prop_ro("device", [](SharedModel& s) { return s.value.device(); })
       .def_prop_ro("config", [](SharedModel& s) { return s.value.config(); })
       .def_prop_ro("max_context", [](SharedModel& s) { return s.value.options().max_context; })

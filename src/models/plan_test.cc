@@ -123,6 +123,7 @@ TEST(PlanTest, RefusesOptionsOutsideTheirRange) {
   expect_refused({.max_context = -1}, "max_context");
   expect_refused({.batch = 0}, "batch");
   expect_refused({.kv_type = i32}, "kv_type");
+  expect_refused({.kv_type = f16, .kv_norm_correction = true}, "kv_norm_correction");
   expect_refused({.prefill_chunk = 0}, "prefill_chunk");
 }
 

@@ -104,6 +104,13 @@ struct Subject {
   }
 };
 
+ModelOptions options_of(const KvReportOptions& options, const KvTypes& types, int64_t context) {
+  return {.max_context = context,
+          .kv_type = types.k,
+          .kv_type_v = types.v,
+          .kv_norm_correction = options.norm_correction && types.k.is_coded()};
+}
+
 // The baseline comes first; a type is scored once however often it was asked for.
 std::vector<Subject> make_subjects(const Model& model, const KvReportOptions& options) {
   std::vector<Subject> subjects;
@@ -111,8 +118,8 @@ std::vector<Subject> make_subjects(const Model& model, const KvReportOptions& op
     for (const Subject& subject : subjects) {
       if (subject.types == types) return;
     }
-    ModelOptions of_model{.max_context = options.context, .kv_type = types.k, .kv_type_v = types.v};
-    subjects.push_back({types, model.sharing_weights(std::move(of_model)), {}});
+    subjects.push_back(
+        {types, model.sharing_weights(options_of(options, types, options.context)), {}});
   };
   add(options.baseline);
   for (const KvTypes& types : options.types) add(types);
@@ -284,8 +291,7 @@ std::vector<KvReportRow> kv_report(const Model& model, const Tokenizer& tokenize
   const int64_t longest = longest_of(options);
   for (KvReportRow& row : rows) {
     if (longest == 0 || progress.stopped()) break;
-    Model own = model.sharing_weights(
-        {.max_context = longest, .kv_type = row.types.k, .kv_type_v = row.types.v});
+    Model own = model.sharing_weights(options_of(options, row.types, longest));
     measure_speed(row, own, tokens, options, progress);
     Generator generator(own, tokenizer);
     measure_recall(row, generator, options, progress);

@@ -105,6 +105,15 @@ TEST(KvReport, BytesAreThoseOfTheCaches) {
   EXPECT_EQ(rows[0].cache_bytes, 2 * rows[1].cache_bytes);
 }
 
+TEST(KvReport, NormCorrectionIsOfCodes) {
+  KvReportOptions options{.types = types_of({"f16", "tq2"}), .context = 64};
+  const std::vector<KvReportRow> plain = report(options);
+  options.norm_correction = true;
+  const std::vector<KvReportRow> corrected = report(options);
+  EXPECT_EQ(corrected[0].perplexity.perplexity, plain[0].perplexity.perplexity);
+  EXPECT_NE(corrected[1].perplexity.perplexity, plain[1].perplexity.perplexity);
+}
+
 TEST(KvReport, RecallAndSpeedAreMeasuredWhereAsked) {
   KvReportOptions options{.types = types_of({"f16", "tq4"}), .context = 64};
   options.recall = {{make_tokens(90), "1234"}, {make_tokens(20), ""}};

@@ -166,6 +166,7 @@ TEST_F(Errors, BadFlags) {
   refused(2, {"kv-report", "-m", kModel, "--file", MLXN_COMMAND, "--dtype", "bf16"},
           {"--dtype: found bf16, required f32"});
   generate({"--kv-type", "tq4", "--kv-type-v", "f16"}, {"--kv-type-v", "f16", "tq4"});
+  generate({"--kv-norm-correction"}, {"--kv-norm-correction", "f16", "tq2"});
 #ifdef MLXN_HAS_CUDA
   generate({"--device", "cuda:99"}, {"Device::open: id: found cuda:99, required "});
   generate({"--device", "cuda:x"}, {"Device::open: id: found cuda:x, required "});

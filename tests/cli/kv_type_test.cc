@@ -38,6 +38,8 @@ TEST(KvTypes, GenerateRunsOnEach) {
   for (const char* type : {"tq8", "tq4"}) {
     EXPECT_NE(first_logprob(mixed), first_logprob(run({"--kv-type", type}))) << type;
   }
+  EXPECT_NE(first_logprob(run({"--kv-type", "tq2", "--kv-norm-correction"})),
+            first_logprob(run({"--kv-type", "tq2"})));
 }
 
 TEST(KvTypes, FitReportsTheBytesOfTheFormat) {

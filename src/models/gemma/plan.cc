@@ -63,6 +63,7 @@ std::optional<KvCacheShape> plan_cache(const ModelConfig& config, const LayerCon
                       .v_dim = layer.head_dim,
                       .dtype = plan.kv_type,
                       .v_type = plan.kv_type_v,
+                      .norm_correction = plan.norm_correction,
                       .max_context = plan.max_context,
                       .window_size = layer.type == LayerType::kSliding ? config.window_size : 0,
                       .max_chunk = plan.chunk};
@@ -106,10 +107,13 @@ Plan make_plan(const ModelConfig& config, const ModelOptions& options) {
   }
   require(v_type == options.kv_type || (v_type.is_coded() && options.kv_type.is_coded()),
           "kv_type_v", name(v_type), "kv_type, or codes beside codes");
+  require(!options.kv_norm_correction || options.kv_type.is_coded(), "kv_norm_correction",
+          "true for " + name(options.kv_type), "codes");
   plan.batch = options.batch;
   plan.chunk = std::min(options.prefill_chunk, plan.max_context);
   plan.kv_type = options.kv_type;
   plan.kv_type_v = v_type;
+  plan.norm_correction = options.kv_norm_correction;
   for (size_t i = 0; i < config.layers.size(); ++i) {
     plan.caches.push_back(plan_cache(config, config.layers[i], plan));
     if (plan.caches[i]) plan.first_reader_layer = static_cast<int64_t>(i) + 1;

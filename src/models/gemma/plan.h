@@ -35,6 +35,7 @@ struct Plan {
   int64_t chunk = 0;
   KvType kv_type = DType::kF16;
   KvType kv_type_v = DType::kF16;
+  bool norm_correction = false;  // of codes
   // One per layer; empty where another layer's cache is used.
   std::vector<std::optional<KvCacheShape>> caches;
   ScratchPlan scratch;
