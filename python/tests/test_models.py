@@ -157,6 +157,16 @@ def resident():
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def test_norm_correction():
+    def logits(**options):
+        return mlxn.load(DEMO, max_kv_size=64, device="cpu", **options)[0].logits([5, 9, 13, 21])
+
+    plain, corrected = logits(kv_type="tq2"), logits(kv_type="tq2", kv_norm_correction=True)
+    assert not np.array_equal(plain, corrected)
+    with pytest.raises(mlxn.Error, match="kv_norm_correction"):
+        logits(kv_type="f16", kv_norm_correction=True)
+
+
 def test_memory_stays_flat():
     def cycle():
         model, tokenizer = mlxn.load(DEMO, max_kv_size=64, device="cpu")
