@@ -11,13 +11,14 @@ newer=$(find CMakeLists.txt cmake include src cli \( -name '*.cc' -o -name '*.h'
         -not -name '*_test.cc' -not -name test.cc -not -name bench.cc -newer "$build/mlxn" -print -quit 2>/dev/null || true)
 if [ ! -x "$build/mlxn" ] || [ -n "$newer" ]; then
   scripts/setup.sh
-  cuda=AUTO
-  if ! command -v nvidia-smi >/dev/null; then
+  # A build that is configured stays as it is.
+  cuda=$(sed -n 's/^MLXN_CUDA:STRING=//p' $build/CMakeCache.txt 2>/dev/null || true)
+  if [ -z "$cuda" ] && ! command -v nvidia-smi >/dev/null; then
     cuda=OFF
-    echo "demo.sh: found no NVIDIA GPU: leaving its kernels out, which take longer than the rest (cmake -DMLXN_CUDA=AUTO has them built)" >&2
+    echo "demo.sh: found no NVIDIA GPU: leaving its kernels out, which take longer than the rest (cmake --preset release has them built)" >&2
   fi
   # The build's own output goes to stderr: stdout carries the model's text alone.
-  cmake --preset release -DMLXN_CUDA=$cuda >&2
+  cmake --preset release -DMLXN_CUDA=${cuda:-AUTO} >&2
   cmake --build --preset release --target mlxn_command >&2
   touch "$build/mlxn"
 fi

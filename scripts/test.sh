@@ -12,7 +12,7 @@ export CCACHE_DEPEND=${CCACHE_DEPEND:-1}  # headers as the compiler lists them, 
 targets=()
 command -v nvidia-smi >/dev/null ||
   targets=("-DMLXN_CUDA_TARGETS=-gencode=arch=compute_80,code=compute_80;-gencode=arch=compute_90a,code=sm_90a")
-cmake --preset release -DMLXN_CUDA=AUTO "${targets[@]}" ${MLXN_TEST_FLAGS-}
+cmake --preset release "${targets[@]}" ${MLXN_TEST_FLAGS-}
 cmake --build --preset release
 ctest --preset release --parallel "$(nproc)" "$@"
 scripts/test_python.sh
