@@ -36,6 +36,10 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+for count in "$shards" "$jobs" "$limit"; do
+  [[ "$count" =~ ^[1-9][0-9]*$ ]] ||
+    { echo "test_gpu.sh: --shards, --jobs, --limit: found $count, required a whole number from 1" >&2; exit 2; }
+done
 for kind in ${runs//,/ }; do
   case "$kind" in
     ahead | ptx | memcheck | racecheck | initcheck | synccheck) ;;
@@ -107,5 +111,6 @@ if grep -q '^none' "$scratch/report"; then
   exit 1
 fi
 failed=$(grep -c '^FAIL' "$scratch/report") || true
-echo "$(grep -c '^ok' "$scratch/report") passed, $failed failed"
-[ "$failed" -eq 0 ]
+passed=$(grep -c '^ok' "$scratch/report") || true
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
