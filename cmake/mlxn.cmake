@@ -21,8 +21,8 @@ if(MLXN_SANITIZE)
 endif()
 
 # Saves two seconds a file, as long as what the small ones take. Off by default: a compiler cache cannot keep objects that
-# were made from precompiled headers, and forgotten includes go unseen. Where there is such a cache, the library's objects
-# are left to it.
+# were made from precompiled headers, and forgotten includes go unseen. Where there is such a cache, the objects of the
+# library and the command are left to it.
 option(MLXN_PRECOMPILE "Precompile standard headers" OFF)
 set(MLXN_COMMON_HEADERS <algorithm> <array> <cmath> <cstdint> <cstring> <functional> <limits> <map> <memory> <optional>
     <span> <string> <string_view> <unordered_map> <utility> <variant> <vector> <fmt/format.h>)
