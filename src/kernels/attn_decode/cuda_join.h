@@ -77,6 +77,58 @@ GPU_FN void put_empty_part(uint columns, ulong part, uint splits, float2* part_s
   }
 }
 
+// What up to kCount parts of a query head are multiplied by: lane l has those of parts l, l + 32,
+// and l + 64. All lanes of a simdgroup call the members.
+class PartFactors {
+ public:
+  static constexpr int kRegisters = 3, kCount = 32 * kRegisters;
+
+  GPU_FN PartFactors(const float2* states, uint splits) {
+    UNROLL for (int i = 0; i < kRegisters; i++) {
+      const uint s = 32 * i + LANE;
+      states_[i] = s < splits ? states[s] : make_float2(Softmax<1>::kNone, 0.0f);
+    }
+  }
+  GPU_FN float largest() const {
+    float most = Softmax<1>::kNone;
+    UNROLL for (int i = 0; i < kRegisters; i++) most = fmaxf(most, states_[i].x);
+    UNROLL for (int o = 16; o > 0; o /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
+    return most;
+  }
+  // Makes factors of the logits; returns the total.
+  GPU_FN float weigh(float most) {
+    float total = 0.0f;
+    UNROLL for (int i = 0; i < kRegisters; i++) {
+      there_[i] = __ballot_sync(~0u, !(states_[i].x <= Softmax<1>::kNone));
+      states_[i].x = fast_exp2(states_[i].x - most);
+      total = fmaf(states_[i].x, states_[i].y, total);
+    }
+    UNROLL for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(~0u, total, o);
+    return total;
+  }
+  // Of part slice + i kSlices, slice < kSlices; false if it has no keys.
+  template <uint kSlices>
+  GPU_FN bool of(uint slice, uint i, float* factor) const {
+    const uint part = slice + i * kSlices;
+    uint there = 0;
+    if constexpr (32 % kSlices == 0) {  // for all lanes in the same register
+      const uint at = i * kSlices / 32;
+      *factor = __shfl_sync(~0u, states_[at].x, part % 32);
+      there = there_[at];
+    } else {
+      UNROLL for (uint at = 0; at < kRegisters; at++) {
+        const float other = __shfl_sync(~0u, states_[at].x, part % 32);
+        if (part / 32 == at) *factor = other, there = there_[at];
+      }
+    }
+    return (there >> part % 32 & 1) != 0;
+  }
+
+ private:
+  float2 states_[kRegisters];
+  uint there_[kRegisters];
+};
+
 // Elements of a query head out of its parts, by kMergeThreads threads. A thread has four elements
 // of every kSlices-th part.
 enum { kMergeThreads = 256 };
@@ -84,47 +136,37 @@ template <int kDim>
 struct PartMerge {
   static constexpr int kChunk = kDim <= 128 ? kDim : kDim % 128 == 0 ? 128 : kDim / 2;
   static constexpr uint kVectors = kChunk / 4, kSlices = kMergeThreads / kVectors;
+  static constexpr int kStates = PartFactors::kCount;
+  static constexpr int kAtOnce = (kStates + kSlices - 1) / kSlices;
 
   float4* partial;  // [kSlices][kVectors], in threadgroup memory
 
   // Of kChunk elements from `values` on; a barrier must follow. Returns the largest logit, to base
   // 2, and the total.
   GPU_FN float2 add(const float* values, const float2* states, uint splits) const {
-    constexpr int kAtOnce = (66 + kSlices - 1) / kSlices;  // of up to 66 parts, then
     const uint slice = threadIdx.x / kVectors, at = threadIdx.x % kVectors;
-    const bool has_slice = slice < kSlices;
+    const uint end = slice < kSlices ? splits : 0;
     float4 part[kAtOnce];
-    float reference[kAtOnce];
-    // What a part without keys has for values is not looked at.
-    const auto load = [&](uint first) {
-      UNROLL for (int i = 0; i < kAtOnce; i++) {
-        const uint s = first + i * kSlices;
-        const bool there = has_slice && s < splits;
-        reference[i] = there ? states[s].x : Softmax<1>::kNone;
-        part[i] = there ? reinterpret_cast<const float4*>(values + ulong(s) * kDim)[at]
-                        : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-      }
-    };
-    load(slice);
-    float most = Softmax<1>::kNone, total = 0.0f;
-    for (uint s = LANE; s < splits; s += 32) most = fmaxf(most, states[s].x);
-    UNROLL for (int o = 16; o > 0; o /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
-    for (uint s = LANE; s < splits; s += 32) {
-      total = fmaf(fast_exp2(states[s].x - most), states[s].y, total);
+    load(values, slice, at, end, part);
+    PartFactors factors(states, splits);
+    float most = factors.largest();
+    for (uint first = kStates; first < splits; first += kStates) {
+      most = fmaxf(most, PartFactors(states + first, splits - first).largest());
     }
-    UNROLL for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(~0u, total, o);
-
+    float total = factors.weigh(most);
+    for (uint first = kStates; first < splits; first += kStates) {
+      total += PartFactors(states + first, splits - first).weigh(most);
+    }
     float4 element = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    add(part, slice, factors, element);
 #pragma unroll 1
-    for (uint first = slice; has_slice && first < splits; first += kAtOnce * kSlices) {
-      if (first != slice) load(first);
-      UNROLL for (int i = 0; i < kAtOnce; i++) {
-        if (reference[i] <= Softmax<1>::kNone) continue;
-        const float factor = fast_exp2(reference[i] - most);
-        element = fma4(make_float4(factor, factor, factor, factor), part[i], element);
-      }
+    for (uint first = kStates; first < splits; first += kStates) {
+      factors = PartFactors(states + first, splits - first);
+      factors.weigh(most);
+      load(values + ulong(first) * kDim, slice, at, end > first ? end - first : 0, part);
+      add(part, slice, factors, element);
     }
-    if (has_slice) partial[threadIdx.x] = element;
+    if (slice < kSlices) partial[threadIdx.x] = element;
     return make_float2(most, total);
   }
   // Element `at` of the chunk, after the barrier.
@@ -134,6 +176,27 @@ struct PartMerge {
       sum += reinterpret_cast<const float*>(partial)[s * kChunk + at];
     }
     return sum;
+  }
+
+ private:
+  // Elements 4 at .. 4 at + 3 of parts slice, slice + kSlices, ... below `end`, asked for at once.
+  // What a part without keys has is not looked at.
+  GPU_FN static void load(const float* values, uint slice, uint at, uint end,
+                          float4 (&part)[kAtOnce]) {
+    UNROLL for (int i = 0; i < kAtOnce; i++) {
+      const uint s = slice + i * kSlices;
+      part[i] = s < end && s < kStates
+                    ? reinterpret_cast<const float4*>(values + ulong(s) * kDim)[at]
+                    : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    }
+  }
+  GPU_FN static void add(const float4 (&part)[kAtOnce], uint slice, const PartFactors& factors,
+                         float4& element) {
+    UNROLL for (int i = 0; i < kAtOnce; i++) {
+      float factor = 0.0f;
+      if (!factors.template of<kSlices>(slice, i, &factor)) continue;
+      element = fma4(make_float4(factor, factor, factor, factor), part[i], element);
+    }
   }
 };
 

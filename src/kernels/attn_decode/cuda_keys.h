@@ -53,9 +53,10 @@ struct KeyRows {
                capacity - slot >= end - begin;
     whole_end = straight && end >= kTileKeys ? end - (kTileKeys - 1) : 0;
   }
-  // As is known of a cache that is neither a ring nor paged.
+  // As is known of a cache that is neither a ring nor paged and begins with its first slot.
   GPU_FN void be_straight() {
     straight = true;
+    to_row = 0;
     whole_end = end >= kTileKeys ? end - (kTileKeys - 1) : 0;
   }
   // The row of a position; 0 if it is not there.
@@ -87,6 +88,8 @@ GPU_FN int read_now(const int* p) {
   asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(v) : "l"(p));
   return v;
 }
+// What a place holds before inputs are awaited, which may not be what counts.
+GPU_FN int early_value(const int* p) { return read_now(p); }
 // Asks the L2 cache for bytes that begin and end at multiples of 16, or nearly so.
 GPU_FN void prefetch_bytes(const void* p, uint bytes) {
   const ulong address = reinterpret_cast<ulong>(p), first = address / 16 * 16;
@@ -95,6 +98,8 @@ GPU_FN void prefetch_bytes(const void* p, uint bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(first), "r"(size) : "memory");
   }
 }
+#else
+GPU_FN int early_value(const int* p) { return *p; }
 #endif
 
 // Asks for what a part reads first, while the kernels in front of it still run; by one thread, of

@@ -214,6 +214,11 @@ struct TileNorms {
   }
 };
 
+// The barrier of the two simdgroups of a team.
+GPU_FN void meet_other_share(uint warp) {
+  asm volatile("bar.sync %0, 64;" ::"r"(warp / 2 + 1) : "memory");
+}
+
 // z += z of the other simdgroup of the team, by way of one of two places, so that the other one is
 // still there to be read when this one is written.
 template <class Shape>
@@ -226,7 +231,7 @@ GPU_FN void add_other_share(float4* places, uint& place, uint warp,
   UNROLL for (int i = 0; i < kPieces; i++) {
     own[32 * i] = make_float4(flat[4 * i], flat[4 * i + 1], flat[4 * i + 2], flat[4 * i + 3]);
   }
-  asm volatile("bar.sync %0, 64;" ::"r"(warp / 2 + 1) : "memory");
+  meet_other_share(warp);
   const float4* const other = exchange + (warp ^ 1) * kPieces * 32 + LANE;
   UNROLL for (int i = 0; i < kPieces; i++) {
     const float4 v = other[32 * i];
@@ -259,13 +264,17 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   put_table(p, shared);
   keep_signs<kDim>(p.v, v_signs);
   const LaneSigns<S::kRuns> signs(p.k.signs, kDim);
+  // Divisions take their time: the part is that of the length that was, if it still is.
+  const int early_length = early_value(kv_len + own.b);
+  const int early_start = p.ring_start != 0 ? early_value(ring_start + own.b) : 0;
+  TqPart part(own, early_length, early_start, p);
   await_inputs();
   // The length and the query are asked for together.
   const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
   const uint warp = warp_index();
   float x[kRowElements];
   own.load_query_of<kDim>(warp, q, p, x);
-  const TqPart part(own, length, start, p);
+  if (length != early_length || start != early_start) part = TqPart(own, length, start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
   uchar* const memory = reinterpret_cast<uchar*>(shared) + kTableBytes;
@@ -335,6 +344,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
     if (S::kTakeTurns) turns.take();
     if (at >= part.end) {
       if (S::kTakeTurns) turns.pass(at == last_round);
+      if (S::kShares == 2) meet_other_share(warp);  // all teams meet as often as the first one
       break;
     }
     float z[kTiles][S::kRows], v_norm[kTiles][2], factor[kTiles][2];
@@ -388,11 +398,13 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
 
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  put_spread_rows<S::kShareDim, 16>(all, team, share * S::kShareDim, sums);
-  if (share == 0) all.put_state(team, softmax);
+  if (first < part.end) {
+    put_spread_rows<S::kShareDim, 16>(all, team, share * S::kShareDim, sums);
+    if (share == 0) all.put_state(team, softmax);
+  }
   __syncthreads();
-  join_rotated<kDim>(all, part.heads, p.v_unit * norm_scale<kDim>(p.v), v_signs, p.rotated == 0,
-                     part.row, p.splits, part_values, part_states);
+  join_rotated<kDim>(all, part.busy(kKeys, S::kTeams), part.heads, p.v_unit * norm_scale<kDim>(p.v),
+                     v_signs, p.rotated == 0, part.row, p.splits, part_values, part_states);
 }
 
 // Grid: query heads; chunks of their rows.

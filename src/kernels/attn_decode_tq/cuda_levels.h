@@ -326,11 +326,13 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   wait_copies<0>();
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
-  put_spread_rows<kDim, S::kVCodes>(all, warp, 0, sums);
-  all.put_state(warp, softmax);
+  if (first < part.end) {
+    put_spread_rows<kDim, S::kVCodes>(all, warp, 0, sums);
+    all.put_state(warp, softmax);
+  }
   __syncthreads();
-  join_rotated<kDim>(all, part.heads, p.v_unit * norm_scale<kDim>(p.v), v_signs, p.rotated == 0,
-                     part.row, p.splits, part_values, part_states);
+  join_rotated<kDim>(all, part.busy(kKeys, kWarps), part.heads, p.v_unit * norm_scale<kDim>(p.v),
+                     v_signs, p.rotated == 0, part.row, p.splits, part_values, part_states);
 }
 
 }  // namespace kernels_attn_decode_tq_levels

@@ -51,6 +51,8 @@ struct TqPart : TqHeads {
     begin = keys.first + blockIdx.x * keys.keys_each;
     end = min(begin + keys.keys_each, keys.end);
   }
+  // Of tiles of `keys` in turn, how many of `most` simdgroups, or teams of them, have one.
+  GPU_FN uint busy(uint keys, uint most) const { return min(ceil_div(end - begin, keys), most); }
   GPU_FN KeyRows rows(const int* block_table, const GpuAttnDecodeTq& p) const {
     return {held,    begin,         end, p.capacity, block_table + ulong(b) * p.pages.per_sequence,
             p.pages, p.num_kv_heads};

@@ -30,6 +30,12 @@ class LaneSigns {
   uint bits_[kRuns];
 };
 
+template <int kDim>
+constexpr float kRotationScale = kDim == 64    ? 0.125f
+                                 : kDim == 128 ? 0.0883883476483184f
+                                 : kDim == 256 ? 0.0625f
+                                               : 0.0441941738241592f;  // 1 / sqrt(kDim)
+
 // x = H x of a row of a power of two of elements, as fwht_elements() of gpu_tq.h, in less code.
 template <int kDim>
 GPU_FN void fwht_row(float* x) {
@@ -49,14 +55,10 @@ GPU_FN void fwht_row(float* x) {
       x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
     }
   }
-  constexpr float kScale = kDim == 64    ? 0.125f
-                           : kDim == 128 ? 0.0883883476483184f
-                           : kDim == 256 ? 0.0625f
-                                         : 0.0441941738241592f;  // 1 / sqrt(kDim)
   UNROLL for (int i = 0; i < 8; i++) {
     const float a = x[i], b = kDim == 512 ? x[i + 8] : 0.0f;
-    x[i] = (a + b) * kScale;
-    if (kDim == 512) x[i + 8] = (a - b) * kScale;
+    x[i] = (a + b) * kRotationScale<kDim>;
+    if (kDim == 512) x[i + 8] = (a - b) * kRotationScale<kDim>;
   }
 }
 
@@ -66,47 +68,96 @@ GPU_FN void keep_signs(const GpuTqTable& t, uint* words) {
   if (threadIdx.x < kDim / 32) words[threadIdx.x] = t.signs[threadIdx.x];
 }
 
-// As PartSums::join, a simdgroup for each query head; rows are rotated back by the rotation of
-// `signs` on their way, if `back`.
+// A row of which lane l has elements 128 i + 4 l .. + 3 as x[4 i ..], so that lanes side by side
+// have 16 bytes side by side: x = H x, the additions those of fwht_row().
+template <int kDim>
+GPU_FN void fwht_spread_row(float* x) {
+  constexpr int kRuns = kDim < 128 ? 1 : kDim / 128, kLanes = kDim < 128 ? kDim / 4 : 32;
+  const auto add = [&](int i, int j) {
+    const float a = x[i], b = x[j];
+    x[i] = a + b;
+    x[j] = a - b;
+  };
+  UNROLL for (int run = 0; run < kRuns; run++) {
+    UNROLL for (int i = 0; i < 2; i++) add(4 * run + 2 * i, 4 * run + 2 * i + 1);
+    UNROLL for (int i = 0; i < 2; i++) add(4 * run + i, 4 * run + i + 2);
+  }
+#pragma unroll 1
+  for (uint o = 1; o < kLanes; o *= 2) {
+    const float sign = (LANE & o) != 0 ? -1.0f : 1.0f;
+    UNROLL for (int i = 0; i < 4 * kRuns; i++) {
+      x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
+    }
+  }
+  UNROLL for (int h = 1; h < kRuns; h *= 2) {
+    UNROLL for (int i = 0; i < 4 * kRuns; i++) {
+      if ((i / 4 & h) == 0) add(i, i + 4 * h);
+    }
+  }
+  UNROLL for (int i = 0; i < 4 * kRuns; i++) x[i] *= kRotationScale<kDim>;
+}
+
+// The sums of the first `teams` of up to kMost, those of a query head, times their factors: lane l
+// gets elements 128 i + 4 l .. + 3 as x[4 i ..]. Returns the largest logit, to base 2, and the
+// total.
+template <int kMost, int kDim, int kTeams, int kLaneHeads, int kCount>
+GPU_FN float2 add_teams(const PartSums<kDim, kTeams, kLaneHeads>& all, uint teams, uint column,
+                        float (&x)[kCount]) {
+  float2 states[kMost];
+  float most = Softmax<1>::kNone, total = 0.0f;
+  UNROLL for (uint w = 0; w < kMost; w++) {
+    states[w] = all.states[w < teams ? w : 0][column];
+    most = fmaxf(most, states[w].x);
+  }
+  const float* const rows = all.sums + column * PartSums<kDim, kTeams, kLaneHeads>::kRow + 4 * LANE;
+  UNROLL for (int i = 0; i < kCount; i++) x[i] = 0.0f;
+  UNROLL for (uint w = 0; w < kMost; w++) {
+    if (w >= teams) break;
+    const float factor = fast_exp2(states[w].x - most);
+    total = fmaf(states[w].y, factor, total);
+    UNROLL for (int run = 0; run < kCount / 4; run++) {
+      if (kDim < 128 && 4 * LANE >= kDim) break;
+      const float4 sum = *reinterpret_cast<const float4*>(
+          rows + w * kColumns * PartSums<kDim, kTeams, kLaneHeads>::kRow + 128 * run);
+      float* const to = x + 4 * run;
+      to[0] = fmaf(factor, sum.x, to[0]);
+      to[1] = fmaf(factor, sum.y, to[1]);
+      to[2] = fmaf(factor, sum.z, to[2]);
+      to[3] = fmaf(factor, sum.w, to[3]);
+    }
+  }
+  return make_float2(most, total);
+}
+
+// As PartSums::join of the first `teams`, which have keys; a simdgroup for each query head. Rows
+// are rotated back by the rotation of `signs` on their way, if `back`.
 template <int kDim, int kTeams, int kLaneHeads>
-GPU_FN void join_rotated(const PartSums<kDim, kTeams, kLaneHeads>& all, uint columns, float scale,
-                         const uint* signs, bool back, ulong part, uint splits, float* part_values,
-                         float2* part_states) {
-  typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
-  constexpr int kRuns = kDim == 512 ? 2 : 1;
+GPU_FN void join_rotated(const PartSums<kDim, kTeams, kLaneHeads>& all, uint teams, uint columns,
+                         float scale, const uint* signs, bool back, ulong part, uint splits,
+                         float* part_values, float2* part_states) {
+  constexpr int kCount = kDim < 128 ? 4 : kDim / 32;
 #pragma unroll 1
   for (uint column = warp_index(); column < columns; column += blockDim.x / 32) {
-    float most = Softmax<1>::kNone, total = 0.0f;
-    UNROLL for (int w = 0; w < kTeams; w++) most = fmaxf(most, all.states[w][column].x);
-    float x[8 * kRuns] = {};
-    UNROLL for (int w = 0; w < kTeams; w++) {  // one without keys: nothing, times 0
-      const float2 state = all.states[w][column];
-      const float factor = fast_exp2(state.x - most);
-      total = fmaf(state.y, factor, total);
-      const float* const row = all.sums + (w * kColumns + column) * Sums::kRow;
-      UNROLL for (int i = 0; i < 2 * kRuns; i++) {
-        const uint at = 8 * (i / 2 * 32 + LANE) + i % 2 * 4;
-        if (at >= kDim) continue;
-        const float4 sum = *reinterpret_cast<const float4*>(row + at);
-        x[4 * i] = fmaf(factor, sum.x, x[4 * i]);
-        x[4 * i + 1] = fmaf(factor, sum.y, x[4 * i + 1]);
-        x[4 * i + 2] = fmaf(factor, sum.z, x[4 * i + 2]);
-        x[4 * i + 3] = fmaf(factor, sum.w, x[4 * i + 3]);
-      }
-    }
-    UNROLL for (int i = 0; i < 8 * kRuns; i++) x[i] *= scale;
-    if (back) {
-      fwht_row<kDim>(x);
-      LaneSigns<kRuns>(signs, kDim).apply(x);
-    }
+    float x[kCount];
+    const float2 state =
+        teams <= 2 ? add_teams<2>(all, teams, column, x) : add_teams<kTeams>(all, teams, column, x);
+    UNROLL for (int i = 0; i < kCount; i++) x[i] *= scale;
+    if (back) fwht_spread_row<kDim>(x);
     const ulong at_row = part + ulong(column) * splits;
-    UNROLL for (int i = 0; i < 2 * kRuns; i++) {
-      const uint at = 8 * (i / 2 * 32 + LANE) + i % 2 * 4;
-      if (at >= kDim) continue;
+    UNROLL for (int run = 0; run < kCount / 4; run++) {
+      const uint at = 128 * run + 4 * LANE;
+      if (kDim < 128 && at >= kDim) break;
+      float* const v = x + 4 * run;
+      if (back) {
+        const uint bits = signs[at / 32] >> at % 32;
+        UNROLL for (int i = 0; i < 4; i++) {
+          v[i] = __uint_as_float(__float_as_uint(v[i]) ^ (bits >> i) << 31);
+        }
+      }
       *reinterpret_cast<float4*>(part_values + at_row * kDim + at) =
-          make_float4(x[4 * i], x[4 * i + 1], x[4 * i + 2], x[4 * i + 3]);
+          make_float4(v[0], v[1], v[2], v[3]);
     }
-    if (LANE == 0) part_states[at_row] = make_float2(most, total);
+    if (LANE == 0) part_states[at_row] = state;
   }
 }
 
