@@ -192,7 +192,7 @@ class FedStream {
   GPU_FN void init(uint readers) const {
     for (uint i = 0; i < places; i++) {
       init_barrier(filled(i), MLXN_BULK_COPIES ? 1 : 32);
-      init_barrier(read(i), readers);
+      init_barrier(read(i), 32 * readers);
     }
     publish_barriers();
   }
@@ -224,10 +224,7 @@ class FedStream {
   }
   // Readers, by simdgroups: an item is there; what was at a place has been read.
   GPU_FN void wait(StreamPlace at) const { wait_barrier(filled(at.at), at.number & 1); }
-  GPU_FN void release(uint place, uint lane) const {
-    __syncwarp();
-    if (lane == 0) arrive_at_barrier(read(place));
-  }
+  GPU_FN void release(uint place) const { arrive_at_barrier(read(place)); }
 
  private:
   GPU_FN uint filled(uint place) const { return filled_ + 8 * place; }

@@ -63,26 +63,26 @@ __global__ void tile_terms(const uchar* x, XBlock* tiles, float* scales, const C
 // Where piece 0..7 of a row of a block lies: rows g and g + 1 of a simdgroup meet in no bank.
 GPU_FN uint piece_at(uint row, uint piece) { return row * 128 + (piece ^ row % 2 * 4) * 16; }
 
-// Stages on their way; barriers [2][kStages]: of a place filled, of a place read.
+// Stages on their way. Of each place a barrier in memory says that it is filled, and a named one, 2
+// and on, that it has been read.
 struct Stages {
-  uint barriers;
+  uint barriers, blocks;
 
   GPU_FN void init() const {
-    for (uint i = 0; i < kStages; i++) {
-      init_barrier(filled(i), kCopyThreads + MLXN_BULK_COPIES);
-      init_barrier(read(i), kSimds);
-    }
+    for (uint i = 0; i < kStages; i++) init_barrier(filled(i), kCopyThreads + MLXN_BULK_COPIES);
     publish_barriers();
   }
   GPU_FN uint filled(uint block) const { return barriers + 8 * (block % kStages); }
-  GPU_FN uint read(uint block) const { return barriers + 8 * (kStages + block % kStages); }
   GPU_FN void wait(uint block) const { wait_barrier(filled(block), block / kStages & 1); }
-  GPU_FN void wait_read(uint block) const {
-    if (block >= kStages) wait_barrier(read(block), block / kStages - 1 & 1);
-  }
+  // By those that multiply; of the last blocks nobody asks.
   GPU_FN void release(uint block) const {
-    __syncwarp();
-    if (LANE == 0) arrive_at_barrier(read(block));
+    if (block + kStages >= blocks) return;
+    asm volatile("bar.arrive %0, %1;" ::"r"(2 + block % kStages), "n"(int(kAllThreads)) : "memory");
+  }
+  // By those that copy, before they do.
+  GPU_FN void wait_read(uint block) const {
+    if (block < kStages) return;
+    asm volatile("bar.sync %0, %1;" ::"r"(2 + block % kStages), "n"(int(kAllThreads)) : "memory");
   }
 };
 
@@ -252,7 +252,7 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* weight, cons
                                                        uchar* out, const CudaDense p) {
   await_inputs();
   extern __shared__ __align__(128) uint4 shared[];  // bulk copies write whole lines of it
-  __shared__ ulong barriers[2 * kStages];
+  __shared__ ulong barriers[kStages];
   Stage* const stages = reinterpret_cast<Stage*>(shared);
   // Sums of the slices so far, [column][weight row].
   float* const results = reinterpret_cast<float*>(stages + kStages);
@@ -261,7 +261,7 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* weight, cons
   const uint tile = blockIdx.x % p.tiles, first_row = blockIdx.x / p.tiles * kRows;
   const uint first_out = tile * p.tile_rows, out_rows = min(p.out_rows - first_out, p.tile_rows);
   const uint x_tiles = (out_rows * p.terms + 7) / 8;
-  const Stages stream{shared_address(barriers)};
+  const Stages stream{shared_address(barriers), blocks};
   if (threadIdx.x == 0) stream.init();
   __syncthreads();
   if (warp >= kSimds) {

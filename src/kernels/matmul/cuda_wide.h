@@ -118,7 +118,7 @@ __global__ __launch_bounds__(kAllThreads,
   for (uint span = 0; span < p.spans; span++) {
     weight_stream.wait(span_place);
     multiplier.multiply_span(span, spans + span_place.at * kPanels * p.span_bytes, tiles);
-    weight_stream.release(span_place.at, lane);
+    weight_stream.release(span_place.at);
     span_place.next(kSpanStages);
     // Slices without a span are no addends.
     while (slice < kCudaSlices && slice_begin(p.spans, slice + 1) <= span) slice++;

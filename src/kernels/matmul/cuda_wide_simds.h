@@ -92,7 +92,7 @@ struct Simds {
         }
         multiply<Codec, kTerms>(w, own, sums, totals[part]);
       }
-      x_stream.release(x_place.at, lane);
+      x_stream.release(x_place.at);
       x_place.next(x_stream.places);
     };
     if (tiles > kXTiles / 2 && blocks == kSpanBlocks) {

@@ -185,7 +185,7 @@ struct Warpgroups {
         }
       }
     }
-    if (h + 1 == kHalves && part + 1 == kParts) x_stream.release(factors.place, lane);
+    if (h + 1 == kHalves && part + 1 == kParts) x_stream.release(factors.place);
   }
 };
 
