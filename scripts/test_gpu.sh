@@ -90,6 +90,13 @@ run() {  # a kind of run, a program, a shard from 0: prints one line, or a few m
       return 255  # no further runs
       ;;
     124) echo "FAIL  $label: not done after $limit s" ;;
+    255)  # how compute-sanitizer ends where nothing was launched
+      if grep -q 'before first instrumented API call' "$log" && grep -q '^\[  PASSED  \]' "$log"; then
+        echo "ok    $label: launches nothing"
+      else
+        echo "FAIL  $label (exit code $code)"
+      fi
+      ;;
     *)
       echo "FAIL  $label (exit code $code)
 $(grep -m12 -E '\[  FAILED  \]|=========.*(rror|azard)|what\(\)|exception' "$log" || tail -n 5 "$log")" ;;
