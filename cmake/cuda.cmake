@@ -7,6 +7,7 @@ set_property(CACHE MLXN_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(MLXN_CUDA_TARGETS "-gencode=arch=compute_80,code=[sm_80,compute_80];-gencode=arch=compute_90a,code=sm_90a"
     CACHE STRING "What nvcc compiles for")
 option(MLXN_CUDA_CHECK "Compile kernels only to see that they compile: PTX that nobody should run, in a fifth of the time" OFF)
+option(MLXN_CUDA_RACECHECK "Kernels for compute-sanitizer's racecheck, see kEvenMeetings in attn_prefill/cuda_rows.h" OFF)
 set(MLXN_CUDA_ON FALSE)
 
 # scripts/test_gpu.sh runs the programs in this list.
@@ -60,6 +61,9 @@ message(STATUS "CUDA backend: ${MLXN_NVCC}")
 
 # nvcc's own output and headers want fewer host warnings than the project's; kernels get nvcc's.
 set(MLXN_NVCC_FLAGS -std=c++20 -O3 -fmad=false -lineinfo -Xcompiler=-fPIC,-fvisibility=hidden,-Wall,-Wno-unused-parameter)
+if(MLXN_CUDA_RACECHECK)
+  list(APPEND MLXN_NVCC_FLAGS -DMLXN_CUDA_RACECHECK=1)
+endif()
 # A fifth of the size where nvcc (12.8 and later) knows how; kernels are unpacked when they are loaded.
 set(compress_mode size)
 if(MLXN_CUDA_CHECK)

@@ -6,7 +6,7 @@
 #   scripts/test_gpu.sh --packed FILE            unpack them elsewhere and run them
 # Each program runs twice: kernels compiled ahead of time, then from PTX.
 #   --sanitize     also under compute-sanitizer's memcheck, racecheck, initcheck and synccheck, with the cases that the
-#                  emulator runs
+#                  emulator runs; racecheck wants them built with -DMLXN_CUDA_RACECHECK=ON
 #   --runs LIST    exactly these, with commas between them: ahead, ptx, memcheck, racecheck, initcheck, synccheck
 #   --only REGEX   programs whose names match
 #   --shards N     each program N times, every time with other tests, which may run side by side; 1 by default

@@ -27,6 +27,15 @@ constexpr float kLeastScale = 0x1p-20f;  // of scores that become logits when th
 constexpr float kRoom = 8.0f, kPerRoom = 0x1p-8f, kFull = 60000.0f;
 constexpr float kLeastReference = -1e30f;  // of rows that have seen no key
 
+// Simdgroups that share rows have barriers of their own, as many as their keys need. racecheck
+// takes threads that have been at different numbers of barriers for threads that have not met, so
+// for it all have as many.
+#ifdef MLXN_CUDA_RACECHECK
+constexpr bool kEvenMeetings = true;
+#else
+constexpr bool kEvenMeetings = false;
+#endif
+
 // What else becomes of the scores of a tile, for kCount rows g + 8 m.
 template <int kCount>
 struct TileRules {
@@ -200,6 +209,13 @@ class Rows {
       }
     }
   }
+  // After each tile, whether or not its keys are seen.
+  GPU_FN void even_out() {
+    if constexpr (kShared && kEvenMeetings) {
+      while (met_ < kMostMeetings) any_of_group(false);
+      met_ = 0;
+    }
+  }
   GPU_FN void finish() {
     UNROLL for (int m = 0; m < kCount; m++) {
       UNROLL for (int o = 1; o < 4; o *= 2) total_[m] += __shfl_xor_sync(~0u, total_[m], o);
@@ -266,6 +282,7 @@ class Rows {
   // True if `flag` is in any lane of the simdgroups of these rows; a barrier of them.
   GPU_FN bool any_of_group(bool flag) const {
     if constexpr (!kShared) return __any_sync(~0u, flag);
+    if constexpr (kEvenMeetings) met_++;
     uint any;
     asm volatile(
         "{.reg .pred p, q; setp.ne.u32 p, %1, 0; barrier.cta.red.or.pred.aligned q, %2, %3, p; "
@@ -443,7 +460,11 @@ class Rows {
   }
 
   Places at_;
+  // In a tile: in begin(), twice in check(), behind it.
+  static constexpr uint kMostMeetings = 4;
+
   bool fresh_ = true;
+  mutable uint met_ = 0;  // since even_out()
   float scale_[kScales];
   float shift_[kCount];  // kRoom less the reference
   float total_[kCount];

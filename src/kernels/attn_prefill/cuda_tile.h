@@ -238,6 +238,7 @@ GPU_FN void attend_rows(const uchar* q, const uchar* k, const uchar* v, const in
     }
     if (sees) rows.add(at + S::kTileBytes, rules);
     if (sees && nonfinite) rows.add_nonfinite(v_rows, p.v.row, p.v.batch, first, places, rules);
+    rows.even_out();
   }
   wait_copies<0>();  // if no key is seen, those of the queries
   rows.finish();
