@@ -21,8 +21,8 @@ if(MLXN_SANITIZE)
 endif()
 
 # Saves two seconds a file, as long as what the small ones take. Off by default: a compiler cache cannot keep objects that
-# were made from precompiled headers, and forgotten includes go unseen. Where there is such a cache, the objects of the
-# library and the command are left to it.
+# were made from precompiled headers, and forgotten includes go unseen. Where there is such a cache, the library's objects
+# are left to it.
 option(MLXN_PRECOMPILE "Precompile standard headers" OFF)
 set(MLXN_COMMON_HEADERS <algorithm> <array> <cmath> <cstdint> <cstring> <functional> <limits> <map> <memory> <optional>
     <span> <string> <string_view> <unordered_map> <utility> <variant> <vector> <fmt/format.h>)
@@ -92,9 +92,6 @@ function(mlxn_set_test_flags name)
   target_link_libraries(${name} PRIVATE fmt::fmt GTest::gtest GTest::gtest_main)
   # GoogleTest's macros take twice as long to compile at -O3, and few tests are longer than their compilation.
   target_compile_options(${name} PRIVATE ${MLXN_FLAGS} $<$<CONFIG:Release>:-O1>)
-  if(MLXN_PRECOMPILE)  # there GCC 12 takes string + literal for a copy past its end
-    target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds;-Wno-stringop-overflow>)
-  endif()
   if(MLXN_SANITIZE MATCHES "undefined")  # the library is what it checks; here it doubles the compilation
     target_compile_options(${name} PRIVATE -fno-sanitize=undefined)
   endif()
