@@ -66,6 +66,11 @@ GPU_FN void copy_ahead(uint to, const void* from, bool there) {
 GPU_FN void copy_ahead(uint to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
+// Likewise of a run that is copied to its end, of which L2 asks memory for 256 bytes at once.
+GPU_FN void copy_run_ahead(uint to, const void* from) {
+  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(to), "l"(from)
+               : "memory");
+}
 GPU_FN void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int kLater>
 GPU_FN void wait_copies() {

@@ -40,6 +40,10 @@ GPU_FN void wait_products(float (&d)[kTiles][4]) {
   }
 }
 
+// Behind the wait for products that read this register of a: until then nothing else may be in it,
+// which the compiler does not know.
+GPU_FN void hold(uint a) { asm volatile("" ::"r"(a) : "memory"); }
+
 #define MLXN_D_4(i) "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3])
 #define MLXN_D_8(i) MLXN_D_4(i), MLXN_D_4(i + 1)
 #define MLXN_D_16(i) MLXN_D_8(i), MLXN_D_8(i + 2)
@@ -85,6 +89,10 @@ GPU_FN void multiply_together(float (&d)[16][4], const uint (&a)[4], ulong b_at,
 template <bool kAdds>
 GPU_FN void multiply_together(float (&d)[8][4], const uint (&a)[4], ulong b_at, half) {
   MLXN_WGMMA("64", "f16", MLXN_R_32, MLXN_D_32(0), "32", "33", "34", "35", "36", "37");
+}
+template <bool kAdds>
+GPU_FN void multiply_together(float (&d)[4][4], const uint (&a)[4], ulong b_at, half) {
+  MLXN_WGMMA("32", "f16", MLXN_R_16, MLXN_D_16(0), "16", "17", "18", "19", "20", "21");
 }
 
 #endif

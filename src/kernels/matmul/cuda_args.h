@@ -78,11 +78,11 @@ struct CudaStage {
   unsigned int run_order;   // 1: RunOrder, 0: SplitOrder
 };
 
-// Weights stored as 16-bit floats (cuda_dense.cu). An element of x is the sum of `terms` columns.
+// Weights stored as floats (cuda_dense.h). An element of x is the sum of `terms` columns.
 struct CudaDense {
   unsigned int rows, cols;  // N, K; K a multiple of 64
   unsigned int out_rows;
-  unsigned int terms;      // up to 3
+  unsigned int terms;      // 1 or 2
   unsigned int slices;     // bit i: slice i has a block
   unsigned int tiles;      // of rows of x
   unsigned int tile_rows;  // of x

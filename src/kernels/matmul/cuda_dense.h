@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// matmul over weights stored as f16 or bf16, on matrix units. x becomes terms of the weight's type,
-// whose sum it is, and a term of a row of x is a column: bf16 weights take 1, 2 or 3 terms for x in
-// bf16, f16 and f32, which is exact. f16 weights take x times a power of two of each row: one term
-// of f16 and bf16, two (22 bits) of f32.
-//   weight T [rows, cols], aligned to 16 bytes   x [out rows, cols]
+// matmul over weights stored as floats, on matrix units. x becomes terms, whose sum it is, and a
+// term of a row of x is a column. Weight and x are multiplied as
+//   f16        f16: x times a power of two of each row, one term of f16 and bf16, two (22 bits) of
+//              f32
+//   bf16       beside x in bf16 as they are; else as f16: a block of 64 elements of a row times a
+//              power of two of its own, which the f32 sum of the block takes off; x as above
+//   f32        like that, two f16 terms (22 bits), of which the lower one meets the higher one of x
+// An element below 2^-24 of the largest of its block (weight) or row (x) has fewer bits; what is
+// lost is 2^-39 of the largest. Weights of 2^100 and more may overflow.
+// Two terms for what has 24 bits: Ootomo and Yokota, "Recovering single precision accuracy from
+// Tensor Cores while surpassing the FP32 theoretical peak performance", 2022.
+//   weight [rows, cols], aligned to 16 bytes   x [out rows, cols]
 //   scales f32 [out rows]   residual, out [out rows, rows]
 //
 // The order of f32 additions of one result, the same in all kernels:
-//   a block of 64 along K: matrix units, from zero; a lane t has elements 8t .. 8t + 7 of each
-//   half,
-//       which it multiplies four at a time
-//   total = total + block; totals of kCudaSlices runs of blocks, in order; terms, in order
+//   a block of 64 along K: matrix units, from zero, all products of the first term of the weight,
+//       then those of the second one; a lane t has elements 8t .. 8t + 7 of each half (f32 weights:
+//       4t .. 4t + 3 of each quarter), which it multiplies four at a time
+//   total = total + block, or fma(scale, block, total); totals of kCudaSlices runs of blocks, in
+//   order; terms of x, in order
 #pragma once
 #include "kernels/matmul/cuda_tile.h"
 
@@ -19,7 +27,20 @@ namespace gpu {
 namespace panels {
 namespace kernels_matmul_dense {
 
-enum { kBlock = 64, kLaneBytes = 16, kPieces = 4, kPanelBytes = 32 * kPieces * kLaneBytes };
+enum { kBlock = 64, kLaneBytes = 16 };
+
+// Weights as they are, and weights times powers of two. kPieces: of a row in a block, 16 bytes
+// each, that a lane has.
+template <class T>
+struct AsStored {
+  typedef T Element;  // that is multiplied
+  enum { kBytes = 2, kPieces = 2, kTerms = 1, kLifted = 0 };
+};
+template <class T>
+struct Lifted {
+  typedef half Element;
+  enum { kBytes = sizeof(T), kPieces = sizeof(T), kTerms = sizeof(T) / 2, kLifted = 1 };
+};
 
 GPU_FN void mma(float* c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, half) {
   mma_f16(c, a0, a1, a2, a3, b0, b1);
@@ -31,6 +52,12 @@ GPU_FN void mma(float* c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, 
 // The elements of a row in a block of 64 that a lane has.
 struct Run {
   uint4 of[2];
+};
+// Rows g and g + 8 of panels as a lane holds them.
+template <class W, int kPanels>
+struct Operand {
+  Run terms[W::kTerms][kPanels][2];
+  float scales[kPanels][2];  // of lifted rows
 };
 // c[i][j] += rows g and g + 8 of panel i times column g of tile j.
 template <class T, int kPanels, int kTiles>
@@ -55,20 +82,89 @@ GPU_FN void multiply(const Run (&w)[kPanels][2], const Run (&x)[kTiles],
 GPU_FN float cut(float v, half) { return float(half(v)); }
 GPU_FN float cut(float v, bfloat) { return as_float(as_uint(v) & 0xffff0000u); }
 
-// The exponent of what brings a row with this largest magnitude to 2^14 and more.
+// The exponent of what brings this largest magnitude to 2^14 and more.
 GPU_FN uint lift(uint most) { return min(268 - max(most >> 23, 1u), 253u); }
 
-// The threads of a group make the terms of a row of x: put(k, i, term k of elements 2i and 2i + 1).
-// Returns what sums of products are to be multiplied with.
-template <class T, class Put>
+// Row r of panel i, from the pieces that a lane has of it. NaN stays, an infinity becomes one or
+// NaN.
+template <class T, int kPanels>
+GPU_FN void take_row(const uint4 (&pieces)[2], int i, int r, Operand<AsStored<T>, kPanels>& w) {
+  w.terms[0][i][r] = Run{{pieces[0], pieces[1]}};
+}
+template <class T, int kPanels>
+GPU_FN void take_row(const uint4 (&pieces)[sizeof(T)], int i, int r,
+                     Operand<Lifted<T>, kPanels>& w) {
+  const uint* words = reinterpret_cast<const uint*>(pieces);
+  float v[16], most = 0.0f;
+  UNROLL for (int k = 0; k < 16; k++) {
+    const bool words_are_pairs = sizeof(T) == 2;
+    v[k] = as_float(!words_are_pairs ? words[k]
+                    : k % 2 == 0     ? words[k / 2] << 16
+                                     : words[k / 2] & 0xffff0000u);
+    most = fmaxf(most, fabsf(v[k]));
+  }
+  // The other lanes of the row are neighbours.
+  most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+  most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+  const uint exponent = lift(as_uint(most));
+  w.scales[i][r] = as_float((254 - exponent) << 23);
+  UNROLL for (int k = 0; k < 16; k++) v[k] = v[k] * as_float(exponent << 23);
+  UNROLL for (int term = 0; term < Lifted<T>::kTerms; term++) {
+    uint* const to = reinterpret_cast<uint*>(w.terms[term][i][r].of);
+    UNROLL for (int k = 0; k < 16; k += 2) {
+      to[k / 2] = pack2(v[k], v[k + 1], half());
+      if (term + 1 == Lifted<T>::kTerms) continue;
+      v[k] = v[k] - cut(v[k], half());
+      v[k + 1] = v[k + 1] - cut(v[k + 1], half());
+    }
+  }
+}
+
+// Where pair i of a row of x lies among those of its block, in the order of a weight's pieces.
+template <class W>
+GPU_FN uint pair_at(uint i) {
+  if (W::kPieces == 2) return i;
+  return i / 16 * 16 + i % 8 / 2 * 4 + i % 16 / 8 * 2 + i % 2;
+}
+
+// Pairs i, i + step ... of a row of x, all asked for before the first is needed.
+template <class X, int N>
+GPU_FN void load_pairs(const X* row, uint i, uint step, uint pairs, float2 (&v)[N]) {
+  UNROLL for (uint j = 0; j < N; j++) {
+    const X* const at = row + 2 * min(i + j * step, pairs - 1);
+    v[j] = make_float2(float(at[0]), float(at[1]));
+  }
+}
+template <int N>
+GPU_FN void load_pairs(const uchar* x, ulong first, uint type, uint i, uint step, uint pairs,
+                       float2 (&v)[N]) {
+  if (type == kGpuMatmulF32) {
+    load_pairs(reinterpret_cast<const float*>(x) + first, i, step, pairs, v);
+  } else if (type == kGpuMatmulF16) {
+    load_pairs(reinterpret_cast<const half*>(x) + first, i, step, pairs, v);
+  } else {
+    load_pairs(reinterpret_cast<const bfloat*>(x) + first, i, step, pairs, v);
+  }
+}
+
+// The threads of a group make the terms of a row of x: put(k, i, term k of pair i). Returns what
+// sums of products are to be multiplied with.
+template <class W, class Put>
 GPU_FN float make_terms(const uchar* x, uint row, const CudaDense& p, const Put& put) {
+  typedef typename W::Element T;
   __shared__ uint most_of[32];
+  constexpr uint kAtOnce = 4;
   const ulong first = ulong(row) * p.cols;
+  const uint pairs = p.cols / 2, step = blockDim.x;
   uint exponent = 127;
   if (p.scaled != 0) {
-    uint most = 0;
-    for (uint i = threadIdx.x; i < p.cols; i += blockDim.x) {
-      most = max(most, as_uint(fabsf(load_element(x, first + i, p.x_type))));
+    uint most = 0;  // an infinity is more than any number, NaN more than that
+    for (uint i = threadIdx.x; i < pairs; i += kAtOnce * step) {
+      float2 v[kAtOnce];
+      load_pairs(x, first, p.x_type, i, step, pairs, v);
+      UNROLL for (uint j = 0; j < kAtOnce; j++) {
+        most = max(most, max(as_uint(fabsf(v[j].x)), as_uint(fabsf(v[j].y))));
+      }
     }
     most = __reduce_max_sync(~0u, most);
     if (LANE == 0) most_of[SIMD_ID] = most;
@@ -77,35 +173,33 @@ GPU_FN float make_terms(const uchar* x, uint row, const CudaDense& p, const Put&
     exponent = lift(most);
   }
   const float factor = as_float(exponent << 23);
-  // Elements of several pairs are asked for before the first is needed.
-  constexpr uint kAtOnce = 4;
-  const uint pairs = p.cols / 2, step = blockDim.x;
   for (uint i = threadIdx.x; i < pairs; i += kAtOnce * step) {
-    float v[kAtOnce][2];
-    UNROLL for (uint j = 0; j < kAtOnce; j++) {
-      const ulong at = first + 2 * min(i + j * step, pairs - 1);
-      v[j][0] = load_element(x, at, p.x_type) * factor;
-      v[j][1] = load_element(x, at + 1, p.x_type) * factor;
-    }
+    float2 v[kAtOnce];
+    load_pairs(x, first, p.x_type, i, step, pairs, v);
     UNROLL for (uint j = 0; j < kAtOnce; j++) {
       if (i + j * step >= pairs) break;
+      v[j] = make_float2(v[j].x * factor, v[j].y * factor);
       for (uint k = 0; k + 1 < p.terms; k++) {
-        const float a = cut(v[j][0], T()), b = cut(v[j][1], T());
-        put(k, i + j * step, pack2(a, b, T()));
-        v[j][0] = v[j][0] - a;
-        v[j][1] = v[j][1] - b;
+        const float a = cut(v[j].x, T()), b = cut(v[j].y, T());
+        put(k, pair_at<W>(i + j * step), pack2(a, b, T()));
+        v[j] = make_float2(v[j].x - a, v[j].y - b);
       }
-      put(p.terms - 1, i + j * step, pack2(v[j][0], v[j][1], T()));
+      put(p.terms - 1, pair_at<W>(i + j * step), pack2(v[j].x, v[j].y, T()));
     }
   }
   return as_float((254 - exponent) << 23);
 }
 
-template <int kPanels, int kTiles>
-GPU_FN void add(float (&total)[kPanels][kTiles][4], const float (&c)[kPanels][kTiles][4]) {
+// total = total + c, or c times the scales of its rows.
+template <class W, int kPanels, int kTiles>
+GPU_FN void add(const Operand<W, kPanels>& w, const float (&c)[kPanels][kTiles][4],
+                float (&total)[kPanels][kTiles][4]) {
   UNROLL for (int i = 0; i < kPanels; i++) {
     UNROLL for (int j = 0; j < kTiles; j++) {
-      UNROLL for (int k = 0; k < 4; k++) total[i][j][k] = total[i][j][k] + c[i][j][k];
+      UNROLL for (int k = 0; k < 4; k++) {
+        total[i][j][k] = W::kLifted ? fmaf(w.scales[i][k / 2], c[i][j][k], total[i][j][k])
+                                    : total[i][j][k] + c[i][j][k];
+      }
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/checked.h"
 #include "kernels/common/gpu_launch.h"
 #include "kernels/matmul/cuda_args.h"
 #include "kernels/matmul/cuda_launch.h"
@@ -14,13 +15,17 @@ namespace {
 
 constexpr int64_t kBlock = 64;  // as in the kernels
 
+// Whether x times a power of two of each row is multiplied: where terms are f16 and x is not.
 bool is_scaled(const MatmulParams& p) {
-  return p.weight.format == Format::kF16 && p.x_dtype != DType::kF16;
+  return p.x_dtype != DType::kF16 &&
+         !(p.weight.format == Format::kBF16 && p.x_dtype == DType::kBF16);
 }
 uint32_t u32_of(int64_t value) { return static_cast<uint32_t>(value); }
 
 std::string kernel_of(const char* kernel, const MatmulParams& p) {
-  return std::string("matmul_dense_") + kernel + "_" + std::string(name(p.weight.format));
+  const bool lifted = p.weight.format == Format::kBF16 && p.x_dtype != DType::kBF16;
+  return std::string("matmul_dense_") + kernel + "_" + std::string(name(p.weight.format)) +
+         (lifted ? "_lifted" : "");
 }
 
 const char* name_of(mma::DenseKernel kernel) {
@@ -51,14 +56,14 @@ CudaDense args_of(const MatmulParams& p) {
           .out_type = matmul_type(p.out_dtype)};
 }
 
-// Rows of x as terms of the weight's type, and what their results are multiplied with.
+// Rows of x as terms, and what their results are multiplied with.
 struct Terms {
   const std::byte* data;
   Buffer scales;
 };
-// Terms in `bytes` of scratch memory, by a kernel that takes a group per row of x.
-Terms stage_terms(StreamImpl& stream, const MatmulParams& p, const char* kernel, int64_t bytes,
-                  const CudaDense& args, backends::Access& access) {
+// Terms in `bytes` of scratch memory, by a kernel that takes a group for each of `rows`.
+Terms stage_terms(StreamImpl& stream, const MatmulParams& p, const char* kernel, int64_t rows,
+                  int64_t bytes, const CudaDense& args, backends::Access& access) {
   const Buffer terms = stream.scratch(static_cast<size_t>(bytes));
   const Buffer scales = stream.scratch(static_cast<size_t>(p.out_rows) * sizeof(float));
   backends::Access staging = access.inputs();
@@ -67,7 +72,7 @@ Terms stage_terms(StreamImpl& stream, const MatmulParams& p, const char* kernel,
   constexpr uint32_t kTermsThreads = 256;
   backends::GpuLaunch launch{.op = "matmul",
                              .kernel = kernel_of(kernel, p),
-                             .groups = {u32_of(p.out_rows), 1, 1},
+                             .groups = {u32_of(rows), 1, 1},
                              .threads = kTermsThreads};
   launch.buffer(p.x).buffer(terms.data()).buffer(scales.data()).constants(args);
   backends::gpu_stream(stream).launch(std::move(launch), std::move(staging));
@@ -77,17 +82,30 @@ Terms stage_terms(StreamImpl& stream, const MatmulParams& p, const char* kernel,
 }
 // [out rows, terms, cols]: x itself, where it is that.
 Terms stage_rows(StreamImpl& stream, const MatmulParams& p, backends::Access& access) {
+  // Elements of x lie in the order of those of the weight.
   const bool same_type = mma::dense_terms(p) == 1 && !is_scaled(p);
-  if (same_type && aligned({p.x})) return {static_cast<const std::byte*>(p.x), {}};
+  if (same_type && p.weight.format != Format::kF32 && aligned({p.x}))
+    return {static_cast<const std::byte*>(p.x), {}};
   const int64_t bytes = p.out_rows * mma::dense_terms(p) * p.weight.cols * 2;
-  return stage_terms(stream, p, "terms", bytes, args_of(p), access);
+  return stage_terms(stream, p, "terms", p.out_rows, bytes, args_of(p), access);
+}
+
+// Rows of x and of zeros that a call of the kernel for many rows has terms of: the first terms of
+// the last tile fill whole tiles of eight columns or, in front of second ones, half the columns
+// that are multiplied.
+int64_t padded_rows(const MatmulParams& p, int64_t tiles, int64_t tile_rows) {
+  const int64_t before = (tiles - 1) * tile_rows, last = p.out_rows - before;
+  if (mma::dense_terms(p) == 1) return before + base::round_up(last, mma::kXTileRows);
+  return before + (last > tile_rows / 2 ? tile_rows : tile_rows / 2);
 }
 
 }  // namespace
 
 std::optional<std::string_view> dense_cuda_leaves(const MatmulParams& p) {
   const quant::WeightView& w = p.weight;
-  if (w.format != Format::kF16 && w.format != Format::kBF16) return "is for f16 and bf16 weights";
+  if (w.format != Format::kF32 && w.format != Format::kF16 && w.format != Format::kBF16) {
+    return "is for weights that are floats";
+  }
   if (w.cols % kBlock != 0 || !aligned({w.data})) return "takes blocks of 64 elements";
   return std::nullopt;
 }
@@ -115,7 +133,8 @@ void dense_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access acce
     args.tile_rows = u32_of(plan.tile_rows);
     args.tiles = divide_up(p.out_rows, plan.tile_rows);
     const int64_t bytes = args.tiles * mma::kWideRows * p.weight.cols * 2;
-    const Terms x = stage_terms(stream, p, "tiles", bytes, args, access);
+    const int64_t rows = padded_rows(p, args.tiles, plan.tile_rows);
+    const Terms x = stage_terms(stream, p, "tiles", rows, bytes, args, access);
     launch.buffer(x.data).buffer(x.scales.data()).buffer(p.residual).buffer(p.out);
     launch.constants(args).threadgroup(memory);
     return gpu.launch(std::move(launch), std::move(access));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Many columns times weights stored as f16 or bf16: a group takes 128 rows of the weight times up
-// to 128 columns. Eight simdgroups multiply, four copy, four blocks of 64 ahead.
+// Many columns times weights stored as floats: a group takes 128 rows of the weight times up to 128
+// columns, those of the first terms of rows of x and then those of the second. Eight simdgroups
+// multiply, four copy, four blocks of 64 ahead (f32 weights: three).
 //   tiles: XBlock [tiles of out rows][blocks][16]
 #include "kernels/common/cuda_wgmma.h"
 #include "kernels/matmul/cuda_dense.h"
@@ -17,20 +18,27 @@ enum {
   kAllThreads = kThreads + kCopyThreads,
   kRows = 128,   // of the weight
   kXTiles = 16,  // of eight columns
-  kStages = 4,
-  kWeightBytes = kRows * 2 * kBlock,  // of a stage
-  kTotals = 64,                       // of a lane
+  kTotals = 64,  // of a lane
   kResultPitch = kRows + 4
 };
+template <class W>
+constexpr uint kStages = W::kBytes == 2 ? 4 : 3;
 
 // Eight columns of a block: pairs of elements, by lane.
 struct XBlock {
   uint words[256];
 };
+template <class W>
 struct Stage {
-  uchar weight[kWeightBytes];
+  uchar weight[kRows * W::kBytes * kBlock];
   XBlock x[kXTiles];
 };
+
+// Where columns of the second terms begin in a tile of so many rows of x. Half the columns are
+// multiplied where that is enough.
+GPU_FN uint second_terms_at(const CudaDense& p, uint rows) {
+  return rows > p.tile_rows / 2 ? p.tile_rows : p.tile_rows / 2;
+}
 
 // Where pair i of a lane lies: those of mma 0 to 3 one behind the other, in matrices of eight
 // columns by eight elements for warpgroups, else so that a lane finds four pairs side by side.
@@ -38,66 +46,71 @@ GPU_FN uint word_of(uint lane, uint i) {
   return MLXN_WARPGROUPS ? 32 * i + lane : (i / 4 * 32 + lane) * 4 + i % 4;
 }
 
-// A group per row of x.
-template <class T>
+// A group per row of x, and per row of zeros behind the last one.
+template <class W>
 __global__ void tile_terms(const uchar* x, XBlock* tiles, float* scales, const CudaDense p) {
   await_inputs();
-  const uint row = blockIdx.x, blocks = p.cols / kBlock;
-  const uint column = row % p.tile_rows * p.terms;
-  XBlock* const own = tiles + ulong(row / p.tile_rows) * blocks * kXTiles;
+  const uint row = blockIdx.x, blocks = p.cols / kBlock, tile = row / p.tile_rows;
+  const uint second_at = second_terms_at(p, min(p.out_rows - tile * p.tile_rows, p.tile_rows));
+  XBlock* const own = tiles + ulong(tile) * blocks * kXTiles;
   const auto put = [&](uint k, uint i, uint pair) {
     // Pairs of a half of a block: four of lane 0, four of lane 1 ...
-    const uint lane = (column + k) % 8 * 4 + i % 16 / 4, own_pair = i % 32 / 16 * 4 + i % 4;
-    own[i / 32 * kXTiles + (column + k) / 8].words[word_of(lane, own_pair)] = pair;
+    const uint column = row % p.tile_rows + k * second_at;
+    const uint lane = column % 8 * 4 + i % 16 / 4, own_pair = i % 32 / 16 * 4 + i % 4;
+    own[i / 32 * kXTiles + column / 8].words[word_of(lane, own_pair)] = pair;
   };
-  const float scale = make_terms<T>(x, row, p, put);
-  if (p.scaled != 0 && threadIdx.x == 0) scales[row] = scale;
-  // Behind the last column there are zeros.
-  if (row + 1 != p.out_rows && (row + 1) % p.tile_rows != 0) return;
-  const uint missing = (8 - (column + p.terms) % 8) % 8;
-  for (uint k = p.terms; k < p.terms + missing; k++) {
+  if (row < p.out_rows) {
+    const float scale = make_terms<W>(x, row, p, put);
+    if (p.scaled != 0 && threadIdx.x == 0) scales[row] = scale;
+    return;
+  }
+  for (uint k = 0; k < p.terms; k++) {
     for (uint i = threadIdx.x; i < p.cols / 2; i += blockDim.x) put(k, i, 0);
   }
 }
 
-// Where piece 0..7 of a row of a block lies: rows g and g + 1 of a simdgroup meet in no bank.
-GPU_FN uint piece_at(uint row, uint piece) { return row * 128 + (piece ^ row % 2 * 4) * 16; }
+// Where a piece of 16 bytes of a row of a block lies: rows g and g + 1 of a simdgroup meet in no
+// bank.
+template <class W>
+GPU_FN uint piece_at(uint row, uint piece) {
+  return row * (kBlock * W::kBytes) + (piece ^ row % 2 * 4) * 16;
+}
 
 // Stages on their way. Of each place a barrier in memory says that it is filled, and a named one, 2
 // and on, that it has been read.
+template <class W>
 struct Stages {
+  static constexpr uint kPlaces = kStages<W>;
   uint barriers, blocks;
 
   GPU_FN void init() const {
-    for (uint i = 0; i < kStages; i++) init_barrier(filled(i), kCopyThreads + MLXN_BULK_COPIES);
+    for (uint i = 0; i < kPlaces; i++) init_barrier(filled(i), kCopyThreads + MLXN_BULK_COPIES);
     publish_barriers();
   }
-  GPU_FN uint filled(uint block) const { return barriers + 8 * (block % kStages); }
-  GPU_FN void wait(uint block) const { wait_barrier(filled(block), block / kStages & 1); }
+  GPU_FN uint filled(uint block) const { return barriers + 8 * (block % kPlaces); }
+  GPU_FN void wait(uint block) const { wait_barrier(filled(block), block / kPlaces & 1); }
   // By those that multiply; of the last blocks nobody asks.
   GPU_FN void release(uint block) const {
-    if (block + kStages >= blocks) return;
-    asm volatile("bar.arrive %0, %1;" ::"r"(2 + block % kStages), "n"(int(kAllThreads)) : "memory");
+    if (block + kPlaces >= blocks) return;
+    asm volatile("bar.arrive %0, %1;" ::"r"(2 + block % kPlaces), "n"(int(kAllThreads)) : "memory");
   }
   // By those that copy, before they do.
   GPU_FN void wait_read(uint block) const {
-    if (block < kStages) return;
-    asm volatile("bar.sync %0, %1;" ::"r"(2 + block % kStages), "n"(int(kAllThreads)) : "memory");
+    if (block < kPlaces) return;
+    asm volatile("bar.sync %0, %1;" ::"r"(2 + block % kPlaces), "n"(int(kAllThreads)) : "memory");
   }
 };
 
 // By kCopyThreads threads.
-GPU_FN void copy_stages(const uchar* weight, const XBlock* x, Stage* stages, const Stages& stream,
-                        uint first_row, uint x_tiles, const CudaDense& p) {
-  enum { kOwn = kRows * 8 / kCopyThreads };
+template <class W>
+GPU_FN void copy_stages(const uchar* weight, const XBlock* x, Stage<W>* stages,
+                        const Stages<W>& stream, uint first_row, uint x_tiles, const CudaDense& p) {
+  enum { kRowPieces = 4 * W::kPieces, kOwn = kRows * kRowPieces / kCopyThreads };
   const uint own = threadIdx.x - kThreads, blocks = p.cols / kBlock;
-  const uchar* from[kOwn];
-  UNROLL for (uint i = 0; i < kOwn; i++) {
-    const uint row = min(first_row + own / 8 + kCopyThreads / 8 * i, p.rows - 1);
-    from[i] = weight + ulong(row) * (2 * p.cols) + own % 8 * 16;
-  }
-  for (uint block = 0; block < blocks; block++, x += kXTiles) {
-    Stage& to = stages[block % kStages];
+  const uint own_row = own / kRowPieces, own_piece = own % kRowPieces;
+  const uchar* from = weight + own_piece * 16;
+  for (uint block = 0; block < blocks; block++, x += kXTiles, from += W::kBytes * kBlock) {
+    Stage<W>& to = stages[block % kStages<W>];
     stream.wait_read(block);
     const uint barrier = stream.filled(block), bytes = x_tiles * uint(sizeof(XBlock));
 #if MLXN_BULK_COPIES
@@ -112,8 +125,9 @@ GPU_FN void copy_stages(const uchar* weight, const XBlock* x, Stage* stages, con
 #endif
     const uint rows = shared_address(to.weight);
     UNROLL for (uint i = 0; i < kOwn; i++) {
-      copy_ahead(rows + piece_at(own / 8 + kCopyThreads / 8 * i, own % 8), from[i]);
-      from[i] += 2 * kBlock;
+      const uint row = own_row + kRows / kOwn * i, last = p.rows - 1;
+      copy_ahead(rows + piece_at<W>(row, own_piece),
+                 from + ulong(min(first_row + row, last)) * (W::kBytes * p.cols));
     }
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
   }
@@ -121,19 +135,24 @@ GPU_FN void copy_stages(const uchar* weight, const XBlock* x, Stage* stages, con
   wait_copies<0>();  // copies do not outlive the threads that have started them
 }
 
-GPU_FN Run run_at(const uchar* rows, uint row, uint t) {
-  return Run{{*reinterpret_cast<const uint4*>(rows + piece_at(row, t)),
-              *reinterpret_cast<const uint4*>(rows + piece_at(row, t + 4))}};
+// Row r, g or g + 8, of panel i that is at `row` of a stage.
+template <class W, int kPanels>
+GPU_FN void load_row(const uchar* rows, uint row, int i, int r, Operand<W, kPanels>& w) {
+  uint4 pieces[W::kPieces];
+  UNROLL for (uint k = 0; k < W::kPieces; k++) {
+    pieces[k] = *reinterpret_cast<const uint4*>(rows + piece_at<W>(row, LANE % 4 + 4 * k));
+  }
+  take_row(pieces, i, r, w);
 }
 
 #if MLXN_WARPGROUPS
 
 // A simdgroup has sixteen rows and all columns; four of them multiply together, and while they add
 // sums, the other four multiply.
-template <class T>
+template <class W>
 struct Multiplier {
-  const Stage* stages;
-  const Stages& stream;
+  const Stage<W>* stages;
+  const Stages<W>& stream;
   uint warp;
   float totals[kXTiles][4] = {};
 
@@ -142,51 +161,84 @@ struct Multiplier {
   GPU_FN uint column_of(int k) const { return k / 4 * 8 + LANE % 4 * 2 + k % 2; }
 
   // Blocks first to last - 1.
-  GPU_FN void multiply_blocks(uint first, uint last, uint x_tiles) {
+  GPU_FN void multiply_blocks(uint first, uint last, uint x_tiles, uint terms) {
+    const bool halves = W::kTerms == 2 && terms == 2;
     if (x_tiles > kXTiles / 2) {
-      multiply_tiles<kXTiles>(first, last);
+      if (halves) return multiply_tiles<kXTiles, kXTiles / 2>(first, last);
+      multiply_tiles<kXTiles, kXTiles>(first, last);
     } else {
-      multiply_tiles<kXTiles / 2>(first, last);
+      if (halves) return multiply_tiles<kXTiles / 2, kXTiles / 4>(first, last);
+      multiply_tiles<kXTiles / 2, kXTiles / 2>(first, last);
     }
   }
 
  private:
-  template <int kTiles>
+  // kFirst: tiles of first terms of x.
+  template <int kTiles, int kFirst>
   GPU_FN void multiply_tiles(uint first, uint last) {
+    // Where registers allow, a block is loaded while the one before is multiplied.
+    constexpr bool kAhead = W::kTerms == 1;
+    Operand<W, 1> next;
+    if (kAhead) load(first, next);
 #pragma unroll 1
     for (uint block = first; block < last; block++) {
-      stream.wait(block);
-      const Stage& stage = stages[block % kStages];
-      Run rows[2];  // g and g + 8
-      UNROLL for (int r = 0; r < 2; r++) {
-        rows[r] = run_at(stage.weight, warp * kPanelRows + 8 * r + LANE / 4, LANE % 4);
-      }
+      if (!kAhead) load(block, next);
+      const Operand<W, 1> w = next;
       float sums[kTiles][4];
-      start<kTiles>(rows, shared_address(stage.x), sums);
+      const uint x = shared_address(stages[block % kStages<W>].x);
+      open_products();
+      multiply_columns<false>(w.terms[0][0], x, sums);
+      if constexpr (W::kTerms == 2) {
+        float(&first_sums)[kFirst][4] = *reinterpret_cast<float(*)[kFirst][4]>(sums);
+        multiply_columns<true>(w.terms[1][0], x, first_sums);
+      }
+      close_products();
+      if (kAhead && block + 1 < last) load(block + 1, next);
       wait_products<0>(sums);
+      hold_terms(w);
       UNROLL for (int j = 0; j < kTiles; j++) {
-        UNROLL for (int k = 0; k < 4; k++) totals[j][k] = totals[j][k] + sums[j][k];
+        UNROLL for (int k = 0; k < 4; k++) {
+          totals[j][k] = W::kLifted ? fmaf(w.scales[0][k / 2], sums[j][k], totals[j][k])
+                                    : totals[j][k] + sums[j][k];
+        }
       }
       stream.release(block);
     }
   }
 
-  template <int kTiles>
-  static GPU_FN void start(const Run (&rows)[2], uint x_at, float (&sums)[kTiles][4]) {
-    open_products();
+  static GPU_FN void hold_terms(const Operand<W, 1>& w) {
+    UNROLL for (int term = 0; term < W::kTerms; term++) {
+      UNROLL for (int r = 0; r < 2; r++) {
+        UNROLL for (int h = 0; h < 2; h++) {
+          const uint4 of = w.terms[term][0][r].of[h];
+          hold(of.x), hold(of.y), hold(of.z), hold(of.w);
+        }
+      }
+    }
+  }
+
+  GPU_FN void load(uint block, Operand<W, 1>& w) const {
+    stream.wait(block);
+    UNROLL for (int r = 0; r < 2; r++) {
+      load_row(stages[block % kStages<W>].weight, warp * kPanelRows + 8 * r + LANE / 4, 0, r, w);
+    }
+  }
+
+  // Rows g and g + 8 times kTiles tiles of x; kAdds: sums are added to.
+  template <bool kAdds, int kTiles>
+  static GPU_FN void multiply_columns(const Run (&rows)[2], uint x_at, float (&sums)[kTiles][4]) {
     UNROLL for (int h = 0; h < 2; h++) {
       const uint4 g = rows[0].of[h], g8 = rows[1].of[h];
       const uint a[2][4] = {{g.x, g8.x, g.y, g8.y}, {g.z, g8.z, g.w, g8.w}};
       UNROLL for (int m = 0; m < 2; m++) {
         const ulong b = b_operand(x_at + 512 * h + 256 * m, 128, sizeof(XBlock));
         if (h == 0 && m == 0) {
-          multiply_together<false>(sums, a[m], b, T());
+          multiply_together<kAdds>(sums, a[m], b, typename W::Element());
         } else {
-          multiply_together<true>(sums, a[m], b, T());
+          multiply_together<true>(sums, a[m], b, typename W::Element());
         }
       }
     }
-    close_products();
   }
 };
 
@@ -194,12 +246,12 @@ struct Multiplier {
 
 // A simdgroup has two panels and eight tiles; four simdgroups are side by side along the weight
 // rows, two along the columns.
-template <class T>
+template <class W>
 struct Multiplier {
   enum { kOwnPanels = 2, kOwnTiles = 8, kTilesAtOnce = 2 };
 
-  const Stage* stages;
-  const Stages& stream;
+  const Stage<W>* stages;
+  const Stages<W>& stream;
   uint warp;
   float totals[kOwnTiles / kTilesAtOnce][kOwnPanels][kTilesAtOnce][4] = {};
 
@@ -213,27 +265,32 @@ struct Multiplier {
   }
 
   // Blocks first to last - 1; tiles that are not there are multiplied and not stored.
-  GPU_FN void multiply_blocks(uint first, uint last, uint) {
+  GPU_FN void multiply_blocks(uint first, uint last, uint x_tiles, uint terms) {
+    const uint first_terms = x_tiles / terms;  // tiles; all, or as many as there are second ones
     for (uint block = first; block < last; block++) {
       stream.wait(block);
-      const Stage& stage = stages[block % kStages];
-      Run w[kOwnPanels][2];
+      const Stage<W>& stage = stages[block % kStages<W>];
+      Operand<W, kOwnPanels> w;
       UNROLL for (int i = 0; i < kOwnPanels; i++) {
         UNROLL for (int r = 0; r < 2; r++) {
-          w[i][r] = run_at(stage.weight, own_row() + i * kPanelRows + 8 * r + LANE / 4, LANE % 4);
+          load_row(stage.weight, own_row() + i * kPanelRows + 8 * r + LANE / 4, i, r, w);
         }
       }
       UNROLL for (int part = 0; part < kOwnTiles / kTilesAtOnce; part++) {
+        const uint tile = own_tile() + part * kTilesAtOnce;
         Run own[kTilesAtOnce];
         UNROLL for (int j = 0; j < kTilesAtOnce; j++) {
-          const XBlock& x = stage.x[own_tile() + part * kTilesAtOnce + j];
+          const XBlock& x = stage.x[tile + j];
           UNROLL for (int h = 0; h < 2; h++) {
             own[j].of[h] = *reinterpret_cast<const uint4*>(x.words + word_of(LANE, 4 * h));
           }
         }
         float c[kOwnPanels][kTilesAtOnce][4] = {};
-        multiply<T>(w, own, c);
-        add(totals[part], c);
+        multiply<typename W::Element>(w.terms[0], own, c);
+        if constexpr (W::kTerms == 2) {
+          if (tile < first_terms) multiply<typename W::Element>(w.terms[1], own, c);
+        }
+        add(w, c, totals[part]);
       }
       stream.release(block);
     }
@@ -246,22 +303,23 @@ struct Multiplier {
 
 #endif
 
-template <class T>
+template <class W>
 __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* weight, const XBlock* tiles,
                                                        const float* scales, const uchar* residual,
                                                        uchar* out, const CudaDense p) {
   await_inputs();
   extern __shared__ __align__(128) uint4 shared[];  // bulk copies write whole lines of it
-  __shared__ ulong barriers[kStages];
-  Stage* const stages = reinterpret_cast<Stage*>(shared);
+  __shared__ ulong barriers[kStages<W>];
+  Stage<W>* const stages = reinterpret_cast<Stage<W>*>(shared);
   // Sums of the slices so far, [column][weight row].
-  float* const results = reinterpret_cast<float*>(stages + kStages);
+  float* const results = reinterpret_cast<float*>(stages + kStages<W>);
   const uint warp = simd_broadcast(threadIdx.x / 32, 0), blocks = p.cols / kBlock;
   // Groups of the same weight rows are neighbours.
   const uint tile = blockIdx.x % p.tiles, first_row = blockIdx.x / p.tiles * kRows;
   const uint first_out = tile * p.tile_rows, out_rows = min(p.out_rows - first_out, p.tile_rows);
-  const uint x_tiles = (out_rows * p.terms + 7) / 8;
-  const Stages stream{shared_address(barriers), blocks};
+  const uint second_at = second_terms_at(p, out_rows);
+  const uint x_tiles = p.terms == 2 ? second_at / 4 : (out_rows + 7) / 8;
+  const Stages<W> stream{shared_address(barriers), blocks};
   if (threadIdx.x == 0) stream.init();
   __syncthreads();
   if (warp >= kSimds) {
@@ -270,12 +328,12 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* weight, cons
                        x_tiles, p);
   }
   take_registers<232>();
-  Multiplier<T> multiplier{stages, stream, warp};
+  Multiplier<W> multiplier{stages, stream, warp};
   bool first = true;
   for (uint slice = 0; slice < kCudaSlices; slice++) {
     const uint begin = slice_begin(blocks, slice), end = slice_begin(blocks, slice + 1);
     if (begin == end) continue;  // no addend
-    multiplier.multiply_blocks(begin, end, x_tiles);
+    multiplier.multiply_blocks(begin, end, x_tiles, p.terms);
     UNROLL for (int k = 0; k < kTotals; k++) {
       float& own = multiplier.total(k);
       float& sum = results[multiplier.column_of(k) * kResultPitch + multiplier.row_of(k)];
@@ -289,19 +347,21 @@ __global__ __launch_bounds__(kAllThreads, 1) void wide(const uchar* weight, cons
   const uint own = threadIdx.x % kRows;
   if (first_row + own >= p.rows) return;
   for (uint i = threadIdx.x / kRows; i < out_rows; i += kThreads / kRows) {
-    const float* from = results + i * p.terms * kResultPitch + own;
+    const float* from = results + i * kResultPitch + own;
     float sum = from[0];
-    for (uint k = 1; k < p.terms; k++) sum = sum + from[k * kResultPitch];
+    if (p.terms == 2) sum = sum + from[second_at * kResultPitch];
     const uint out_row = first_out + i;
     store(p, residual, out, out_row, first_row + own, p.scaled != 0 ? sum * scales[out_row] : sum);
   }
 }
 
-#define CUDA_DENSE_WIDE(name, T)                        \
-  INSTANTIATE(matmul_dense_tiles_##name, tile_terms, T) \
-  INSTANTIATE(matmul_dense_wide_##name, wide, T)
-CUDA_DENSE_WIDE(f16, half)
-CUDA_DENSE_WIDE(bf16, bfloat)
+#define CUDA_DENSE_WIDE(name, ...)                                \
+  INSTANTIATE(matmul_dense_tiles_##name, tile_terms, __VA_ARGS__) \
+  INSTANTIATE(matmul_dense_wide_##name, wide, __VA_ARGS__)
+CUDA_DENSE_WIDE(f16, AsStored<half>)
+CUDA_DENSE_WIDE(bf16, AsStored<bfloat>)
+CUDA_DENSE_WIDE(bf16_lifted, Lifted<bfloat>)
+CUDA_DENSE_WIDE(f32, Lifted<float>)
 
 }  // namespace kernels_matmul_dense
 }  // namespace panels

@@ -16,7 +16,7 @@ void matmul_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access acc
 std::optional<std::string_view> joint_cuda_refuses(const JointMatmulParams& p);
 void joint_cuda(StreamImpl& stream, const JointMatmulParams& p, backends::Access access);
 
-// The CUDA entry of matmul for weights stored as f16 or bf16.
+// The CUDA entry of matmul for weights stored as floats.
 std::optional<std::string_view> dense_cuda_leaves(const MatmulParams& p);
 std::optional<std::string_view> dense_cuda_refuses(const MatmulParams& p);
 void dense_cuda(StreamImpl& stream, const MatmulParams& p, backends::Access access);

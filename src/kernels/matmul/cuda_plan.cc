@@ -20,7 +20,7 @@ constexpr int64_t kTurns = 4, kMaxTeams = 14, kMaxSimds = 16;
 
 // Bytes that the kernels have beside the memory asked for, at most.
 constexpr int64_t kSingleStatic = 1 << 10, kNarrowStatic = 2 << 10, kWideStatic = 1 << 10;
-constexpr int64_t kDenseSingleStatic = 9 << 10;
+constexpr int64_t kDenseSingleStatic = 5 << 10;
 
 // Rows of x of the narrow kernel with more of them.
 constexpr int64_t kMostNarrow = 16;
@@ -177,21 +177,21 @@ Plan plan_of(const MatmulParams& p, const Spans& spans, int64_t panels, int64_t 
           .x_stages = 0};
 }
 
-int64_t dense_terms(const MatmulParams& p) {
-  if (p.x_dtype == DType::kF32) return p.weight.format == Format::kBF16 ? 3 : 2;
-  return p.weight.format == Format::kBF16 && p.x_dtype == DType::kF16 ? 2 : 1;
-}
+int64_t dense_terms(const MatmulParams& p) { return p.x_dtype == DType::kF32 ? 2 : 1; }
 
 DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits) {
   // As in the kernels.
   constexpr int64_t kBlock = 64, kTeams = 2, kTeamThreads = 256;
-  constexpr int64_t kBlockBytes = kPanelRows * kBlock * 2;
-  constexpr int64_t kSingleStages = 5, kDensePanels = 2, kDenseStages = 3, kMostColumns = 24;
-  constexpr int64_t kStages = 4, kResultPitch = 132;
+  constexpr int64_t kDenseStages = 3, kMostColumns = 24, kResultPitch = 132;
+  const bool wide_elements = p.weight.format == Format::kF32;
+  const int64_t element_bytes = wide_elements ? 4 : 2;
+  const int64_t block_bytes = kPanelRows * kBlock * element_bytes;
+  const int64_t single_stages = wide_elements ? 2 : 5, narrow_panels = wide_elements ? 1 : 2;
+  const int64_t wide_stages = wide_elements ? 3 : 4;
   const auto memory_limit = static_cast<int64_t>(limits.threadgroup_memory);
   const int64_t terms = dense_terms(p), panels = divide_up(p.weight.rows, kPanelRows);
   const int64_t single_memory =
-      terms * (p.weight.cols + 32) * 2 + kTeams * kCudaSlices * kSingleStages * kBlockBytes;
+      terms * (p.weight.cols + 32) * 2 + kTeams * kCudaSlices * single_stages * block_bytes;
   if (p.out_rows == 1 && single_memory <= memory_limit - kDenseSingleStatic) {
     return {.kernel = DenseKernel::kSingle,
             .rows = 1,
@@ -200,9 +200,11 @@ DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits
             .threads = kTeams * kTeamThreads,
             .memory = single_memory};
   }
-  constexpr int64_t kWideMemory =
-      kStages * 2 * kWideRows * kBlock * 2 + kWideRows * kResultPitch * 4;
-  if (p.out_rows * terms > kMostColumns && kWideMemory <= memory_limit) {
+  // Beside blocks of the weight those of x, in 16 bits, and the sums.
+  const int64_t wide_memory =
+      wide_stages * kWideRows * kBlock * (element_bytes + 2) + kWideRows * kResultPitch * 4;
+  constexpr int64_t kWideStatic = 128;
+  if (p.out_rows * terms > kMostColumns && wide_memory <= memory_limit - kWideStatic) {
     const int64_t tile_rows = kWideRows / terms;
     return {
         .kernel = DenseKernel::kWide,
@@ -210,16 +212,16 @@ DensePlan dense_plan_of(const MatmulParams& p, const backends::GpuLimits& limits
         .tile_rows = tile_rows,
         .groups = int64_t{divide_up(p.weight.rows, kWideRows)} * divide_up(p.out_rows, tile_rows),
         .threads = kWideThreads,
-        .memory = kWideMemory};
+        .memory = wide_memory};
   }
   // Every GPU of compute capability 8.0 and later has this much.
-  constexpr int64_t kNarrowMemory = kCudaSlices * kDenseStages * kDensePanels * kBlockBytes;
+  constexpr int64_t kNarrowMemory = kCudaSlices * kDenseStages * 2 * kPanelRows * kBlock * 2;
   static_assert(kNarrowMemory <= 99 << 10);
   const int64_t rows = std::min(p.out_rows, kMostColumns / terms);
   return {.kernel = rows * terms <= 8 ? DenseKernel::kNarrow8 : DenseKernel::kNarrow24,
           .rows = rows,
           .tile_rows = rows,
-          .groups = divide_up(panels, kDensePanels),
+          .groups = divide_up(panels, narrow_panels),
           .threads = kTeamThreads,
           .memory = kNarrowMemory};
 }

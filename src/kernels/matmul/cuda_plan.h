@@ -64,7 +64,7 @@ int64_t sorted_row_tiles(const MatmulParams& p);
 
 enum class DenseKernel { kSingle, kNarrow8, kNarrow24, kWide };
 
-// How a call with a weight stored as f16 or bf16 is cut.
+// How a call with a weight stored as floats is cut.
 struct DensePlan {
   DenseKernel kernel;
   int64_t rows;       // of x in a launch

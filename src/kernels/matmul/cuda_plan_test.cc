@@ -33,7 +33,7 @@ int64_t static_bytes(std::string_view kernel) {
   if (kernel.starts_with("matmul_narrow")) return 8 * 2 * 8;
   if (kernel.starts_with("matmul_wide")) return 7 * 128;    // 128 * 4 + 2 * (2 + 16) * 8 in lines
   if (kernel.starts_with("matmul_dense_wide")) return 128;  // 2 * 4 * 8 in lines
-  if (kernel.starts_with("matmul_dense_single")) return 2 * 2 * 8 * 4 * 16 * 4 + 32 * 4;
+  if (kernel.starts_with("matmul_dense_single")) return 2 * 2 * 8 * 2 * 16 * 4 + 32 * 4;
   return kernel.starts_with("matmul_dense_t") ? 32 * 4 : 0;
 }
 int64_t static_bytes(Kernel kernel) {
@@ -246,15 +246,16 @@ TEST(CudaPlanTest, OfAnH100) {
   }
 }
 
-// Calls with a weight stored as f16 or bf16, and the terms of x.
+// Calls with a weight stored as floats, and the terms of x.
 struct DenseCase {
   Format format;
   DType x_dtype;
   int64_t terms;
 };
-const DenseCase kDenseCases[] = {{Format::kBF16, f32, 3},  {Format::kBF16, f16, 2},
-                                 {Format::kBF16, bf16, 1}, {Format::kF16, f32, 2},
-                                 {Format::kF16, f16, 1},   {Format::kF16, bf16, 1}};
+const DenseCase kDenseCases[] = {
+    {Format::kBF16, f32, 2}, {Format::kBF16, f16, 1}, {Format::kBF16, bf16, 1},
+    {Format::kF16, f32, 2},  {Format::kF16, f16, 1},  {Format::kF16, bf16, 1},
+    {Format::kF32, f32, 2},  {Format::kF32, f16, 1},  {Format::kF32, bf16, 1}};
 
 TEST(CudaDensePlanTest, FitsTheGpu) {
   for (const DenseCase& c : kDenseCases) {
@@ -287,18 +288,22 @@ TEST(CudaDensePlanTest, FitsTheGpu) {
 }
 
 TEST(CudaDensePlanTest, OfAnH100) {
-  const auto fields = [](DType x_dtype, int64_t rows) {
-    const MatmulParams p = params_of({{Format::kBF16}, rows, 5000, 2560}, x_dtype);
+  const auto fields = [](DType x_dtype, int64_t rows, Format format = Format::kBF16) {
+    const MatmulParams p = params_of({{format}, rows, 5000, 2560}, x_dtype);
     const DensePlan plan = mma::dense_plan_of(p, {132, kH100});
     return std::vector<int64_t>{static_cast<int64_t>(plan.kernel), plan.tile_rows, plan.groups,
                                 plan.threads, plan.memory};
   };
-  EXPECT_EQ(fields(f32, 1), (std::vector<int64_t>{0, 1, 132, 512, 3 * 2592 * 2 + 163840}));
-  EXPECT_EQ(fields(f32, 2), (std::vector<int64_t>{1, 2, 157, 256, 98304}));
-  EXPECT_EQ(fields(f32, 8), (std::vector<int64_t>{2, 8, 157, 256, 98304}));
-  EXPECT_EQ(fields(f32, 9), (std::vector<int64_t>{3, 42, 40, 384, 198656}));
+  EXPECT_EQ(fields(f32, 1), (std::vector<int64_t>{0, 1, 132, 512, 2 * 2592 * 2 + 163840}));
+  EXPECT_EQ(fields(f32, 4), (std::vector<int64_t>{1, 4, 157, 256, 98304}));
+  EXPECT_EQ(fields(f32, 12), (std::vector<int64_t>{2, 12, 157, 256, 98304}));
+  EXPECT_EQ(fields(f32, 13), (std::vector<int64_t>{3, 64, 40, 384, 198656}));
   EXPECT_EQ(fields(bf16, 24), (std::vector<int64_t>{2, 24, 157, 256, 98304}));
   EXPECT_EQ(fields(bf16, 512), (std::vector<int64_t>{3, 128, 160, 384, 198656}));
+  EXPECT_EQ(fields(f32, 1, Format::kF32),
+            (std::vector<int64_t>{0, 1, 132, 512, 2 * 2592 * 2 + 131072}));
+  EXPECT_EQ(fields(f32, 4, Format::kF32), (std::vector<int64_t>{1, 4, 313, 256, 98304}));
+  EXPECT_EQ(fields(f32, 512, Format::kF32), (std::vector<int64_t>{3, 64, 320, 384, 215040}));
 }
 
 // Keeps the launches of a GPU with such limits.
@@ -358,8 +363,7 @@ std::vector<std::string> kernels_of(const RecordingStream& stream) {
 
 TEST(CudaLaunchTest, AllFitTheGpu) {
   std::vector<WeightKind> kinds = all_kinds();
-  kinds.push_back({Format::kF16});
-  kinds.push_back({Format::kBF16});
+  for (const Format format : {Format::kF32, Format::kF16, Format::kBF16}) kinds.push_back({format});
   for (const size_t memory : kMemories) {
     RecordingStream stream(memory);
     for (const WeightKind& kind : kinds) {

@@ -23,10 +23,14 @@ const std::vector<WeightKind> kDenseKinds = {{Format::kF32}, {Format::kF16}, {Fo
 
 bool is_dense(const WeightKind& kind) { return kind.block() == 1; }
 
-// ops.md 0.4: MM(K), the two-digit term where activations become integers or two bf16, the store.
-double tolerance(const kernels::MatmulReference& r, size_t i, int64_t k, bool digits, DType out) {
+// ops.md 0.4: the relative part of MM(K).
+double relative_tolerance(const kernels::MatmulReference& r, size_t i, int64_t k) {
   const double kk = static_cast<double>(k);
-  const double mm = (8.0 + kk / 32.0 + std::log2(kk)) * 0x1p-24 * r.magnitude[i] + 1e-6;
+  return (8.0 + kk / 32.0 + std::log2(kk)) * 0x1p-24 * r.magnitude[i];
+}
+// MM(K), the two-digit term where activations become integers or two bf16, the store.
+double tolerance(const kernels::MatmulReference& r, size_t i, int64_t k, bool digits, DType out) {
+  const double mm = relative_tolerance(r, i, k) + 1e-6;
   return mm + (digits ? 0x1p-15 * r.block_term[i] : 0.0) + testing::store_tolerance(out, r.out[i]);
 }
 
@@ -75,7 +79,7 @@ void expect_matches(Stream& stream, const ops::MatmulArgs& args, const std::stri
 class MatmulTest : public ::testing::TestWithParam<std::string> {
  protected:
   std::vector<WeightKind> kinds() const {
-    if (GetParam() == "mma_dense") return {{Format::kF16}, {Format::kBF16}};
+    if (GetParam() == "mma_dense") return kDenseKinds;
     std::vector<WeightKind> all = testing::coded_kinds();
     if (GetParam() != "avx512_vnni" && GetParam() != "mma") {
       all.insert(all.end(), kDenseKinds.begin(), kDenseKinds.end());
@@ -253,6 +257,41 @@ TEST_P(MatmulTest, ValueKinds) {
     const auto tiny = out.view().rows(7, 1).span<float>(), large = scaled.span<float>();
     for (size_t i = 0; i < tiny.size(); ++i) {
       EXPECT_NEAR(tiny[i] * 0x1p+100f, large[i], 1e-2 + 1e-4 * std::abs(large[i])) << kind.name();
+    }
+  }
+}
+
+// Weights far from 1, and far from one another in a row, against the relative part of the
+// tolerance.
+TEST_P(MatmulTest, FloatWeightsOfEveryMagnitude) {
+  const Device device = test_device(GetParam());
+  Stream stream(device);
+  Random random(12);
+  const int64_t k = 512, n = 5;
+  std::vector<float> values(static_cast<size_t>(n * k));
+  for (int64_t i = 0; i < k; ++i) {
+    const auto at = [&](int64_t row) -> float& { return values[static_cast<size_t>(row * k + i)]; };
+    at(0) = random.normal() * 1e-30f;
+    at(1) = random.normal() * 1e20f;
+    at(2) = random.normal() * std::exp2(random.uniform(-20.0f, 20.0f));
+    at(3) = i % 64 == 63 ? 3e3f : random.normal() * 1e-5f;
+    at(4) = i / 64 % 2 == 0 ? 0.0f : random.normal();
+  }
+  for (const WeightKind& kind : kinds()) {
+    if (kind.format != Format::kF32 && kind.format != Format::kBF16) continue;
+    const Weight w = testing::encode_weight(device, kind, {n, k}, values);
+    for (const int64_t rows : {1, 9, 33}) {
+      for (const DType dtype : {f32, f16, bf16}) {
+        const Buffer x = random_buffer(device, dtype, {rows, k}, random);
+        const Buffer out = device.alloc(f32, {rows, n});
+        const ops::MatmulArgs args{.x = x, .weight = w, .out = out};
+        ops::matmul(stream, args);
+        stream.commit().wait();
+        const auto r = kernels::matmul_reference(params_of(args));
+        testing::expect_close(
+            testing::to_floats(out), r.out, [&](size_t i) { return relative_tolerance(r, i, k); },
+            kind.name() + " rows " + std::to_string(rows));
+      }
     }
   }
 }
