@@ -117,16 +117,30 @@ GgufVocab score_vocab(const TestJson& fixture) {
   return vocab;
 }
 
+// The texts of score_vocab.json's cases, of which those of gemma_cases.json are numbers of its
+// cases.
+std::vector<std::string> score_texts(const TestJson& fixture) {
+  const TestJson others = read_json_fixture("gemma_cases.json");
+  std::vector<std::string> texts;
+  for (const TestJson& entry : fixture["cases"]) {
+    const TestJson& text = entry[0].is_string() ? entry[0] : others.at(entry[0].get<size_t>())[0];
+    texts.push_back(text.get<std::string>());
+  }
+  return texts;
+}
+
 TEST(TokenizerParity, ScoreFormEqualsSentencePiece) {
   const TestJson fixture = read_json_fixture("score_vocab.json");
   GgufVocab vocab = score_vocab(fixture);
   vocab.add_space_prefix = false;
   const auto tokenizer = Tokenizer::from_gguf_vocab(vocab);
   ASSERT_GE(fixture["cases"].size(), 900u);
-  for (const TestJson& entry : fixture["cases"]) {
-    const auto text = entry[0].get<std::string>();
+  const auto texts = score_texts(fixture);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const TestJson& entry = fixture["cases"][i];
+    const std::string& text = texts[i];
     const auto ids = entry[1].get<Ids>();
-    ASSERT_EQ(tokenizer.encode(text, kParsed), ids) << entry[0];
+    ASSERT_EQ(tokenizer.encode(text, kParsed), ids) << text;
     ASSERT_EQ(tokenizer.decode(ids), entry.size() > 2 ? entry[2].get<std::string>() : text);
     ASSERT_NO_FATAL_FAILURE(expect_stream_equals_batch(tokenizer, ids));
   }
@@ -137,18 +151,20 @@ TEST(TokenizerParity, ScoreFormEqualsSentencePiece) {
 TEST(TokenizerParity, ScoreFormWithSpacePrefix) {
   const TestJson fixture = read_json_fixture("score_vocab.json");
   const auto tokenizer = Tokenizer::from_gguf_vocab(score_vocab(fixture));
+  const auto texts = score_texts(fixture);
   size_t compared = 0;
-  for (const TestJson& entry : fixture["prefixed"]) {
-    const auto ids = entry[1].get<Ids>();
+  for (size_t i = 0; i < fixture["prefixed"].size(); ++i) {
+    const TestJson& entry = fixture["prefixed"][i];
+    const std::string& text = texts.at(5 * i);
+    const auto ids = entry[0].get<Ids>();
     bool has_user_token = false;
     for (const int32_t id : ids) {
       has_user_token = has_user_token || fixture["vocab"]["types"][static_cast<size_t>(id)] == 4;
     }
     if (has_user_token) continue;
     ++compared;
-    ASSERT_EQ(tokenizer.encode(entry[0].get<std::string>(), kParsed), ids) << entry[0];
-    ASSERT_EQ(tokenizer.decode(ids),
-              entry.size() > 2 ? entry[2].get<std::string>() : entry[0].get<std::string>());
+    ASSERT_EQ(tokenizer.encode(text, kParsed), ids) << text;
+    ASSERT_EQ(tokenizer.decode(ids), entry.size() > 1 ? entry[1].get<std::string>() : text);
   }
   EXPECT_GE(compared, 100u);
 }

@@ -49,8 +49,14 @@ def main():
     cases = cases_of(serialized, texts[::2])
     model = model_pb2.ModelProto.FromString(serialized)
     model.normalizer_spec.add_dummy_prefix = True
-    prefixed = cases_of(model.SerializeToString(), texts[::10])
-    result = {"vocab": vocab_of(serialized), "cases": cases, "prefixed": prefixed}
+    # Every fifth of the texts again, which stand with the cases.
+    prefixed = [case[1:] for case in cases_of(model.SerializeToString(), texts[::10])]
+    # A text of gemma_cases.json is its place there.
+    shared = {}
+    for i, case in enumerate(json.loads((HERE / "gemma_cases.json").read_text(encoding="utf-8"))):
+        shared.setdefault(case[0], i)
+    placed = [[shared.get(case[0], case[0])] + case[1:] for case in cases]
+    result = {"vocab": vocab_of(serialized), "cases": placed, "prefixed": prefixed}
     (HERE / "score_vocab.json").write_text(json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
     print(len(cases), "cases,", sum(len(c) > 2 for c in cases), "not exact")
 
