@@ -7,38 +7,57 @@
 
 SPEC_BOOL(0, rope_halves)      // all is aligned, and pairs are half a head apart
 SPEC_BOOL(1, rope_neighbours)  // all is aligned, and pairs are neighbours
+SPEC_BOOL(2, rope_wide)        // of 16-bit heads: a lane has 8 pairs, not 4
 
 KERNELS_BEGIN(rope)
 
-template <bool kNorm, typename T, typename W SPEC_TPARAM>
-KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
-       PARAMS(GpuRope, p)) {
-  await_inputs();
-  constexpr int P = 16 / sizeof(T);
-  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
-  if (index >= p.simds) return;
+// Some heads of a token, the index-th part of all.
+template <int P, int K, bool kNorm, typename T, typename W>
+GPU_FN void rope_part_of(DEVICE const T* x, DEVICE const W* weight, DEVICE const int* positions,
+                         DEVICE const float* inv_freq, DEVICE T* out, uint index, bool halves,
+                         bool neighbours, uint lane, CONSTANT GpuRope& p) {
   const uint token = index / p.chunks;
   const uint first = index % p.chunks * p.heads_per_simd;
   const ulong row = (ulong(token) * p.heads + first) * p.head_dim;
   const int position = p.pairs > 0 ? positions[token] : 0;
-  const HeadWalk w =
-      head_walk<P>(SPEC(rope_halves), SPEC(rope_neighbours), p.pairs > 0, p.lanes, p);
-  rope_heads<P, kNorm, T>(x + row, weight, p.weight != 0, kNorm, inv_freq, position, out + row,
-                          p.head_dim, min(p.heads_per_simd, p.heads - first), w, LANE, p);
+  const HeadWalk w = head_walk<P>(halves, neighbours, p.pairs > 0, p.lanes, p);
+  rope_heads<P, K, kNorm, T>(x + row, weight, p.weight != 0, kNorm, inv_freq, position, out + row,
+                             p.head_dim, min(p.heads_per_simd, p.heads - first), w, lane, p);
+}
+
+// 16-bit heads go in twos: 4 pairs of two heads are the bytes of 8 pairs of one, with half the
+// factors, so that 64 registers do and a core of an H100 or H200 holds 32 simdgroups.
+template <bool kNorm, typename T, typename W SPEC_TPARAM>
+KERNEL(rope, SHADOW(T, x), IN(W, weight), IN(int, positions), IN(float, inv_freq), OUT(T, out),
+       PARAMS(GpuRope, p)) {
+  await_inputs();
+  const bool halves = SPEC(rope_halves), neighbours = SPEC(rope_neighbours);
+  const uint index = GROUP_ID.x * NUM_SIMDS + SIMD_ID;
+  if (index >= p.simds || (halves && neighbours)) return;  // both are no walk, and need no code
+  if (sizeof(T) == 2 && SPEC(rope_wide)) {
+    rope_part_of<8, 1, kNorm>(x, weight, positions, inv_freq, out, index, halves, neighbours, LANE,
+                              p);
+  } else if (sizeof(T) == 2 && (halves || neighbours)) {
+    rope_part_of<4, 2, kNorm>(x, weight, positions, inv_freq, out, index, halves, neighbours, LANE,
+                              p);
+  } else {
+    rope_part_of<4, 1, kNorm>(x, weight, positions, inv_freq, out, index, halves, neighbours, LANE,
+                              p);
+  }
 }
 
 INSTANTIATE_SPEC(rope_f32, rope, 2, false, float, float)
-INSTANTIATE_SPEC(rope_f16, rope, 2, false, half, float)
-INSTANTIATE_SPEC(rope_bf16, rope, 2, false, bfloat, float)
+INSTANTIATE_SPEC(rope_f16, rope, 3, false, half, float)
+INSTANTIATE_SPEC(rope_bf16, rope, 3, false, bfloat, float)
 INSTANTIATE_SPEC(head_norm_rope_f32_f32, rope, 2, true, float, float)
 INSTANTIATE_SPEC(head_norm_rope_f32_f16, rope, 2, true, float, half)
 INSTANTIATE_SPEC(head_norm_rope_f32_bf16, rope, 2, true, float, bfloat)
-INSTANTIATE_SPEC(head_norm_rope_f16_f32, rope, 2, true, half, float)
-INSTANTIATE_SPEC(head_norm_rope_f16_f16, rope, 2, true, half, half)
-INSTANTIATE_SPEC(head_norm_rope_f16_bf16, rope, 2, true, half, bfloat)
-INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 2, true, bfloat, float)
-INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 2, true, bfloat, half)
-INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 2, true, bfloat, bfloat)
+INSTANTIATE_SPEC(head_norm_rope_f16_f32, rope, 3, true, half, float)
+INSTANTIATE_SPEC(head_norm_rope_f16_f16, rope, 3, true, half, half)
+INSTANTIATE_SPEC(head_norm_rope_f16_bf16, rope, 3, true, half, bfloat)
+INSTANTIATE_SPEC(head_norm_rope_bf16_f32, rope, 3, true, bfloat, float)
+INSTANTIATE_SPEC(head_norm_rope_bf16_f16, rope, 3, true, bfloat, half)
+INSTANTIATE_SPEC(head_norm_rope_bf16_bf16, rope, 3, true, bfloat, bfloat)
 
 // Heads of one token that a simdgroup takes, of q (part 0), k (1) or v (2).
 struct QkvHeads {
@@ -85,8 +104,8 @@ GPU_FN void rope_part(DEVICE const float* x, THREAD const QkvHeads& h, uint coun
   const int position = is_v || p.rope.pairs == 0 ? 0 : positions[h.token];
   const HeadWalk w = head_walk<4>(halves, false, !is_v && p.rope.pairs > 0,
                                   is_v ? p.v_lanes : p.rope.lanes, p.rope);
-  rope_heads<4, true, To>(x, weight, has_weight && !is_v, !is_v || p.norm_v != 0, inv_freq,
-                          position, out, out_stride, count, w, lane, p.rope);
+  rope_heads<4, 1, true, To>(x, weight, has_weight && !is_v, !is_v || p.norm_v != 0, inv_freq,
+                             position, out, out_stride, count, w, lane, p.rope);
 }
 
 // Heads of q, of k and of v, those of k and v to their slot.

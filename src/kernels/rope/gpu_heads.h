@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a simdgroup norms and rotates the heads of one token. 4 to 32 lanes share a head; a lane has
-// P pairs of it in registers, and reads again what the lanes cannot hold. Included by gpu.h.
+// P pairs of each of K heads in registers, and reads again what the lanes cannot hold. Included by
+// gpu.h.
 #pragma once
 #include "kernels/common/gpu_math.h"
 #include "kernels/common/gpu_rows.h"
@@ -162,53 +163,68 @@ GPU_FN float sum_squares(THREAD const float* a, THREAD const float* b, float sum
   return sum;
 }
 
-// 1 / sqrt(mean + eps) of a head; `sum` is a lane's part of its sum of squares.
-GPU_FN float inverse_rms_of(float sum, uint lanes, CONSTANT GpuRope& p) {
+// 1 / sqrt(mean + eps) of each head; `sums` are a lane's parts of their sums of squares. The heads
+// take turns at every step, so that none waits for its own.
+template <int K>
+GPU_FN void inverse_rms_of(THREAD float* sums, uint lanes, CONSTANT GpuRope& p) {
   UNROLL for (uint apart = SIMD_WIDTH / 2; apart > 0; apart /= 2) {
-    const float other = simd_shuffle_xor(sum, apart);
-    if (apart < lanes) sum = sum + other;
+    float others[K];
+    UNROLL for (int k = 0; k < K; k++) others[k] = simd_shuffle_xor(sums[k], apart);
+    UNROLL for (int k = 0; k < K; k++) sums[k] = sums[k] + (apart < lanes ? others[k] : 0.0f);
   }
-  return rsqrt(sum * p.inverse_dim + p.eps);
+  UNROLL for (int k = 0; k < K; k++) sums[k] = rsqrt(sums[k] * p.inverse_dim + p.eps);
 }
 
-// Heads 0 .. heads - 1 at x to out, where they are out_stride apart. Without `norms` the root mean
-// square is taken for 1.
-template <int P, bool kNorm, typename To, typename T, typename W, typename Out>
+// Heads 0 .. heads - 1 at x to out, where they are out_stride apart; a lane has K of them under
+// way, one where a head is more than the lanes hold. Without `norms` the root mean square is taken
+// for 1.
+template <int P, int K, bool kNorm, typename To, typename T, typename W, typename Out>
 GPU_FN void rope_heads(DEVICE const T* x, DEVICE const W* weight, bool has_weight, bool norms,
                        DEVICE const float* inv_freq, int position, Out out, ulong out_stride,
                        uint heads, THREAD const HeadWalk& w, uint lane, CONSTANT GpuRope& p) {
   const uint slot = lane / w.lanes, slots = SIMD_WIDTH / w.lanes, place = lane % w.lanes;
   const uint group = min(place, w.groups - 1);
   // 16-bit heads of vectors have a lane for every group.
-  const bool more = !(P == 8 && w.vectors) && w.groups > w.lanes;
+  const bool more = !(sizeof(T) == 2 && w.vectors) && w.groups > w.lanes;
   PairFactors<P> factors;
   load_factors<P, kNorm>(weight, has_weight, inv_freq, group, w, p, factors);
-  for (uint h = slot; h < heads + slot; h += slots) {
+  DEVICE const T* from = x + ulong(slot) * p.head_dim;
+  for (uint h = slot; h < heads + slot; h += K * slots) {
     const bool mine = h < heads && place < w.groups;
-    DEVICE const T* row = x + ulong(h) * p.head_dim;
-    float a[P], b[P];
-    if (mine) load_group<P>(row, group, w, a, b);
+    float a[K][P], b[K][P], inverse[K];
+    // No branch stands between the loads: in place of a head that is not there the first is read.
+    UNROLL for (int k = 0; mine && k < K; k++) {
+      const uint apart = h + k * slots < heads ? k * slots : 0;
+      load_group<P>(from + apart * p.head_dim, group, w, a[k], b[k]);
+    }
     if (h == slot) finish_factors<P>(position, group, w, p, factors);
-    float inverse = 1.0f;
     if (kNorm) {
-      float sum = mine ? sum_squares<P>(a, b, 0.0f) : 0.0f;
-      for (uint at = group + w.lanes; more && norms && mine && at < w.groups; at += w.lanes) {
-        float c[P], d[P];
-        load_group<P>(row, at, w, c, d);
-        sum = sum_squares<P>(c, d, sum);
+      UNROLL for (int k = 0; k < K; k++) {
+        inverse[k] = mine ? sum_squares<P>(a[k], b[k], 0.0f) : 0.0f;
+        for (uint at = group + w.lanes; more && norms && mine && at < w.groups; at += w.lanes) {
+          float c[P], d[P];
+          load_group<P>(from + k * slots * p.head_dim, at, w, c, d);
+          inverse[k] = sum_squares<P>(c, d, inverse[k]);
+        }
       }
-      sum = inverse_rms_of(sum, w.lanes, p);
-      if (norms) inverse = sum;
+      inverse_rms_of<K>(inverse, w.lanes, p);
     }
-    Out to = out + h * out_stride;
-    if (mine) finish_group<P, kNorm, To>(to, group, w, has_weight, inverse, factors, a, b);
-    for (uint at = group + w.lanes; more && mine && at < w.groups; at += w.lanes) {
-      PairFactors<P> f;
-      load_factors<P, kNorm>(weight, has_weight, inv_freq, at, w, p, f);
-      load_group<P>(row, at, w, a, b);
-      finish_factors<P>(position, at, w, p, f);
-      finish_group<P, kNorm, To>(to, at, w, has_weight, inverse, f, a, b);
+    UNROLL for (int k = 0; k < K; k++) {
+      const bool writes = mine && h + k * slots < heads;
+      Out to = out + (h + k * slots) * out_stride;
+      if (!norms) inverse[k] = 1.0f;
+      if (writes) {
+        finish_group<P, kNorm, To>(to, group, w, has_weight, inverse[k], factors, a[k], b[k]);
+      }
+      for (uint at = group + w.lanes; more && writes && at < w.groups; at += w.lanes) {
+        PairFactors<P> f;
+        load_factors<P, kNorm>(weight, has_weight, inv_freq, at, w, p, f);
+        load_group<P>(from + k * slots * p.head_dim, at, w, a[k], b[k]);
+        finish_factors<P>(position, at, w, p, f);
+        finish_group<P, kNorm, To>(to, at, w, has_weight, inverse[k], f, a[k], b[k]);
+      }
     }
+    from += K * slots * p.head_dim;
   }
 }
 

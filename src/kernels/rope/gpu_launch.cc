@@ -28,17 +28,23 @@ int64_t half_dim(const RopeParams& p) {
 }
 
 // Few tokens: every head its own simdgroup. Many: the angles are shared among up to 16 heads, in
-// about five rounds of the 24 simdgroups that each of 132 cores holds; 16-bit heads take half the
-// time to move and pay for half as many angles.
+// about four rounds of the 32 simdgroups that each of 132 cores holds, or two of 16-bit heads,
+// which take half the time to move and pay for half as many angles.
 int64_t heads_per_simd(const RopeParams& p) {
   const int64_t simds = p.dtype == DType::kF32 ? 16384 : 8192;
   const int64_t parts = std::clamp<int64_t>(simds / std::max<int64_t>(p.tokens, 1), 1, p.heads);
   return std::min<int64_t>(divide_up(p.heads, parts), 16);
 }
 
-// Lanes that share a head: one for 16 bytes of pairs, those that rotate apart from the others.
+// 16-bit heads whose groups of 4 pairs are more than a simdgroup has lanes: groups are of 8.
+bool is_wide(DType dtype, int64_t head_dim) {
+  return dtype != DType::kF32 && head_dim > 256 && head_dim <= 512;
+}
+int64_t pairs_per_lane(DType dtype, int64_t head_dim) { return is_wide(dtype, head_dim) ? 8 : 4; }
+
+// Lanes that share a head: one for each group of pairs, those that rotate apart from the others.
 uint32_t lanes_of(DType dtype, int64_t head_dim, int64_t units) {
-  const uint32_t pairs = vector_elements(dtype);
+  const int64_t pairs = pairs_per_lane(dtype, head_dim);
   const uint32_t groups = divide_up(units, pairs) + divide_up((head_dim + 1) / 2 - units, pairs);
   return std::clamp(std::bit_ceil(groups), 4U, 32U);
 }
@@ -65,7 +71,7 @@ GpuRope gpu_rope(const RopeParams& p) {
 
 // Whether heads and their rotated part are whole lanes of pairs and every operand is aligned.
 bool has_vectors(const RopeParams& p) {
-  const uint32_t pairs = vector_elements(p.dtype);
+  const int64_t pairs = pairs_per_lane(p.dtype, p.head_dim);
   const bool fits = p.dtype == DType::kF32 || p.head_dim <= 512;  // a lane for all pairs
   return fits && p.head_dim % (2 * pairs) == 0 && p.pairs % pairs == 0 &&
          aligned({p.x, p.out, p.norm ? p.weight : nullptr, p.pairs > 0 ? p.inv_freq : nullptr});
@@ -109,7 +115,8 @@ void rope_gpu(StreamImpl& stream, const RopeParams& p, backends::Access access) 
                        : kernel_name("rope", {p.dtype}),
       .groups = {divide_up(args.simds, kSimdsPerGroup), 1, 1},
       .threads = 32 * kSimdsPerGroup,
-      .spec = uint32_t{has_halves(p)} | uint32_t{has_neighbours(p)} << 1};
+      .spec = uint32_t{has_halves(p)} | uint32_t{has_neighbours(p)} << 1 |
+              uint32_t{is_wide(p.dtype, p.head_dim)} << 2};
   launch.buffer(p.x).buffer(has_weight ? p.weight : nullptr);
   launch.buffer(p.pairs > 0 ? p.positions : nullptr).buffer(p.pairs > 0 ? p.inv_freq : nullptr);
   launch.buffer(p.out).constants(args);

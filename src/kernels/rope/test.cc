@@ -104,14 +104,15 @@ TEST_P(RopeTest, ManyTokens) {
   const Device device = test_device(GetParam());
   Stream stream(device);
   Random random(7);
-  std::vector<int32_t> positions;
-  for (int32_t i = 0; i < 2100; ++i) positions.push_back(i);
-  for (DType dtype : {f32, bf16}) {
-    const GuardedBuffer out(device, dtype, {2100, 2, 34});
+  for (const auto& [dtype, shape] : std::vector<std::pair<DType, Shape>>{
+           {f32, {2100, 2, 34}}, {bf16, {2100, 2, 34}}, {f16, {4100, 11, 8}}}) {
+    std::vector<int32_t> positions;
+    for (int32_t i = 0; i < shape[0]; ++i) positions.push_back(i);
+    const GuardedBuffer out(device, dtype, shape);
     const ops::HeadNormRopeArgs args{
-        .x = random_buffer(device, dtype, {2100, 2, 34}, random),
+        .x = random_buffer(device, dtype, shape, random),
         .positions = testing::make_i32(device, positions),
-        .inv_freq = upload_frequencies(device, ops::rope_frequencies(1e4, 34, 34)),
+        .inv_freq = upload_frequencies(device, ops::rope_frequencies(1e4, shape[2], shape[2])),
         .out = out.view(),
         .eps = kEps};
     ops::rope(
