@@ -6,8 +6,8 @@
 //   bf16       beside x in bf16 as they are; else as f16: a block of 64 elements of a row times a
 //              power of two of its own, which the f32 sum of the block takes off; x as above
 //   f32        like that, two f16 terms (22 bits), of which the lower one meets the higher one of x
-// An element below 2^-24 of the largest of its block (weight) or row (x) has fewer bits; what is
-// lost is 2^-39 of the largest. Weights of 2^100 and more may overflow.
+// What of an element two terms do not hold is 2^-22 of it and 2^-39 of the largest of its block
+// (weight) or row (x). Weights of 2^100 and more may overflow.
 // Two terms for what has 24 bits: Ootomo and Yokota, "Recovering single precision accuracy from
 // Tensor Cores while surpassing the FP32 theoretical peak performance", 2022.
 //   weight [rows, cols], aligned to 16 bytes   x [out rows, cols]
