@@ -24,7 +24,10 @@ INSTANTIATE(attn_decode_tq_mma_ruled_128, attn_decode_tq_mma, 128, 16, false, 2,
 INSTANTIATE(attn_decode_tq_mma_ruled_256, attn_decode_tq_mma, 256, 8, false, 2, false)
 INSTANTIATE(attn_decode_tq_mma_ruled_512, attn_decode_tq_mma, 512, 8, false, 2, false)
 INSTANTIATE(attn_decode_tq_mma_merge_64, attn_decode_tq_mma_merge, 64)
+INSTANTIATE(attn_decode_tq_mma_merge_80, attn_decode_tq_mma_merge, 80)
+INSTANTIATE(attn_decode_tq_mma_merge_96, attn_decode_tq_mma_merge, 96)
 INSTANTIATE(attn_decode_tq_mma_merge_128, attn_decode_tq_mma_merge, 128)
+INSTANTIATE(attn_decode_tq_mma_merge_192, attn_decode_tq_mma_merge, 192)
 INSTANTIATE(attn_decode_tq_mma_merge_256, attn_decode_tq_mma_merge, 256)
 INSTANTIATE(attn_decode_tq_mma_merge_512, attn_decode_tq_mma_merge, 512)
 

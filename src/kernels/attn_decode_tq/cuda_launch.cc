@@ -13,6 +13,7 @@ namespace mlxn::kernels {
 namespace {
 
 // As in the kernels.
+constexpr int32_t kDims[] = {64, 80, 96, 128, 192, 256, 512};
 constexpr int64_t kColumns = 8, kKeys = 32;
 constexpr int64_t kStatic = 4096;  // more than kernels have beside what is asked for
 
@@ -68,8 +69,11 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
 Plan levels_plan(const AttnDecodeTqParams& p) {
   constexpr int64_t kWarps = 8;
   const int64_t dim = p.k.dim, bits = p.k.table.code_bits;
-  const int64_t stages = bits == 8 ? 4 : bits == 6 ? 7 : 8;
-  const int64_t unit_bytes = kKeys * std::min<int64_t>(dim, 128) * bits / 8;
+  const bool packed = dim % 128 != 0 && (dim != 64 || bits % 2 != 0);
+  const int64_t whole = bits == 8 ? 4 : bits == 6 ? 7 : 8;
+  const int64_t stages = dim == 192 ? (bits == 8 ? 3 : 4) : whole;
+  const int64_t unit_bytes = packed ? kKeys * dim * bits / 8 + 32  // as PackedStream
+                                    : kKeys * std::min<int64_t>(dim, 128) * bits / 8;
   const int64_t tables = 2 * (int64_t{1} << (bits <= 4 ? 2 * bits : bits)) * 128;
   return {
       "attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits), kWarps,
@@ -78,7 +82,7 @@ Plan levels_plan(const AttnDecodeTqParams& p) {
 }
 
 bool is_of_integers(const AttnDecodeTqParams& p) {
-  return p.k.dim >= 128 && is_of_integers(p.k) && is_of_integers(p.v);
+  return p.k.dim % 128 == 0 && is_of_integers(p.k) && is_of_integers(p.v);
 }
 
 }  // namespace
@@ -87,11 +91,10 @@ std::optional<std::string_view> attn_decode_tq_cuda_leaves(const AttnDecodeTqPar
   if (!p.k.table.has_half || !p.v.table.has_half) return "is for levels that are exact in f16";
   if (p.k.table.code_bits != p.v.table.code_bits) return "is for codes of one width";
   if (p.k.dim != p.v.dim) return "is for keys as long as values";
-  if (p.k.dim != 64 && p.k.dim != 128 && p.k.dim != 256 && p.k.dim != 512) {
-    return "is for dims of 64, 128, 256 and 512";
+  if (std::find(std::begin(kDims), std::end(kDims), p.k.dim) == std::end(kDims)) {
+    return "is for the usual head dims";
   }
-  if (!aligned_rows({p.k.codes, p.v.codes}, p.k.row_bytes))
-    return "is for rows aligned to 16 bytes";
+  if (!aligned({p.k.codes, p.v.codes})) return "is for codes aligned to 16 bytes";
   return std::nullopt;
 }
 

@@ -6,17 +6,7 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_levels {
 
-#define DECODE_LEVELS(dim, bits) \
-  INSTANTIATE(attn_decode_tq_levels_##dim##_##bits, attn_decode_tq_levels, dim, bits)
-#define DECODE_LEVELS_OF(dim) \
-  DECODE_LEVELS(dim, 2)       \
-  DECODE_LEVELS(dim, 3)       \
-  DECODE_LEVELS(dim, 4)       \
-  DECODE_LEVELS(dim, 5)       \
-  DECODE_LEVELS(dim, 6)       \
-  DECODE_LEVELS(dim, 8)
-
-DECODE_LEVELS(64, 2)  // rows of whole 16 bytes
+DECODE_LEVELS(64, 2)  // 3 and 5 bits: cuda_packed.cu
 DECODE_LEVELS(64, 4)
 DECODE_LEVELS(64, 6)
 DECODE_LEVELS(64, 8)

@@ -5,11 +5,12 @@
 // lane's codes are neighbours in a row of the cache:
 //   K: lane 4g + t has elements kKCodes t .. of a unit, of keys g and g + 8
 //   V: elements kVCodes g .. of keys 2t, 2t + 1 and 8 more
-// Codes of 4 bits with integer levels have a faster kernel: cuda_codes.h. Buffers and their layout:
-// gpu.h.
+// Rows that are not whole 16 bytes, or not whole units, come as cuda_packed.h says. Codes of 4 bits
+// with integer levels have a faster kernel: cuda_codes.h. Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode/cuda_floats.h"
 #include "kernels/attn_decode_tq/cuda_norms.h"
+#include "kernels/attn_decode_tq/cuda_packed.h"
 #include "kernels/attn_decode_tq/cuda_rotate.h"
 #include "kernels/common/gpu_tq.h"
 
@@ -48,6 +49,18 @@ struct PlaceOf<128> {
   typedef WidePlace Type;
 };
 
+// How units come, and where the rows of one lie.
+template <bool kPacked, int kRowBytes, int kUnits, int kStages>
+struct Units {
+  typedef typename PlaceOf<kRowBytes / kUnits>::Type Place;
+  typedef UnitStream<kKeys, kRowBytes, kUnits, kStages, Place> Stream;
+};
+template <int kRowBytes, int kStages>
+struct Units<true, kRowBytes, 1, kStages> {
+  typedef PlainPlace<kRowBytes> Place;
+  typedef PackedStream<kRowBytes, kStages> Stream;
+};
+
 template <int kHeadDim, int kCodeBits>
 struct Shape {
   typedef kernels_attn_decode_mma::Shape<half, kHeadDim> Floats;
@@ -60,9 +73,14 @@ struct Shape {
   static constexpr int kTogether = kBits <= 4 ? 2 : 1;
   static constexpr int kTableBytes = (1 << (kBits * kTogether)) * kTableStride;
   static constexpr int kUnitRowBytes = kUnitDim * kBits / 8;
-  static constexpr int kStages = kBits == 8 ? 4 : kBits == 6 ? 7 : 8;
-  typedef typename PlaceOf<kUnitRowBytes>::Type Place;
-  typedef UnitStream<kKeys, kDim * kBits / 8, kUnits, kStages, Place> Stream;
+  static constexpr bool kPacked = kDim % 128 != 0 && (kDim != 64 || kBits % 2 != 0);
+  static constexpr int kStages = kDim == 192  ? (kBits == 8 ? 3 : 4)
+                                 : kBits == 8 ? 4
+                                 : kBits == 6 ? 7
+                                              : 8;
+  typedef Units<kPacked, kDim * kBits / 8, kUnits, kStages> OfRow;
+  typedef typename OfRow::Place Place;
+  typedef typename OfRow::Stream Stream;
   typedef PartSums<kDim, kWarps> Sums;
   static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
   // Elements of a query: step s of a unit has elements 4 s .. 4 s + 3 of each lane's.
@@ -104,15 +122,23 @@ GPU_FN uint read_entry(uint address) {
   asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address));
   return v;
 }
-// Codes kCodes i .. of row `row` of a unit, from the first word's bit 0 on.
+// Codes kCodes i .. of row row + more of a unit, from the first word's bit 0 on. more: whole
+// eights.
 template <class S, int kCodes>
-GPU_FN void read_codes(uint unit, uint row, uint i, uint* w) {
+GPU_FN void read_codes(uint unit, uint row, uint more, uint i, uint* w) {
   constexpr int kRunBits = kCodes * S::kBits, kWords = (kRunBits + 31) / 32;
+  // The run begins at a multiple of so many bits: of its row, or of all memory.
+  constexpr int kEither = kRunBits | (S::kPacked ? 8 * S::kUnitRowBytes : 0);
+  constexpr int kAlign = kEither & -kEither;
   // As many words at a time as are aligned and therefore in one piece.
-  constexpr int kAtOnce = kRunBits % 128 == 0 ? 4 : kRunBits % 64 == 0 ? 2 : 1;
-  const uint first = kRunBits * i / 32;
-  UNROLL for (int n = 0; n < kWords; n += kAtOnce) {
-    const uint word = first + n, at = unit + S::Place::at(row, word / 4) + word % 4 * 4;
+  constexpr int kAtOnce = kAlign % 128 == 0 ? 4 : kAlign % 64 == 0 ? 2 : 1;
+  constexpr int kRead = S::kPacked && kAlign < 32 ? (kRunBits - kAlign + 63) / 32 : kWords;
+  const uint bit = (S::kPacked ? 8 * (unit + row * S::kUnitRowBytes) : 0) + kRunBits * i;
+  uint beyond = 0;
+  UNROLL for (int n = 0; n < kRead; n += kAtOnce) {
+    const uint word = bit / 32 + n;
+    const uint at = S::kPacked ? 4 * word + more * S::kUnitRowBytes
+                               : unit + S::Place::at(more + row, word / 4) + word % 4 * 4;
     if constexpr (kAtOnce == 4) {
       asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
                    : "=r"(w[n]), "=r"(w[n + 1]), "=r"(w[n + 2]), "=r"(w[n + 3])
@@ -124,12 +150,12 @@ GPU_FN void read_codes(uint unit, uint row, uint i, uint* w) {
                    : "r"(at)
                    : "memory");
     } else {
-      w[n] = read_word(at);
+      (n < kWords ? w[n] : beyond) = read_word(at);
     }
   }
-  if constexpr (kRunBits % 32 != 0) {  // of every other run the first word has 16 bits too many
+  if constexpr (kAlign < 32) {  // the first word has bits in front of the run
     UNROLL for (int n = 0; n < kWords; n++) {
-      w[n] = __funnelshift_r(w[n], n + 1 < kWords ? w[n + 1] : 0, kRunBits * i % 32);
+      w[n] = __funnelshift_r(w[n], n + 1 < kWords ? w[n + 1] : beyond, bit % 32);
     }
   }
 }
@@ -184,9 +210,9 @@ GPU_FN void score_keys(typename S::Stream& stream, const Queries& queries, LaneT
       constexpr int unit = decltype(unit_index)::kValue;
       const uint at = stream.wait();
       UNROLL for (int k = 0; k < kTiles; k++) {
-        uint w[2][S::kKCodes * S::kBits / 32];
+        uint w[2][(S::kKCodes * S::kBits + 31) / 32];
         UNROLL for (int m = 0; m < 2; m++) {
-          read_codes<S, S::kKCodes>(at, 16 * k + 8 * m + LANE / 4, LANE % 4, w[m]);
+          read_codes<S, S::kKCodes>(at, LANE / 4, 16 * k + 8 * m, LANE % 4, w[m]);
         }
         each_unit<0, S::kUnitSteps>([&](auto step_index) {
           constexpr int i = 2 * decltype(step_index)::kValue;
@@ -232,7 +258,7 @@ GPU_FN void add_values(typename S::Stream& stream, LaneTable table,
       const auto& terms = weights[unit / S::kNormUnits][k];
       uint w[4][(S::kVCodes * S::kBits + 31) / 32];  // keys 2t, 2t + 1, 2t + 8, 2t + 9
       UNROLL for (int i = 0; i < 4; i++) {
-        read_codes<S, S::kVCodes>(at, 16 * k + i / 2 * 8 + LANE % 4 * 2 + i % 2, LANE / 4, w[i]);
+        read_codes<S, S::kVCodes>(at, LANE % 4 * 2 + i % 2, 16 * k + i / 2 * 8, LANE / 4, w[i]);
       }
       each_unit<0, S::kUnitSteps>([&](auto tile_index) {
         constexpr int j = decltype(tile_index)::kValue;
@@ -260,7 +286,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
   __shared__ float2 states[kWarps][kColumns];
-  __shared__ uint v_signs[kDim / 32];
+  __shared__ uint v_signs[(kDim + 31) / 32];
   const TqHeads own(p);
   if (threadIdx.x == 32 * (kWarps - 1)) {
     prefetch_part(own.b, own.kv_row(p), k, v, kDim * kBits / 8, k_norms, v_norms, kNorms, kv_len,
@@ -334,6 +360,16 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   join_rotated<kDim>(all, part.busy(kKeys, kWarps), part.heads, p.v_unit * norm_scale<kDim>(p.v),
                      v_signs, p.rotated == 0, part.row, p.splits, part_values, part_states);
 }
+
+#define DECODE_LEVELS(dim, bits) \
+  INSTANTIATE(attn_decode_tq_levels_##dim##_##bits, attn_decode_tq_levels, dim, bits)
+#define DECODE_LEVELS_OF(dim) \
+  DECODE_LEVELS(dim, 2)       \
+  DECODE_LEVELS(dim, 3)       \
+  DECODE_LEVELS(dim, 4)       \
+  DECODE_LEVELS(dim, 5)       \
+  DECODE_LEVELS(dim, 6)       \
+  DECODE_LEVELS(dim, 8)
 
 }  // namespace kernels_attn_decode_tq_levels
 }  // namespace gpu

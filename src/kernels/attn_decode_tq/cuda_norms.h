@@ -144,10 +144,17 @@ GPU_FN void put_spread_rows(const Sums& all, uint warp, uint first,
   constexpr int kPairs = kRun / 4;
   UNROLL for (uint e = 0; e < Sums::kHeads; e++) {
     float* const row = all.row(warp, e) + first + LANE / 4 * kRun;
-    UNROLL for (int i = 0; i < kDim / 32; i++) {  // four elements of two tiles
-      *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) =
-          make_float4(Sums::sum_of(sums[2 * i], 0, e), Sums::sum_of(sums[2 * i], 1, e),
-                      Sums::sum_of(sums[2 * i + 1], 0, e), Sums::sum_of(sums[2 * i + 1], 1, e));
+    if constexpr (kRun % 4 != 0) {
+      UNROLL for (int i = 0; i < kDim / 16; i++) {
+        *reinterpret_cast<float2*>(row + i / (kRun / 2) * 8 * kRun + i % (kRun / 2) * 2) =
+            make_float2(Sums::sum_of(sums[i], 0, e), Sums::sum_of(sums[i], 1, e));
+      }
+    } else {
+      UNROLL for (int i = 0; i < kDim / 32; i++) {  // four elements of two tiles
+        *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) =
+            make_float4(Sums::sum_of(sums[2 * i], 0, e), Sums::sum_of(sums[2 * i], 1, e),
+                        Sums::sum_of(sums[2 * i + 1], 0, e), Sums::sum_of(sums[2 * i + 1], 1, e));
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotations of rows of a power of two of elements by simdgroups, lane l of which has elements 8 l
-// .. 8 l + 7 and, of rows of 512, those 256 further.
+// Rotations of rows by simdgroups. Of rows of a power of two of elements lane l has elements 8 l ..
+// 8 l + 7 and, of rows of 512, those 256 further; a row on its way out may be of several powers of
+// two, the largest first.
 #pragma once
 #include "kernels/attn_decode/cuda_join.h"
 #include "kernels/attn_decode_tq/gpu_args.h"
@@ -31,7 +32,9 @@ class LaneSigns {
 };
 
 template <int kDim>
-constexpr float kRotationScale = kDim == 64    ? 0.125f
+constexpr float kRotationScale = kDim == 16    ? 0.25f
+                                 : kDim == 32  ? 0.176776695296637f
+                                 : kDim == 64  ? 0.125f
                                  : kDim == 128 ? 0.0883883476483184f
                                  : kDim == 256 ? 0.0625f
                                                : 0.0441941738241592f;  // 1 / sqrt(kDim)
@@ -65,14 +68,17 @@ GPU_FN void fwht_row(float* x) {
 // The signs of V's rotation in threadgroup memory, until a part has its sums.
 template <int kDim>
 GPU_FN void keep_signs(const GpuTqTable& t, uint* words) {
-  if (threadIdx.x < kDim / 32) words[threadIdx.x] = t.signs[threadIdx.x];
+  if (threadIdx.x < (kDim + 31) / 32) words[threadIdx.x] = t.signs[threadIdx.x];
 }
 
 // A row of which lane l has elements 128 i + 4 l .. + 3 as x[4 i ..], so that lanes side by side
-// have 16 bytes side by side: x = H x, the additions those of fwht_row().
+// have 16 bytes side by side: x = H x, the additions those of fwht_row(). kFirst: elements of the
+// first power of two; what is left of kDim is another one. The block of element e has the size of
+// the highest bit in which e and kDim differ.
 template <int kDim>
 GPU_FN void fwht_spread_row(float* x) {
-  constexpr int kRuns = kDim < 128 ? 1 : kDim / 128, kLanes = kDim < 128 ? kDim / 4 : 32;
+  constexpr int kFirst = kDim % 5 == 0 ? kDim / 5 * 4 : kDim % 3 == 0 ? kDim / 3 * 2 : kDim;
+  constexpr int kRuns = (kDim + 127) / 128, kLanes = kFirst < 128 ? kFirst / 4 : 32;
   const auto add = [&](int i, int j) {
     const float a = x[i], b = x[j];
     x[i] = a + b;
@@ -86,15 +92,24 @@ GPU_FN void fwht_spread_row(float* x) {
   for (uint o = 1; o < kLanes; o *= 2) {
     const float sign = (LANE & o) != 0 ? -1.0f : 1.0f;
     UNROLL for (int i = 0; i < 4 * kRuns; i++) {
-      x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
+      const float mixed = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
+      const uint e = i / 4 * 128 + 4 * LANE;
+      x[i] = kFirst == kDim || (e ^ kDim) >= 8 * o ? mixed : x[i];
     }
   }
-  UNROLL for (int h = 1; h < kRuns; h *= 2) {
+  if constexpr (kFirst == kDim) {
+    UNROLL for (int h = 1; h < kRuns; h *= 2) {
+      UNROLL for (int i = 0; i < 4 * kRuns; i++) {
+        if ((i / 4 & h) == 0) add(i, i + 4 * h);
+      }
+    }
+    UNROLL for (int i = 0; i < 4 * kRuns; i++) x[i] *= kRotationScale<kDim>;
+  } else {
     UNROLL for (int i = 0; i < 4 * kRuns; i++) {
-      if ((i / 4 & h) == 0) add(i, i + 4 * h);
+      const bool first = i / 4 * 128 + 4 * LANE < kFirst;
+      x[i] *= first ? kRotationScale<kFirst> : kRotationScale<kDim - kFirst>;
     }
   }
-  UNROLL for (int i = 0; i < 4 * kRuns; i++) x[i] *= kRotationScale<kDim>;
 }
 
 // The sums of the first `teams` of up to kMost, those of a query head, times their factors: lane l
@@ -116,7 +131,7 @@ GPU_FN float2 add_teams(const PartSums<kDim, kTeams, kLaneHeads>& all, uint team
     const float factor = fast_exp2(states[w].x - most);
     total = fmaf(states[w].y, factor, total);
     UNROLL for (int run = 0; run < kCount / 4; run++) {
-      if (kDim < 128 && 4 * LANE >= kDim) break;
+      if (kDim % 128 != 0 && run == kDim / 128 && 4 * LANE >= kDim % 128) break;
       const float4 sum = *reinterpret_cast<const float4*>(
           rows + w * kColumns * PartSums<kDim, kTeams, kLaneHeads>::kRow + 128 * run);
       float* const to = x + 4 * run;
@@ -135,7 +150,7 @@ template <int kDim, int kTeams, int kLaneHeads>
 GPU_FN void join_rotated(const PartSums<kDim, kTeams, kLaneHeads>& all, uint teams, uint columns,
                          float scale, const uint* signs, bool back, ulong part, uint splits,
                          float* part_values, float2* part_states) {
-  constexpr int kCount = kDim < 128 ? 4 : kDim / 32;
+  constexpr int kCount = (kDim + 127) / 128 * 4;
 #pragma unroll 1
   for (uint column = warp_index(); column < columns; column += blockDim.x / 32) {
     float x[kCount];
@@ -146,7 +161,7 @@ GPU_FN void join_rotated(const PartSums<kDim, kTeams, kLaneHeads>& all, uint tea
     const ulong at_row = part + ulong(column) * splits;
     UNROLL for (int run = 0; run < kCount / 4; run++) {
       const uint at = 128 * run + 4 * LANE;
-      if (kDim < 128 && at >= kDim) break;
+      if (kDim % 128 != 0 && at >= kDim) break;
       float* const v = x + 4 * run;
       if (back) {
         const uint bits = signs[at / 32] >> at % 32;

@@ -29,6 +29,8 @@ GPU_FN constexpr uint pitch_of(uint row_bytes) { return ((row_bytes + 15) / 16 |
 template <int kDim, int kCodeBits, bool kPairs>
 struct Codes {
   static constexpr int kBits = kCodeBits, kTogether = kPairs ? 2 : 1;
+  static constexpr bool kPacked = false;
+  static constexpr int kUnitRowBytes = kDim * kBits / 8;
   static constexpr int kTableBytes =
       (1 << (kBits * kTogether)) * kernels_attn_decode_tq_levels::kTableStride;
   struct Place {
@@ -191,7 +193,7 @@ class CodedRows {
       for (uint run = threadIdx.x; run < S::kKeys * S::kDim / 32; run += S::kThreads) {
         const uint key = run % S::kKeys, part = run / S::kKeys;
         uint w[C::kBits], pairs[16];
-        kernels_attn_decode_tq_levels::read_codes<C, 32>(codes, key, part, w);
+        kernels_attn_decode_tq_levels::read_codes<C, 32>(codes, key, 0, part, w);
         each_unit<0, 16>([&](auto index) {
           constexpr int i = decltype(index)::kValue;
           pairs[i] = kernels_attn_decode_tq_levels::level_pair<C, i>(w, lane_table);
