@@ -28,7 +28,8 @@ class Property : testing::RandomCall {
   // A multiple of 8 up to 512; small ones and powers of two more often.
   int64_t head_dim() {
     if (chance(40)) return 8 * random_.integer(1, 8);
-    return chance(60) ? any_of<int64_t>({64, 80, 96, 128, 256, 512}) : 8 * random_.integer(9, 64);
+    return chance(60) ? any_of<int64_t>({64, 80, 96, 128, 192, 256, 512})
+                      : 8 * random_.integer(9, 64);
   }
 
   ops::TqFormat format(int64_t dim) {

@@ -98,8 +98,16 @@ TEST_P(AttnTqTest, EveryWidth) {  // Q12
     int64_t heads, kv_heads, dim, kv_len;
   };
   const auto extents = testing::unless_short<Extent>(
-      {{8, 4, 256, 64}, {4, 2, 512, 32}, {4, 4, 256, 8}, {32, 4, 256, 1024}, {8, 2, 128, 777}},
-      {{8, 4, 256, 20}, {4, 2, 512, 19}, {8, 2, 128, 77}});
+      {{8, 4, 256, 64},
+       {4, 2, 512, 32},
+       {4, 4, 256, 8},
+       {32, 4, 256, 1024},
+       {8, 2, 128, 777},
+       {8, 2, 64, 333},
+       {6, 3, 80, 777},
+       {10, 1, 96, 345},
+       {9, 3, 192, 777}},
+      {{8, 4, 256, 20}, {4, 2, 512, 19}, {8, 2, 128, 77}, {3, 3, 80, 77}, {8, 1, 192, 77}});
   uint32_t seed = 0;
   for (const Extent& e : extents) {
     for (int bits : {2, 3, 4, 5, 6, 8}) {
@@ -197,7 +205,7 @@ TEST_P(AttnTqTest, BatchThreadsAndSplits) {
 // A norm or a query that is not finite reaches the heads that use it and no other; a key that has
 // left the window reaches none.
 TEST_P(AttnTqTest, NanStaysInItsRow) {
-  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 128, 256, 512}, {80, 512})) {
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 128, 192, 256, 512}, {80, 512})) {
     for (int bits : testing::unless_short<int>({2, 3, 4, 5, 6, 8}, {4, 6})) {
       for (int64_t group : testing::unless_short<int64_t>({1, 4, 8}, {4})) {
         const Case c{.batch = 2,
@@ -330,9 +338,10 @@ TEST_P(AttnTqTest, ErrorAgainstUncodedAttention) {  // Q14
 // The last keys give the same bits from a cache that holds all, from a longer one and from a ring,
 // told by its length or by where it starts.
 TEST_P(AttnTqTest, RingEqualsLinear) {
-  const int64_t tokens = is_short() ? 75 : 350, capacity = is_short() ? 40 : 128;
+  const int64_t tokens = is_short() ? 75 : 650;
   const auto bits = [&](const ops::AttnDecodeTqArgs& args) { return testing::bytes_of(run(args)); };
-  for (int64_t dim : {64, 512}) {
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 192, 512}, {64, 80, 512})) {
+    const int64_t capacity = is_short() ? 40 : dim == 64 || dim == 512 ? 128 : 301;
     for (int width : {2, 3, 4, 5, 6, 8}) {
       SCOPED_TRACE(std::to_string(width) + " bits, D " + std::to_string(dim));
       auto args = make_args({.dim = dim,
@@ -389,19 +398,40 @@ TEST_P(AttnTqTest, DeviceLengthsAreReadAtRunTime) {
 
 // Codes that lie on pages in any order give the bits of those that lie in a row, options included.
 TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
-  for (DType q_dtype : {f32, f16, bf16}) {
+  struct Rows {
+    int64_t dim;
+    int bits;
+    DType q_dtype;
+  };
+  const auto all = testing::unless_short<Rows>({{64, 4, f32},
+                                                {64, 4, f16},
+                                                {64, 4, bf16},
+                                                {64, 5, f16},
+                                                {80, 3, f32},
+                                                {80, 6, f16},
+                                                {96, 2, f32},
+                                                {96, 5, f32},
+                                                {192, 3, bf16}},
+                                               {{64, 4, bf16}, {80, 5, f16}, {96, 2, f32}});
+  for (const Rows& r : all) {
     for (int64_t page_size : testing::unless_short<int64_t>({16, 64, 256}, {16})) {
       Random random(21);
       const int64_t slots = testing::is_short() ? 64 : 768;
-      const Case c{.batch = 2, .heads = 8, .capacity = slots, .kv_len = {slots, 33}};
+      const Case c{.batch = 2,
+                   .heads = 8,
+                   .dim = r.dim,
+                   .capacity = slots,
+                   .kv_len = {slots, 33},
+                   .bits_k = r.bits,
+                   .bits_v = r.bits};
       auto args = make_args(c);
-      args.q = testing::random_buffer(device_, q_dtype, {2, 8, 64}, random);
-      args.out = device_.alloc(q_dtype, {2, 8, 64});
+      args.q = testing::random_buffer(device_, r.q_dtype, {2, 8, r.dim}, random);
+      args.out = device_.alloc(r.q_dtype, {2, 8, r.dim});
       args.sinks = testing::random_buffer(device_, f32, {8}, random);
       const auto slopes = ops::alibi_slopes(8);
       args.alibi_slopes = device_.upload(slopes.data(), f32, {8});
       const Buffer plain = run(args);
-      testing::expect_attention(plain, reference_of(args), "contiguous");
+      testing::expect_attention(plain, reference_of(args), c.name());
       args.block_table = testing::make_block_table(device_, 2, slots / page_size, random);
       args.k = testing::on_pages(device_, args.k, args.block_table, page_size);
       args.v = testing::on_pages(device_, args.v, args.block_table, page_size);
