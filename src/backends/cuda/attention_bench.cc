@@ -117,8 +117,9 @@ Case prefill_tq(const Heads& h, DType q_dtype, int bits, int64_t len, int64_t wi
 
 const bool registered = [] {
   add_case("copy", copy_case());
-  for (const Heads& h : {Heads{64, 32, 8}, Heads{128, 32, 8}, Heads{256, 16, 8}, Heads{256, 16, 2},
-                         Heads{512, 16, 2}}) {
+  for (const Heads& h :
+       {Heads{64, 32, 8}, Heads{80, 32, 8}, Heads{96, 32, 8}, Heads{128, 32, 8}, Heads{192, 16, 8},
+        Heads{256, 16, 8}, Heads{256, 16, 2}, Heads{512, 16, 2}}) {
     for (const int64_t kv_len : {4096, 32768, 131072}) {
       const std::string at = "/" + h.name() + "/" + std::to_string(kv_len);
       add_case("attn_decode/f16" + at, decode(h, f16, kv_len));
