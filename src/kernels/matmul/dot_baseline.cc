@@ -46,7 +46,7 @@ ActivationLayout activation_layout(const quant::WeightView& weight) {
     const bool halves_bias = Codec::kTerms == Terms::kHalvesBias;
     return {.pair_distance = Codec::kPairDistance,
             .code_factor = halves_bias ? 1 : -Codec::kCodeOffset,
-            .has_halves = kHasHalves<Codec>};
+            .has_halves = kHasHalves<Codec::kTerms>};
   });
 }
 

@@ -12,26 +12,26 @@
 constexpr int kDirectRows = 2;  // up to here decoded codes go straight into the dot products
 constexpr int kTileCols = 64;   // weight rows whose sums are kept for up to 64 rows of x
 
-template <class Codec>
-constexpr bool kHasHalves = Codec::kTerms == Terms::kHalves || Codec::kTerms == Terms::kHalvesBias;
+template <Terms kTerms>
+constexpr bool kHasHalves = kTerms == Terms::kHalves || kTerms == Terms::kHalvesBias;
 
 // Where the integer sum of half h of a block starts.
-template <class Codec>
+template <Terms kTerms>
 inline Int first_sum(const ActivationBlock& x, int h) {
-  return Lanes::splat(Codec::kTerms == Terms::kHalvesBias ? 0 : x.offset[h]);
+  return Lanes::splat(kTerms == Terms::kHalvesBias ? 0 : x.offset[h]);
 }
 
 // acc after one block; sums: of its halves, or their total and nothing.
-template <class Codec>
+template <Terms kTerms>
 inline Float add_block(Float acc, Int sum0, Int sum1, const float* terms,
                        const ActivationBlock& x) {
   const auto term = [&](int i) { return Lanes::load(terms + i * kRows); };
   Float t = Lanes::mul(term(0), Lanes::to_float(sum0));
-  if constexpr (kHasHalves<Codec>) t = Lanes::mul_add(term(1), Lanes::to_float(sum1), t);
-  if constexpr (Codec::kTerms == Terms::kScaleBias) {
+  if constexpr (kHasHalves<kTerms>) t = Lanes::mul_add(term(1), Lanes::to_float(sum1), t);
+  if constexpr (kTerms == Terms::kScaleBias) {
     t = Lanes::mul_add(term(1), Lanes::splat(x.sum), t);
   }
-  if constexpr (Codec::kTerms == Terms::kHalvesBias) {
+  if constexpr (kTerms == Terms::kHalvesBias) {
     t = Lanes::mul_add(term(2), Lanes::splat(static_cast<float>(x.offset[0])), t);
     t = Lanes::mul_add(term(3), Lanes::splat(static_cast<float>(x.offset[1])), t);
   }
@@ -125,7 +125,8 @@ void dot_direct(const Source& source, int64_t blocks, const FloatBlock* const* x
 template <class Codec, template <class> class Span, int kM, class Source, class Next>
 void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* const* x, Next ahead,
                 float* out) {
-  constexpr int kStep = Codec::kStepBlocks, kTermRows = count_of(Codec::kTerms) * kRows;
+  constexpr Terms kTerms = Codec::kTerms;
+  constexpr int kStep = Codec::kStepBlocks, kTermRows = count_of(kTerms) * kRows;
   // Chains of a half block: a dot product waits four cycles for the last. Several blocks at a time
   // are chains enough, and with more of them registers run out.
   constexpr int kChains = kStep == 1 ? 2 : 1;
@@ -143,8 +144,8 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
 #pragma GCC unroll 4
         for (int b = 0; b < kStep; ++b) {
           const ActivationBlock& block = x[m][first + at + b];
-          sum[m][b][0] = first_sum<Codec>(block, 0);
-          sum[m][b][kChains] = first_sum<Codec>(block, 1);
+          sum[m][b][0] = first_sum<kTerms>(block, 0);
+          sum[m][b][kChains] = first_sum<kTerms>(block, 1);
           if constexpr (kChains == 2) sum[m][b][1] = sum[m][b][3] = Lanes::splat(0);
         }
       }
@@ -167,9 +168,9 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
             sum0 = Lanes::add(sum0, sum[m][b][1]);
             sum1 = Lanes::add(sum1, sum[m][b][3]);
           }
-          if constexpr (!kHasHalves<Codec>) sum0 = Lanes::add(sum0, sum1);
-          acc[m] = add_block<Codec>(acc[m], sum0, sum1, terms + (at + b) * kTermRows,
-                                    x[m][first + at + b]);
+          if constexpr (!kHasHalves<kTerms>) sum0 = Lanes::add(sum0, sum1);
+          acc[m] = add_block<kTerms>(acc[m], sum0, sum1, terms + (at + b) * kTermRows,
+                                     x[m][first + at + b]);
         }
       }
     }
@@ -178,16 +179,16 @@ void dot_direct(const Source& source, int64_t blocks, const ActivationBlock* con
 }
 
 // A span of one panel, decoded: 16 pairs of codes a block, 8 KiB, or 32 floats, 16 KiB.
-template <class Codec>
+template <Terms kTerms>
 struct Packed {
-  static constexpr int kVectors = kIsFloat<Codec> ? kBlock : kBlock / 2;
-  using Element = std::conditional_t<kIsFloat<Codec>, float, int32_t>;
+  static constexpr int kVectors = kIsFloat<kTerms> ? kBlock : kBlock / 2;
+  using Element = std::conditional_t<kIsFloat<kTerms>, float, int32_t>;
   alignas(64) Element codes[kSpanBlocks][kVectors][kRows];
-  alignas(64) float terms[kSpanBlocks][count_of(Codec::kTerms)][kRows];
+  alignas(64) float terms[kSpanBlocks][count_of(kTerms)][kRows];
 };
 
 template <class Codec, template <class> class Span, class Source>
-void unpack(const Source& source, int64_t first, int count, Packed<Codec>& packed) {
+void unpack(const Source& source, int64_t first, int count, Packed<Codec::kTerms>& packed) {
   const Span<Codec> span(source, first);
   Codec::scales(span, count, &packed.terms[0][0][0]);
   for (int b = 0; b < count; b += Codec::kStepBlocks) {
@@ -200,10 +201,10 @@ void unpack(const Source& source, int64_t first, int count, Packed<Codec>& packe
 
 // kM rows of x times `count` decoded blocks of kP panels, on top of out, whose rows are kTileCols
 // apart.
-template <class Codec, int kP, int kM>
-void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* const* x,
+template <Terms kTerms, int kP, int kM>
+void dot_packed(const Packed<kTerms>* packed, int count, const ActivationBlock* const* x,
                 int64_t first, float* out) {
-  constexpr int kHalves = kHasHalves<Codec> ? 2 : 1;
+  constexpr int kHalves = kHasHalves<kTerms> ? 2 : 1;
   Float acc[kM][kP];
   const ActivationBlock* row[kM];
 #pragma GCC unroll 8
@@ -219,7 +220,7 @@ void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* c
 #pragma GCC unroll 8
       for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 2
-        for (int p = 0; p < kP; ++p) sum[h][m][p] = first_sum<Codec>(row[m][b], h);
+        for (int p = 0; p < kP; ++p) sum[h][m][p] = first_sum<kTerms>(row[m][b], h);
       }
 #pragma GCC unroll 16
       for (int pair = h * 8; pair < (kHalves == 2 ? h * 8 + 8 : 16); ++pair) {
@@ -238,8 +239,8 @@ void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* c
     for (int m = 0; m < kM; ++m) {
 #pragma GCC unroll 2
       for (int p = 0; p < kP; ++p) {
-        acc[m][p] = add_block<Codec>(acc[m][p], sum[0][m][p], sum[kHalves - 1][m][p],
-                                     packed[p].terms[b][0], row[m][b]);
+        acc[m][p] = add_block<kTerms>(acc[m][p], sum[0][m][p], sum[kHalves - 1][m][p],
+                                      packed[p].terms[b][0], row[m][b]);
       }
     }
   }
@@ -250,8 +251,8 @@ void dot_packed(const Packed<Codec>* packed, int count, const ActivationBlock* c
   }
 }
 
-template <class Codec, int kP, int kM>
-void dot_packed(const Packed<Codec>* packed, int count, const FloatBlock* const* x, int64_t first,
+template <Terms kTerms, int kP, int kM>
+void dot_packed(const Packed<kTerms>* packed, int count, const FloatBlock* const* x, int64_t first,
                 float* out) {
   Float acc[kM][kP];
 #pragma GCC unroll 8
@@ -279,32 +280,33 @@ void dot_packed(const Packed<Codec>* packed, int count, const FloatBlock* const*
 }
 
 // m <= kM rows: the instance for exactly m.
-template <class Codec, int kP, int kM>
-void dot_packed_rows(int m, const Packed<Codec>* packed, int count, const BlockOf<Codec>* const* x,
-                     int64_t first, float* out) {
-  if (m == kM) return dot_packed<Codec, kP, kM>(packed, count, x, first, out);
-  if constexpr (kM > 1) dot_packed_rows<Codec, kP, kM - 1>(m, packed, count, x, first, out);
+template <Terms kTerms, int kP, int kM>
+void dot_packed_rows(int m, const Packed<kTerms>* packed, int count,
+                     const BlockOf<kTerms>* const* x, int64_t first, float* out) {
+  if (m == kM) return dot_packed<kTerms, kP, kM>(packed, count, x, first, out);
+  if constexpr (kM > 1) dot_packed_rows<kTerms, kP, kM - 1>(m, packed, count, x, first, out);
 }
 
-template <class Codec, int kP>
-void dot_all_rows(const Packed<Codec>* packed, int count, const BlockOf<Codec>* const* x, int rows,
-                  int64_t first, std::array<Ahead, Lanes::kTilePanels> ahead, float* out) {
+template <Terms kTerms, int kP>
+void dot_all_rows(const Packed<kTerms>* packed, int count, const BlockOf<kTerms>* const* x,
+                  int rows, int64_t first, std::array<Ahead, Lanes::kTilePanels> ahead,
+                  float* out) {
   for (int m = 0; m < rows; m += Lanes::kTileRows) {
     for (Ahead& a : ahead) a.step();
-    dot_packed_rows<Codec, kP, Lanes::kTileRows>(std::min(rows - m, Lanes::kTileRows), packed,
-                                                 count, x + m, first, out + m * kTileCols);
+    dot_packed_rows<kTerms, kP, Lanes::kTileRows>(std::min(rows - m, Lanes::kTileRows), packed,
+                                                  count, x + m, first, out + m * kTileCols);
   }
 }
 
 // Up to kTileCols weight rows from n on; what a span of x holds stays near while panels pass.
 template <class Codec, template <class> class Span, class Sources>
 void dot_tile(const Sources& sources, int64_t n, int64_t n_end, int64_t blocks,
-              const BlockOf<Codec>* const* x, int rows, float* out) {
+              const BlockOf<Codec::kTerms>* const* x, int rows, float* out) {
   constexpr int kP = Lanes::kTilePanels;
   const int panels =
       static_cast<int>(base::ceil_div(std::min<int64_t>(kTileCols, n_end - n), int64_t{kRows}));
   const int64_t steps = base::ceil_div(rows, Lanes::kTileRows);
-  Packed<Codec> packed[kP];
+  Packed<Codec::kTerms> packed[kP];
   std::memset(out, 0, static_cast<size_t>(rows) * kTileCols * sizeof(float));
   for (int64_t first = 0; first < blocks; first += kSpanBlocks) {
     const int count = static_cast<int>(std::min<int64_t>(kSpanBlocks, blocks - first));
@@ -317,9 +319,9 @@ void dot_tile(const Sources& sources, int64_t n, int64_t n_end, int64_t blocks,
       for (int p = 0; p < used; ++p)
         ahead[p] = sources.next_span(n + (panel + p) * kRows, first, steps);
       if (used == kP) {
-        dot_all_rows<Codec, kP>(packed, count, x, rows, first, ahead, out + panel * kRows);
+        dot_all_rows<Codec::kTerms, kP>(packed, count, x, rows, first, ahead, out + panel * kRows);
       } else {
-        dot_all_rows<Codec, 1>(packed, count, x, rows, first, ahead, out + panel * kRows);
+        dot_all_rows<Codec::kTerms, 1>(packed, count, x, rows, first, ahead, out + panel * kRows);
       }
     }
   }
@@ -411,9 +413,9 @@ void run_sources(const Tile& tile, const Sources& sources) {
   const MatmulParams& p = *tile.params;
   const int64_t blocks = p.weight.cols / kBlock;
   const int rows = tile.rows->count;
-  const BlockOf<Codec>* x[kMaxTileRows];
+  const BlockOf<Codec::kTerms>* x[kMaxTileRows];
   for (int m = 0; m < rows; ++m) {
-    x[m] = reinterpret_cast<const BlockOf<Codec>*>(tile.staged_row(m));
+    x[m] = reinterpret_cast<const BlockOf<Codec::kTerms>*>(tile.staged_row(m));
   }
   alignas(64) float out[kMaxTileRows * kTileCols];
   const bool direct = rows <= kDirectRows;

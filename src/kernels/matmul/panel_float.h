@@ -13,10 +13,10 @@ struct FloatBlock {
 };
 constexpr int kChain = 8;
 
-template <class Codec>
-constexpr bool kIsFloat = Codec::kTerms == Terms::kFloat;
-template <class Codec>
-using BlockOf = std::conditional_t<kIsFloat<Codec>, FloatBlock, ActivationBlock>;
+template <Terms kTerms>
+constexpr bool kIsFloat = kTerms == Terms::kFloat;
+template <Terms kTerms>
+using BlockOf = std::conditional_t<kIsFloat<kTerms>, FloatBlock, ActivationBlock>;
 
 // acc[m] += scale * (32 values of a block) . x[m]; value(element) gives kRows weights.
 template <int kM, int kP, class Value>
