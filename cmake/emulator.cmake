@@ -3,11 +3,11 @@
 # on the hooks of -fsanitize=thread, and cannot share a program with the others.
 set(MLXN_EMULATOR_ON FALSE)
 
-# Links the emulator to a test program and runs the ctest test on it.
+# Links the emulator to a test program and runs the ctest test on it: in front of the others, being the longest.
 function(mlxn_use_emulator program test)
   target_link_libraries(${program} PRIVATE mlxn_emulator mlxn_emulated_kernels)
   set_tests_properties(${test} PROPERTIES
-    LABELS emulator TIMEOUT 600 ENVIRONMENT "MLXN_TEST_DEVICE=emulator")
+    LABELS emulator TIMEOUT 600 COST 2 ENVIRONMENT "MLXN_TEST_DEVICE=emulator")
 endfunction()
 
 # Tests of ops with GPU kernels and of whole models, once more on the emulator.

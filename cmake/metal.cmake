@@ -39,7 +39,7 @@ function(mlxn_run_on_metal program test)
   endif()
   add_dependencies(mlxn_metal_tests ${program})
   add_test(NAME ${test} COMMAND ${program})
-  set_tests_properties(${test} PROPERTIES LABELS metal TIMEOUT 1200 SKIP_RETURN_CODE 77
+  set_tests_properties(${test} PROPERTIES LABELS metal TIMEOUT 1200 COST 1 SKIP_RETURN_CODE 77
                        ENVIRONMENT "${environment}")
 endfunction()
 
