@@ -18,6 +18,9 @@ struct MatmulArgs {
 // out[m, n] = sum_k x[m, k] w[n, k] (+ residual[m, n]), f32 accumulation. With integer formats each
 // 32 activations of a row may be rounded to 15-bit integers under a common scale, two 8-bit digits
 // for integer dot products; the error of one is at most 2^-15 of the largest magnitude among them.
+// CUDA may multiply floats as one or two f16 terms, of x under a power of two of each row, of f32
+// and bf16 weights of each 64 elements: what is lost of one is at most 2^-22 of it and 2^-39 of the
+// largest magnitude among them; weights of 2^100 and more may overflow there.
 // A row's bits do not depend on how many rows are beside it, nor on the thread count. A NaN or
 // infinity in x makes the outputs of its row not finite and touches no other row. residual may be
 // out itself.
