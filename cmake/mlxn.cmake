@@ -92,9 +92,6 @@ function(mlxn_set_test_flags name)
   target_link_libraries(${name} PRIVATE fmt::fmt GTest::gtest GTest::gtest_main)
   # GoogleTest's macros take twice as long to compile at -O3, and few tests are longer than their compilation.
   target_compile_options(${name} PRIVATE ${MLXN_FLAGS} $<$<CONFIG:Release>:-O1>)
-  if(MLXN_SANITIZE)  # a third less to compile, and they run as long; the release build has the warnings of -O1
-    target_compile_options(${name} PRIVATE -Og)
-  endif()
   if(MLXN_SANITIZE MATCHES "undefined")  # the library is what it checks; here it doubles the compilation
     target_compile_options(${name} PRIVATE -fno-sanitize=undefined)
   endif()
