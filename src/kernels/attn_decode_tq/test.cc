@@ -403,16 +403,17 @@ TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
     int bits;
     DType q_dtype;
   };
-  const auto all = testing::unless_short<Rows>({{64, 4, f32},
-                                                {64, 4, f16},
-                                                {64, 4, bf16},
-                                                {64, 5, f16},
-                                                {80, 3, f32},
-                                                {80, 6, f16},
-                                                {96, 2, f32},
-                                                {96, 5, f32},
-                                                {192, 3, bf16}},
-                                               {{64, 4, bf16}, {80, 5, f16}, {96, 2, f32}});
+  const auto all = testing::unless_short<Rows>(
+      {{64, 4, f32},
+       {64, 4, f16},
+       {64, 4, bf16},
+       {64, 5, f16},
+       {80, 3, f32},
+       {80, 6, f16},
+       {96, 2, f32},
+       {96, 5, f32},
+       {192, 3, bf16}},
+      {{64, 4, f32}, {64, 4, f16}, {64, 4, bf16}, {80, 5, f16}, {96, 2, f32}});
   for (const Rows& r : all) {
     for (int64_t page_size : testing::unless_short<int64_t>({16, 64, 256}, {16})) {
       Random random(21);
