@@ -97,10 +97,11 @@ GPU_FN void take_row(const uint4 (&pieces)[sizeof(T)], int i, int r,
   const uint* words = reinterpret_cast<const uint*>(pieces);
   float v[16], most = 0.0f;
   UNROLL for (int k = 0; k < 16; k++) {
-    const bool words_are_pairs = sizeof(T) == 2;
-    v[k] = as_float(!words_are_pairs ? words[k]
-                    : k % 2 == 0     ? words[k / 2] << 16
-                                     : words[k / 2] & 0xffff0000u);
+    if (sizeof(T) == 4) {
+      v[k] = as_float(words[k]);
+    } else {  // pairs of bf16
+      v[k] = as_float(k % 2 == 0 ? words[k / 2] << 16 : words[k / 2] & 0xffff0000u);
+    }
     most = fmaxf(most, fabsf(v[k]));
   }
   // The other lanes of the row are neighbours.
