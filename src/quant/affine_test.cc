@@ -78,7 +78,7 @@ TEST(Affine, DecodesToTheBitsOfMlx) {
 
 TEST(Affine, CpuRecipeWritesTheBytesOfMlx) {
   const Fixtures fixtures("affine.bin");
-  const auto input = fixtures.get<float>("encode/input");
+  const auto input = shared_encoder_input();
   std::vector<Case> cases = {{4, 64, f16}, {4, 64, bf16}, {8, 32, f16}, {8, 32, bf16}};
   for (const int bits : kWidths) {
     for (const int group_size : kGroups) cases.push_back({bits, group_size, f32});

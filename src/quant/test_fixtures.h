@@ -51,4 +51,11 @@ class Fixtures {
   std::map<std::string, std::string> records_;
 };
 
+// The rows of blocks.bin that the encoders of MLX formats got as well.
+inline std::vector<float> shared_encoder_input() {
+  auto input = Fixtures("blocks.bin").get<float>("encode/input");
+  input.resize(size_t{24} * 256);
+  return input;
+}
+
 }  // namespace mlxn::quant

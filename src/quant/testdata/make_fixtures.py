@@ -41,6 +41,7 @@ FP_MODES = {"mxfp4": (4, 32, E8M0_EXTREMES), "mxfp8": (8, 32, E8M0_EXTREMES),
 F16_EXTREMES = [0x0000, 0x8000, 0x0001, 0x8001, 0x03FF, 0x83FF, 0x0400, 0x8400, 0x7BFF, 0xFBFF,
                 0x3C00, 0xBC00, 0x7C00, 0xFC00, 0x7E00]
 DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
+SHARED_ROWS = 24  # of the encoders' inputs in blocks.bin, for the MLX formats too
 WIDTHS = (2, 3, 4, 5, 6, 8)
 GROUPS = (32, 64, 128)
 
@@ -182,7 +183,6 @@ def write_decoded_affine(records, rng):
 
 
 def write_encoded_affine(records, inputs):
-    records.add("encode/input", inputs)
     for bits in WIDTHS:
         for group in GROUPS:
             for dtype_name, dtype in DTYPES.items():
@@ -213,8 +213,9 @@ def fp_inputs():
     return np.array(rows, dtype=np.float32)
 
 
-def write_mlx_fp(records, inputs, rng):
-    records.add("encode/input", inputs)
+def write_mlx_fp(records, shared, rng):
+    records.add("encode/input", fp_inputs())
+    inputs = np.concatenate([shared, fp_inputs()])
     for mode, (bits, group, extremes) in FP_MODES.items():
         codes = mx.array(rng.integers(0, 2**32, (4, 256 * bits // 32), dtype=np.uint32))
         scales = rng.integers(0, 256, (4, 256 // group), dtype=np.uint8)
@@ -245,11 +246,11 @@ def main():
 
     affine = Records()
     write_decoded_affine(affine, rng)
-    write_encoded_affine(affine, inputs[:24])
+    write_encoded_affine(affine, inputs[:SHARED_ROWS])
     (here / "affine.bin").write_bytes(affine.out)
 
     fp = Records()
-    write_mlx_fp(fp, np.concatenate([inputs[:24], fp_inputs()]), rng)
+    write_mlx_fp(fp, inputs[:SHARED_ROWS], rng)
     (here / "mlx_fp.bin").write_bytes(fp.out)
 
 
