@@ -26,7 +26,11 @@
 #define CONSTANT const
 #define THREADGROUP
 #define THREAD
+#ifdef MLXN_CUDA_CHECK  // nobody runs it: a function is compiled once, not in every kernel
+#define GPU_FN __device__ inline
+#else
 #define GPU_FN __device__ __forceinline__
+#endif
 #define SIMD_WIDTH 32
 #define UNROLL _Pragma("unroll")
 
