@@ -54,18 +54,19 @@ ops::TqRows coded_rows(const Device& device, const Heads& h, int bits, int64_t k
   return {random_bytes(device, u8, codes, 0xffff), device.upload(ones.data(), f32, norms), format};
 }
 
+// Of K or V.
 double coded_bytes(const Heads& h, int bits, int64_t kv_len) {
-  const double row = static_cast<double>(ops::tq_row_bytes({.bits = bits}, h.head_dim) +
-                                         4 * ops::tq_norm_count(h.head_dim));
-  return 2.0 * static_cast<double>(h.kv_heads * kv_len) * row;
+  return static_cast<double>(h.kv_heads * kv_len) *
+         static_cast<double>(ops::tq_row_bytes({.bits = bits}, h.head_dim) +
+                             4 * ops::tq_norm_count(h.head_dim));
 }
 
-Case decode_tq(const Heads& h, int bits, int64_t kv_len) {
-  return {coded_bytes(h, bits, kv_len),
+Case decode_tq(const Heads& h, int k_bits, int v_bits, int64_t kv_len) {
+  return {coded_bytes(h, k_bits, kv_len) + coded_bytes(h, v_bits, kv_len),
           [=](const Device& device, Stream& stream) -> std::function<void()> {
             ops::AttnDecodeTqArgs args{.q = normals(device, f32, {1, h.heads, h.head_dim}),
-                                       .k = coded_rows(device, h, bits, kv_len),
-                                       .v = coded_rows(device, h, bits, kv_len),
+                                       .k = coded_rows(device, h, k_bits, kv_len),
+                                       .v = coded_rows(device, h, v_bits, kv_len),
                                        .out = device.alloc(f32, {1, h.heads, h.head_dim}),
                                        .kv_len = kv_len};
             args.softmax_scale = 0.05f;
@@ -100,7 +101,7 @@ Case prefill(const Heads& h, DType q_dtype, DType kv_dtype, int64_t len, int64_t
 }
 
 Case prefill_tq(const Heads& h, DType q_dtype, int bits, int64_t len, int64_t window) {
-  Case c{coded_bytes(h, bits, len),
+  Case c{2.0 * coded_bytes(h, bits, len),
          [=](const Device& device, Stream& stream) -> std::function<void()> {
            ops::AttnPrefillTqArgs args{.q = normals(device, q_dtype, {1, h.heads, len, h.head_dim}),
                                        .k = coded_rows(device, h, bits, len),
@@ -125,7 +126,11 @@ const bool registered = [] {
       add_case("attn_decode/f16" + at, decode(h, f16, kv_len));
       add_case("attn_decode/bf16" + at, decode(h, bf16, kv_len));
       for (const int bits : {2, 3, 4, 5, 6, 8}) {
-        add_case("attn_decode_tq/tq" + std::to_string(bits) + at, decode_tq(h, bits, kv_len));
+        add_case("attn_decode_tq/tq" + std::to_string(bits) + at, decode_tq(h, bits, bits, kv_len));
+      }
+      for (const auto& [k, v] : {std::pair{8, 4}, {6, 4}, {8, 3}, {4, 2}}) {
+        add_case("attn_decode_tq/tq" + std::to_string(k) + "_tq" + std::to_string(v) + at,
+                 decode_tq(h, k, v, kv_len));
       }
     }
   }

@@ -57,7 +57,7 @@ struct Shape {
   typedef WeightTerms<T, kTerms, kLaneHeads> Weights;
   static constexpr int kOperands = Weights::kOperands;  // of a step of either product
   static constexpr int kQueryBytes = kOperands * kSteps * 32 * 8;
-  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
+  static constexpr int kRingBytes = Stream::kBytes;  // of a simdgroup
   static constexpr int kWorkBytes =
       kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
   static constexpr int kMemory = kQueryBytes + kWorkBytes;
@@ -123,7 +123,7 @@ GPU_FN void score_keys(typename S::Stream& stream, const Queries<S>& queries,
         Element<T>::mma(sums[i], a, b.x, b.y);
       }
     }
-    stream.template next<unit>();
+    stream.next(unit);
   });
   UNROLL for (int i = 0; i < S::kRows; i++) {
     if constexpr (S::kLaneHeads == 1) {
@@ -150,7 +150,7 @@ GPU_FN void add_values(typename S::Stream& stream, const typename S::Weights& we
         Element<T>::mma(sums[unit * S::kUnitSteps + step], a, weights.b[i][0], weights.b[i][1]);
       }
     }
-    stream.template next<S::kUnits + unit>();
+    stream.next(S::kUnits + unit);
   });
 }
 
@@ -172,7 +172,7 @@ __global__ __launch_bounds__(32 * kWarps,
   const uint heads = min(group - tile * kColumns, uint(kColumns));
   const uint first_head = kv_head * group + tile * kColumns;
   if (threadIdx.x == 32 * (kWarps - 1)) {
-    prefetch_part(b, kv_row, k, v, 2 * kDim, nullptr, nullptr, 0, kv_len, ring_start, p);
+    prefetch_part(b, kv_row, k, v, 2 * kDim, 2 * kDim, nullptr, nullptr, 0, kv_len, ring_start, p);
   }
   await_inputs();
   // The length and the query are asked for together.

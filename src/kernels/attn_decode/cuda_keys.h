@@ -13,6 +13,9 @@ enum { kTileKeys = 32 };  // of the kernels over codes
 // Which simdgroup of its threadgroup this is, the same number for the compiler in all lanes.
 GPU_FN uint warp_index() { return __shfl_sync(~0u, threadIdx.x / 32, 0); }
 
+// Behind the parameters of a lambda: what GPU_FN is to a function.
+#define INLINED __attribute__((always_inline))
+
 // unit(index) for kCount indices from kFirst on, each a constant.
 template <int kIndex>
 struct UnitIndex {
@@ -108,11 +111,11 @@ GPU_FN int early_value(const int* p) { return *p; }
 // count: they say what is asked for, never what is read.
 //   kv_row: KV head, counted over the batch   norms: of a row of codes, beside it
 template <class Args>
-GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, uint row_bytes,
-                          const float* k_norms, const float* v_norms, uint norms, const int* kv_len,
-                          const int* ring_start, const Args& p) {
+GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, uint k_row_bytes,
+                          uint v_row_bytes, const float* k_norms, const float* v_norms, uint norms,
+                          const int* kv_len, const int* ring_start, const Args& p) {
 #if __CUDA_ARCH__ >= 900
-  constexpr uint kBytes = 32 << 10;  // of K, and of V
+  constexpr uint kBytes = 32 << 10;  // of the longer rows
   if (b > 0 || p.pages.size > 0) return;
   const int start = p.ring_start != 0 ? read_now(ring_start + b) : 0;
   const HeldKeys held = held_keys(read_now(kv_len + b), start, p.ring != 0, p.capacity);
@@ -121,46 +124,68 @@ GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, 
   const uint end = min(begin + keys.keys_each, keys.end);
   if (begin >= end) return;
   const uint slot = (begin + held.shift) % p.capacity;
-  const uint rows = min(min(end - begin, p.capacity - slot), kBytes / row_bytes);
+  const uint rows =
+      min(min(end - begin, p.capacity - slot), kBytes / max(k_row_bytes, v_row_bytes));
   const ulong at = kv_row * p.capacity + slot;
-  prefetch_bytes(k + at * row_bytes, rows * row_bytes);
-  prefetch_bytes(v + at * row_bytes, rows * row_bytes);
+  prefetch_bytes(k + at * k_row_bytes, rows * k_row_bytes);
+  prefetch_bytes(v + at * v_row_bytes, rows * v_row_bytes);
   if (norms == 0) return;
   prefetch_bytes(k_norms + at * norms, rows * norms * 4);
   prefetch_bytes(v_norms + at * norms, rows * norms * 4);
 #endif
 }
 
+// The slots of a simdgroup's ring: the oldest one is read, then filled again.
+template <int kSlotBytes, int kSlotCount>
+class CopyRing {
+ public:
+  static constexpr int kBytes = kSlotCount * kSlotBytes;
+
+  // The address of the oldest unit, which has arrived.
+  GPU_FN uint wait() const {
+    wait_copies<kSlotCount - 1>();
+    __syncwarp();
+    return slot();
+  }
+
+ protected:
+  GPU_FN explicit CopyRing(uint ring) : ring_(ring) {}
+  // Slots begin so many bytes later; a unit ends as much before the slot does.
+  GPU_FN void shift(uint bytes) { ring_ += bytes; }
+  GPU_FN uint slot() const { return ring_ + place_; }
+  // What has been asked for since the last call is what the oldest slot waits for.
+  GPU_FN void close_slot() {
+    close_copies();
+    place_ = place_ + kSlotBytes == kBytes ? 0 : place_ + kSlotBytes;
+  }
+
+ private:
+  uint ring_;
+  uint place_ = 0;
+};
+
 // Units of kKeyCount rows of kUnitRowBytes out of kRowBytes. Place says where a piece of 16 bytes
 // of a row goes: neither the rows of a piece nor the pieces of a row meet in a bank. Rows kPeriod
 // apart have the same pattern.
 template <int kKeyCount, int kRowBytes, int kUnitsOfRow, int kStageCount, class Place>
-class UnitStream {
+class UnitStream : public CopyRing<kKeyCount * Place::kRowPitch, kStageCount> {
  public:
-  static constexpr int kUnitBytes = kKeyCount * Place::kRowPitch;
-
   // k and v: the first row of the sequence and KV head. Tiles start at positions first + i step.
   GPU_FN UnitStream(const KeyRows& rows, const uchar* k, const uchar* v, uint ring, uint first,
                     uint step)
-      : rows_(rows), k_(k), v_(v), ring_(ring), first_(first), step_(step) {
+      : Ring(ring), rows_(rows), k_(k), v_(v), first_(first), step_(step) {
     find_rows();
 #pragma unroll 1
     for (int i = 0; i < kStageCount; i++) request(i % kTileUnits);
   }
-  // The address of the oldest unit, which has arrived.
-  GPU_FN uint wait() const {
-    wait_copies<kStageCount - 1>();
+  // All lanes have read it; it was unit `unit` of its tile, those of V counted after those of K.
+  GPU_FN void next(int unit) {
     __syncwarp();
-    return ring_ + place_;
-  }
-  // All lanes have read it; it was unit kUnit of its tile, those of V counted after those of K.
-  template <int kUnit>
-  GPU_FN void next() {
-    __syncwarp();
-    request((kUnit + kStageCount) % kTileUnits);
+    request((unit + kStageCount) % kTileUnits);
   }
 
  private:
+  typedef CopyRing<kKeyCount * Place::kRowPitch, kStageCount> Ring;
   static constexpr int kTileUnits = 2 * kUnitsOfRow, kUnitRowBytes = kRowBytes / kUnitsOfRow;
   static constexpr int kPieces = kUnitRowBytes / 16, kCopies = kKeyCount * kPieces / 32;
   static_assert(kKeyCount * kPieces % 32 == 0, "every lane has the same work");
@@ -182,7 +207,7 @@ class UnitStream {
   GPU_FN void request(int unit) {
     if (first_ < rows_.end) {
       const uchar* const from = (unit < kUnitsOfRow ? k_ : v_) + unit % kUnitsOfRow * kUnitRowBytes;
-      const uint to = ring_ + place_;
+      const uint to = this->slot();
       if (in_order_) {
         UNROLL for (int i = 0; i < kCopies; i++) {
           copy_ahead(to + place_of(i), from + offset_ + i * (32 / kPieces) * kRowBytes);
@@ -201,8 +226,7 @@ class UnitStream {
         if (first_ < rows_.end) find_rows();
       }
     }
-    close_copies();
-    place_ = place_ + kUnitBytes == kStageCount * kUnitBytes ? 0 : place_ + kUnitBytes;
+    this->close_slot();
   }
   // Of copy i of a unit.
   GPU_FN static uint place_of(int i) {
@@ -215,12 +239,10 @@ class UnitStream {
 
   const KeyRows& rows_;
   const uchar *k_, *v_;
-  uint ring_;
   uint first_, step_;         // of the tile to ask for
   uint row_ = 0, there_ = 0;  // of its key LANE % kKeyCount; of all. Not if in_order_
   bool in_order_ = false;     // all are there, one row after the other, and copies of whole rows
   ulong offset_ = 0;          // then of this lane's first piece
-  uint place_ = 0;            // of the oldest unit and of the next one asked for
 };
 
 GPU_LIBRARY_END

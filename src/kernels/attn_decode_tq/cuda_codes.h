@@ -257,7 +257,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   const TqHeads own(p);
   if (threadIdx.x == 32 * (kWarpCount - 1)) {
-    prefetch_part(own.b, own.kv_row(p), k, v, kDim / 2, k_norms, v_norms, kNorms, kv_len,
+    prefetch_part(own.b, own.kv_row(p), k, v, kDim / 2, kDim / 2, k_norms, v_norms, kNorms, kv_len,
                   ring_start, p);
   }
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);

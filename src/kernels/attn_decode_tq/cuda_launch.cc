@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launches the kernels of cuda_codes.h and cuda_levels.h.
+// Launches the kernels of cuda_codes.h, cuda_levels.h and cuda_mixed.h.
 #include "kernels/attn_decode_tq/cuda_launch.h"
 
 #include <algorithm>
@@ -66,8 +66,23 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
               std::max(rings, sums_bytes(dim, teams))};
 }
 
+constexpr int64_t kLevelWarps = 8;
+
+int64_t levels_memory(int64_t dim, int64_t tables, int64_t rings) {
+  const int64_t queries = 2 * dim / 16 * 32 * 8;
+  return std::max(kWholeUnit, tables + queries + std::max(rings, sums_bytes(dim, kLevelWarps)));
+}
+
+Plan mixed_plan(const AttnDecodeTqParams& p) {
+  constexpr int64_t kTables = 2 * 256 * 128;
+  const int64_t dim = p.k.dim, unit_dim = dim % 128 == 0 ? 128 : dim, stages = dim == 192 ? 3 : 4;
+  const bool even = p.k.table.code_bits % 2 == 0 && p.v.table.code_bits % 2 == 0;
+  return {(dim == 64 && even ? "attn_decode_tq_mixed_even_" : "attn_decode_tq_mixed_") +
+              std::to_string(dim),
+          kLevelWarps, levels_memory(dim, kTables, kLevelWarps * stages * (kKeys * unit_dim + 32))};
+}
+
 Plan levels_plan(const AttnDecodeTqParams& p) {
-  constexpr int64_t kWarps = 8;
   const int64_t dim = p.k.dim, bits = p.k.table.code_bits;
   const bool packed = dim % 128 != 0 && (dim != 64 || bits % 2 != 0);
   const int64_t whole = bits == 8 ? 4 : bits == 6 ? 7 : 8;
@@ -75,21 +90,23 @@ Plan levels_plan(const AttnDecodeTqParams& p) {
   const int64_t unit_bytes = packed ? kKeys * dim * bits / 8 + 32  // as PackedStream
                                     : kKeys * std::min<int64_t>(dim, 128) * bits / 8;
   const int64_t tables = 2 * (int64_t{1} << (bits <= 4 ? 2 * bits : bits)) * 128;
-  return {
-      "attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits), kWarps,
-      std::max(kWholeUnit, tables + 2 * dim / 16 * 32 * 8 +
-                               std::max(kWarps * stages * unit_bytes, sums_bytes(dim, kWarps)))};
+  return {"attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits), kLevelWarps,
+          levels_memory(dim, tables, kLevelWarps * stages * unit_bytes)};
 }
 
 bool is_of_integers(const AttnDecodeTqParams& p) {
   return p.k.dim % 128 == 0 && is_of_integers(p.k) && is_of_integers(p.v);
 }
 
+Plan plan_of(const AttnDecodeTqParams& p) {
+  if (is_of_integers(p)) return codes_plan(p);
+  return p.k.table.code_bits == p.v.table.code_bits ? levels_plan(p) : mixed_plan(p);
+}
+
 }  // namespace
 
 std::optional<std::string_view> attn_decode_tq_cuda_leaves(const AttnDecodeTqParams& p) {
   if (!p.k.table.has_half || !p.v.table.has_half) return "is for levels that are exact in f16";
-  if (p.k.table.code_bits != p.v.table.code_bits) return "is for codes of one width";
   if (p.k.dim != p.v.dim) return "is for keys as long as values";
   if (std::find(std::begin(kDims), std::end(kDims), p.k.dim) == std::end(kDims)) {
     return "is for the usual head dims";
@@ -113,7 +130,7 @@ void attn_decode_tq_cuda(StreamImpl& stream, const AttnDecodeTqParams& p, backen
   backends::GpuStream& gpu = backends::gpu_stream(stream);
   const backends::GpuLimits limits = gpu.limits();
   const bool integers = is_of_integers(p);
-  const Plan plan = integers ? codes_plan(p) : levels_plan(p);
+  const Plan plan = plan_of(p);
   if (static_cast<int64_t>(limits.threadgroup_memory) < plan.memory + kStatic) {
     return attn_decode_tq_gpu(stream, p, std::move(access));
   }

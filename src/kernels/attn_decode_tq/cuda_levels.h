@@ -8,89 +8,13 @@
 // Rows that are not whole 16 bytes, or not whole units, come as cuda_packed.h says. Codes of 4 bits
 // with integer levels have a faster kernel: cuda_codes.h. Buffers and their layout: gpu.h.
 #pragma once
-#include "kernels/attn_decode/cuda_floats.h"
-#include "kernels/attn_decode_tq/cuda_norms.h"
-#include "kernels/attn_decode_tq/cuda_packed.h"
+#include "kernels/attn_decode_tq/cuda_level_rows.h"
 #include "kernels/attn_decode_tq/cuda_rotate.h"
 #include "kernels/common/gpu_tq.h"
 
 namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_levels {
-
-using kernels_attn_decode_mma::kWarps;
-
-enum { kKeys = 32, kTiles = 2 };  // of a unit; 16s of them
-enum { kTableStride = 128 };      // bytes of an entry: a word for each lane
-
-// Rows one after the other.
-template <int kBytes>
-struct PlainPlace {
-  static constexpr int kRowPitch = kBytes, kPeriod = 1;
-  GPU_FN static uint at(uint row, uint piece) { return row * kBytes + 16 * piece; }
-};
-// Rows of 128 bytes: neither pieces t of rows g nor pieces g of rows 2t meet in a bank.
-struct WidePlace {
-  static constexpr int kRowPitch = 128, kPeriod = 8;
-  GPU_FN static uint at(uint row, uint piece) {
-    return row * 128 + 16 * (piece ^ (row / 2 % 4 * 2) ^ (row % 2));
-  }
-};
-template <int kBytes>
-struct PlaceOf {
-  typedef PlainPlace<kBytes> Type;
-};
-template <>
-struct PlaceOf<64> {
-  typedef CodePlace Type;
-};
-template <>
-struct PlaceOf<128> {
-  typedef WidePlace Type;
-};
-
-// How units come, and where the rows of one lie.
-template <bool kPacked, int kRowBytes, int kUnits, int kStages>
-struct Units {
-  typedef typename PlaceOf<kRowBytes / kUnits>::Type Place;
-  typedef UnitStream<kKeys, kRowBytes, kUnits, kStages, Place> Stream;
-};
-template <int kRowBytes, int kStages>
-struct Units<true, kRowBytes, 1, kStages> {
-  typedef PlainPlace<kRowBytes> Place;
-  typedef PackedStream<kRowBytes, kStages> Stream;
-};
-
-template <int kHeadDim, int kCodeBits>
-struct Shape {
-  typedef kernels_attn_decode_mma::Shape<half, kHeadDim> Floats;
-  static constexpr int kDim = kHeadDim, kBits = kCodeBits;
-  static constexpr int kUnits = kDim <= 128 ? 1 : kDim / 128, kUnitDim = kDim / kUnits;
-  static constexpr int kNorms = kDim == 512 ? 2 : 1, kNormUnits = kUnits / kNorms;
-  static constexpr int kKCodes = kUnitDim / 4, kVCodes = kUnitDim / 8;  // of a lane and row
-  static constexpr int kUnitSteps = kUnitDim / 16;                      // of K, and tiles of V
-  // Narrow codes are looked up in pairs.
-  static constexpr int kTogether = kBits <= 4 ? 2 : 1;
-  static constexpr int kTableBytes = (1 << (kBits * kTogether)) * kTableStride;
-  static constexpr int kUnitRowBytes = kUnitDim * kBits / 8;
-  static constexpr bool kPacked = kDim % 128 != 0 && (kDim != 64 || kBits % 2 != 0);
-  static constexpr int kStages = kDim == 192  ? (kBits == 8 ? 3 : 4)
-                                 : kBits == 8 ? 4
-                                 : kBits == 6 ? 7
-                                              : 8;
-  typedef Units<kPacked, kDim * kBits / 8, kUnits, kStages> OfRow;
-  typedef typename OfRow::Place Place;
-  typedef typename OfRow::Stream Stream;
-  typedef PartSums<kDim, kWarps> Sums;
-  static constexpr int kRingBytes = kStages * Stream::kUnitBytes;  // of a simdgroup
-  // Elements of a query: step s of a unit has elements 4 s .. 4 s + 3 of each lane's.
-  struct Order {
-    GPU_FN static uint word(uint e) {
-      const uint in_unit = e % kUnitDim, step = e / kUnitDim * kUnitSteps + in_unit % kKCodes / 4;
-      return step * 64 + in_unit / kKCodes * 2 + e % 4 / 2;
-    }
-  };
-};
 
 // Codes of kTogether neighbours -> their levels in units of half_unit, in both halves of a word or,
 // of two, one in each.
@@ -199,37 +123,52 @@ GPU_FN uint level(const uint* w, LaneTable table) {
   return entry_of<S::kBits * i, S::kBits>(w, table);
 }
 
-// scores[norm][16 keys] over the units of K.
+// sums[16 keys][term] += scores of unit `unit` of K, which is at `at`.
 template <class S, class Queries>
-GPU_FN void score_keys(typename S::Stream& stream, const Queries& queries, LaneTable table,
-                       float (&scores)[S::kNorms][kTiles][4]) {
-  each_unit<0, S::kNorms>([&](auto norm_index) {
-    constexpr int norm = decltype(norm_index)::kValue;
-    float sums[kTiles][2][4] = {};
-    each_unit<norm * S::kNormUnits, S::kNormUnits>([&](auto unit_index) {
-      constexpr int unit = decltype(unit_index)::kValue;
-      const uint at = stream.wait();
-      UNROLL for (int k = 0; k < kTiles; k++) {
-        uint w[2][(S::kKCodes * S::kBits + 31) / 32];
-        UNROLL for (int m = 0; m < 2; m++) {
-          read_codes<S, S::kKCodes>(at, LANE / 4, 16 * k + 8 * m, LANE % 4, w[m]);
-        }
-        each_unit<0, S::kUnitSteps>([&](auto step_index) {
-          constexpr int i = 2 * decltype(step_index)::kValue;
-          const uint a0 = level_pair<S, i>(w[0], table), a1 = level_pair<S, i>(w[1], table);
-          const uint a2 = level_pair<S, i + 1>(w[0], table), a3 = level_pair<S, i + 1>(w[1], table);
-          UNROLL for (int term = 0; term < 2; term++) {
-            const uint2 b = queries.get(term * S::Floats::kSteps + unit * S::kUnitSteps + i / 2);
-            mma_f16(sums[k][term], a0, a1, a2, a3, b.x, b.y);
-          }
-        });
-      }
-      stream.template next<unit>();
-    });
-    UNROLL for (int k = 0; k < kTiles; k++) {
-      UNROLL for (int i = 0; i < 4; i++) scores[norm][k][i] = sums[k][0][i] + sums[k][1][i];
+GPU_FN void score_unit(uint at, int unit, uint lane, const Queries& queries, LaneTable table,
+                       float (&sums)[kTiles][2][4]) {
+  UNROLL for (int k = 0; k < kTiles; k++) {
+    uint w[2][(S::kKCodes * S::kBits + 31) / 32];
+    UNROLL for (int m = 0; m < 2; m++) {
+      read_codes<S, S::kKCodes>(at, lane / 4, 16 * k + 8 * m, lane % 4, w[m]);
     }
-  });
+    each_unit<0, S::kUnitSteps>([&](auto step_index) {
+      constexpr int i = 2 * decltype(step_index)::kValue;
+      const uint a0 = level_pair<S, i>(w[0], table), a1 = level_pair<S, i>(w[1], table);
+      const uint a2 = level_pair<S, i + 1>(w[0], table), a3 = level_pair<S, i + 1>(w[1], table);
+      UNROLL for (int term = 0; term < 2; term++) {
+        const uint2 b = queries.get(term * S::Floats::kSteps + unit * S::kUnitSteps + i / 2);
+        mma_f16(sums[k][term], a0, a1, a2, a3, b.x, b.y);
+      }
+    });
+  }
+}
+
+// scores[norm][16 keys] over the units of K.
+template <class S, class Widths, class Queries>
+GPU_FN void score_keys(const Widths& widths, typename Widths::Stream& stream,
+                       const Queries& queries, LaneTable table,
+                       float (&scores)[S::kNorms][kTiles][4]) {
+  constexpr int kAtOnce = Widths::kRolled ? 1 : S::kUnits;
+#pragma unroll kAtOnce
+  for (int norm = 0; norm < S::kNorms; norm++) {
+    float sums[kTiles][2][4] = {};
+#pragma unroll kAtOnce
+    for (int unit = norm * S::kNormUnits; unit < (norm + 1) * S::kNormUnits; unit++) {
+      const uint at = stream.wait();
+      widths.of_keys([&](auto shape) INLINED {
+        score_unit<decltype(shape)>(at, unit, widths.lane(), queries, table, sums);
+      });
+      stream.next(unit);
+    }
+    UNROLL for (int n = 0; n < S::kNorms; n++) {
+      UNROLL for (int k = 0; k < kTiles; k++) {
+        UNROLL for (int i = 0; i < 4; i++) {
+          if (n == norm) scores[n][k][i] = sums[k][0][i] + sums[k][1][i];
+        }
+      }
+    }
+  }
 }
 
 // Levels of elements 2 i and 2 i + 1, each of both keys.
@@ -245,42 +184,52 @@ GPU_FN uint2 level_square(const uint* w, const uint* next, LaneTable table) {
   }
 }
 
-// sums[tile] += V^T weights over the units of V. Rows g and g + 8 of tile kUnitSteps unit + j are
-// elements kUnitDim unit + kVCodes g + 2 j and the next one.
-template <class S>
-GPU_FN void add_values(typename S::Stream& stream, LaneTable table,
+// sums[tile] += V^T weights of unit kUnit of V, which is at `at`. Rows g and g + 8 of tile
+// kUnitSteps kUnit + j are elements kUnitDim kUnit + kVCodes g + 2 j and the next one.
+template <class S, int kUnit>
+GPU_FN void add_unit(uint at, uint lane, LaneTable table,
+                     const WeightTerms<half, 2> (&weights)[kTiles],
+                     float (&sums)[S::kDim / 16][4]) {
+  UNROLL for (int k = 0; k < kTiles; k++) {
+    uint w[4][(S::kVCodes * S::kBits + 31) / 32];  // keys 2t, 2t + 1, 2t + 8, 2t + 9
+    UNROLL for (int i = 0; i < 4; i++) {
+      read_codes<S, S::kVCodes>(at, lane % 4 * 2 + i % 2, 16 * k + i / 2 * 8, lane / 4, w[i]);
+    }
+    each_unit<0, S::kUnitSteps>([&](auto tile_index) {
+      constexpr int j = decltype(tile_index)::kValue;
+      const uint2 a = level_square<S, j>(w[0], w[1], table);
+      const uint2 b = level_square<S, j>(w[2], w[3], table);
+      UNROLL for (int term = 0; term < 2; term++) {
+        mma_f16(sums[kUnit * S::kUnitSteps + j], a.x, a.y, b.x, b.y, weights[k].b[term][0],
+                weights[k].b[term][1]);
+      }
+    });
+  }
+}
+
+template <class S, class Widths>
+GPU_FN void add_values(const Widths& widths, typename Widths::Stream& stream, LaneTable table,
                        const WeightTerms<half, 2> (&weights)[S::kNorms][kTiles],
                        float (&sums)[S::kDim / 16][4]) {
-  each_unit<0, S::kUnits>([&](auto unit_index) {
+  each_unit<0, S::kUnits>([&](auto unit_index) INLINED {
     constexpr int unit = decltype(unit_index)::kValue;
     const uint at = stream.wait();
-    UNROLL for (int k = 0; k < kTiles; k++) {
-      const auto& terms = weights[unit / S::kNormUnits][k];
-      uint w[4][(S::kVCodes * S::kBits + 31) / 32];  // keys 2t, 2t + 1, 2t + 8, 2t + 9
-      UNROLL for (int i = 0; i < 4; i++) {
-        read_codes<S, S::kVCodes>(at, LANE % 4 * 2 + i % 2, 16 * k + i / 2 * 8, LANE / 4, w[i]);
-      }
-      each_unit<0, S::kUnitSteps>([&](auto tile_index) {
-        constexpr int j = decltype(tile_index)::kValue;
-        const uint2 a = level_square<S, j>(w[0], w[1], table);
-        const uint2 b = level_square<S, j>(w[2], w[3], table);
-        UNROLL for (int term = 0; term < 2; term++) {
-          mma_f16(sums[unit * S::kUnitSteps + j], a.x, a.y, b.x, b.y, terms.b[term][0],
-                  terms.b[term][1]);
-        }
-      });
-    }
-    stream.template next<S::kUnits + unit>();
+    widths.of_values([&](auto shape) INLINED {
+      add_unit<decltype(shape), unit>(at, widths.lane(), table, weights[unit / S::kNormUnits],
+                                      sums);
+    });
+    stream.next(S::kUnits + unit);
   });
 }
 
 // Grid: parts; KV heads and tiles of their query heads; sequences.
-template <int kDim, int kBits>
+template <class Widths>
 __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
     const uchar* q, const uchar* k, const float* k_norms, const uchar* v, const float* v_norms,
     const int* kv_len, const int* ring_start, const int* block_table, const float* slopes,
     float* part_values, float2* part_states, const GpuAttnDecodeTq p) {
-  typedef Shape<kDim, kBits> S;
+  constexpr int kDim = Widths::kDim;
+  typedef DimShape<kDim> S;
   typedef typename S::Floats Floats;
   constexpr int kNorms = S::kNorms;
   extern __shared__ uint4 shared[];
@@ -288,13 +237,15 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   __shared__ float2 states[kWarps][kColumns];
   __shared__ uint v_signs[(kDim + 31) / 32];
   const TqHeads own(p);
+  const Widths widths(p);
   if (threadIdx.x == 32 * (kWarps - 1)) {
-    prefetch_part(own.b, own.kv_row(p), k, v, kDim * kBits / 8, k_norms, v_norms, kNorms, kv_len,
-                  ring_start, p);
+    prefetch_part(own.b, own.kv_row(p), k, v, widths.key_row_bytes(), widths.value_row_bytes(),
+                  k_norms, v_norms, kNorms, kv_len, ring_start, p);
   }
   keep_signs<kDim>(p.v, v_signs);
-  put_table<S>(p.k, 1.0f / p.k_unit, shared);
-  put_table<S>(p.v, 1.0f / p.v_unit, shared + S::kTableBytes / 16);
+  uint4* const v_entries = shared + Widths::kTableBytes / 16;
+  widths.of_keys([&](auto s) { put_table<decltype(s)>(p.k, 1.0f / p.k_unit, shared); });
+  widths.of_values([&](auto s) { put_table<decltype(s)>(p.v, 1.0f / p.v_unit, v_entries); });
   await_inputs();
   // The length and the query are asked for together.
   const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
@@ -305,13 +256,14 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
   uchar* const memory = reinterpret_cast<uchar*>(shared);
-  uint2* const terms = reinterpret_cast<uint2*>(memory + 2 * S::kTableBytes);
+  uint2* const terms = reinterpret_cast<uint2*>(memory + 2 * Widths::kTableBytes);
   uchar* const work = reinterpret_cast<uchar*>(terms) + Floats::kQueryBytes;
   const uint first = part.begin + warp * kKeys, step = kWarps * kKeys;
   const KeyRows rows = part.rows(block_table, p);
-  const uint ring = shared_address(work) + warp * S::kRingBytes;
-  typename S::Stream stream(rows, k + part.first_row * (kDim * kBits / 8),
-                            v + part.first_row * (kDim * kBits / 8), ring, first, step);
+  const uint ring = shared_address(work) + warp * Widths::Stream::kBytes;
+  typename Widths::Stream stream =
+      widths.stream(rows, k + part.first_row * widths.key_row_bytes(),
+                    v + part.first_row * widths.value_row_bytes(), ring, first, step);
   k_norms += part.first_row * kNorms;
   v_norms += part.first_row * kNorms;
   KeyNorms<kNorms> norms;
@@ -329,7 +281,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   rules.cap = p.logits_soft_cap;
   rules.last = part.held.end - 1;
   const LaneTable k_table{shared_address(shared), 4 * LANE};
-  const LaneTable v_table{shared_address(shared) + S::kTableBytes, 4 * LANE};
+  const LaneTable v_table{shared_address(shared) + Widths::kTableBytes, 4 * LANE};
 
   Softmax<kTiles> softmax;
   float sums[kDim / 16][4];
@@ -338,14 +290,14 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   }
   for (uint at = first; at < part.end; at += step) {
     float scores[kNorms][kTiles][4];
-    score_keys<S>(stream, queries, k_table, scores);
+    score_keys<S>(widths, stream, queries, k_table, scores);
     float z[kTiles][4], v_norm[kNorms][kTiles][2];
     norms.apply(scores, z, v_norm);
     rules.apply(z, at, rows.there<kKeys>(at));
     norms.load(rows, at + step, k_norms, v_norms);
     WeightTerms<half, 2> weights[kNorms][kTiles];
     weigh_values(softmax, z, v_norm, weights, sums);
-    add_values<S>(stream, v_table, weights, sums);
+    add_values<S>(widths, stream, v_table, weights, sums);
   }
   softmax.finish();
 
@@ -362,7 +314,7 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
 }
 
 #define DECODE_LEVELS(dim, bits) \
-  INSTANTIATE(attn_decode_tq_levels_##dim##_##bits, attn_decode_tq_levels, dim, bits)
+  INSTANTIATE(attn_decode_tq_levels_##dim##_##bits, attn_decode_tq_levels, OneWidth<dim, bits>)
 #define DECODE_LEVELS_OF(dim) \
   DECODE_LEVELS(dim, 2)       \
   DECODE_LEVELS(dim, 3)       \

@@ -2,17 +2,13 @@
 // Rows of codes of any even number of bytes on their way into threadgroup memory, as UnitStream
 // brings rows of whole 16 bytes. 32 keys one after the other are one run of bytes, copied 16 at a
 // time from the multiple of 16 in front of it: what a slot has from `phase` on is the rows without
-// gaps, and a row of a slot starts at any even byte.
+// gaps, and a row of a slot starts at any even byte. No byte behind the rows of a part's keys is
+// read: a cache may end there.
 #pragma once
 #include "kernels/attn_decode/cuda_keys.h"
 
 GPU_LIBRARY_BEGIN
 
-// 16 bytes, the last of which are zeros if fewer are there.
-GPU_FN void copy_ahead_part(uint to, const void* from, uint bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
-               : "memory");
-}
 // 2, 4, 8 or 16 bytes that are aligned to as many; two are there at once.
 template <int kBytes>
 GPU_FN void copy_grain(uint to, const uchar* from) {
@@ -27,110 +23,138 @@ GPU_FN void copy_grain(uint to, const uchar* from) {
   }
 }
 
-// The largest power of two, up to 16, that divides `bytes`.
-constexpr int grain_of(int bytes) {
-  return bytes % 16 == 0 ? 16 : bytes % 8 == 0 ? 8 : bytes % 4 == 0 ? 4 : 2;
+// The first `bytes` of 16, an even number.
+GPU_FN void copy_end(uint to, const uchar* from, uint bytes) {
+  if ((bytes & 8) != 0) copy_grain<8>(to, from);
+  if ((bytes & 4) != 0) copy_grain<4>(to + (bytes & 8), from + (bytes & 8));
+  if ((bytes & 2) != 0) copy_grain<2>(to + (bytes & 12), from + (bytes & 12));
 }
+
+// The largest power of two, up to 16, that divides kBytes.
+template <int kBytes>
+constexpr int kGrainOf = kBytes % 16 == 0 ? 16 : kBytes & -kBytes;
+
+// The rows of a tile's keys.
+struct TileRows {
+  uint row, there;    // of key LANE; of all, a bit each
+  uint first, count;  // the first `count` keys are neighbours from row `first` on; 0: they are not
+  bool more;          // behind them is the row of another key
+
+  GPU_FN void find(const KeyRows& rows, uint position) {
+    if (rows.straight) {
+      first = position + rows.to_row;
+      row = first + LANE;
+      count = position < rows.end ? min(rows.end - position, uint(kTileKeys)) : 0;
+      there = count == kTileKeys ? ~0u : (1u << count) - 1u;
+      more = position + kTileKeys < rows.end;
+      return;
+    }
+    bool is_there;
+    row = rows.row(position + LANE, &is_there);
+    there = __ballot_sync(~0u, is_there);
+    first = __shfl_sync(~0u, row, 0);
+    count = __all_sync(~0u, is_there && row == first + LANE) ? kTileKeys : 0;
+    more = false;  // for all that is known here
+  }
+};
+
+// From a multiple of 16 to row `row`.
+GPU_FN uint phase_of(const uchar* rows, uint row, uint row_bytes) {
+  return (uint(reinterpret_cast<ulong>(rows)) + row * row_bytes) % 16;
+}
+
+// The rows of a tile as a run of bytes of one cache.
+template <int kRowBytes>
+struct PackedRun {
+  static_assert(kRowBytes % 2 == 0, "rows start at even bytes");
+  uint phase;    // from a multiple of 16 to the first row
+  uint count;    // as of TileRows
+  ulong offset;  // of this lane's first 16 bytes
+
+  // A run that starts elsewhere between multiples of 16 than `wanted`, as behind the end of a ring,
+  // is rows by themselves.
+  GPU_FN void place(const TileRows& tile, const uchar* from, uint wanted, uint lane) {
+    phase = wanted;
+    count = phase_of(from, tile.first, kRowBytes) == phase ? tile.count : 0;
+    offset = ulong(tile.first) * kRowBytes + 16 * lane - phase;
+  }
+  // `to`: the place of the first row, `phase` behind a multiple of 16.
+  GPU_FN void copy(uint to, const uchar* from, const TileRows& tile, uint lane) const {
+    if (count != 0) {
+      constexpr int kCopies = (kTileKeys * kRowBytes + 14 + 511) / 512;
+      const uint bytes = phase + count * kRowBytes, limit = tile.more ? bytes + 15 : bytes;
+      UNROLL for (int i = 0; i < kCopies; i++) {
+        const uint at = 512 * i + 16 * lane;
+        if (at + 16 > limit) break;
+        copy_ahead(to - phase + at, from + offset + 512 * i);
+      }
+      const uint whole = bytes / 16 * 16;
+      if (whole < bytes && !tile.more && lane == bytes / 16 % 32) {
+        copy_end(to - phase + whole, from + offset + (whole - 16 * lane), bytes - whole);
+      }
+    } else {
+      constexpr int kGrain = kGrainOf<kRowBytes>, kPieces = kRowBytes / kGrain;
+#pragma unroll 1
+      for (int i = 0; i < kPieces; i++) {
+        const uint at = 32 * i + lane, key = at / kPieces;
+        const uint row = __shfl_sync(~0u, tile.row, key);
+        const uchar* const grain = from + ulong(row) * kRowBytes + at % kPieces * kGrain;
+        if ((tile.there >> key & 1) != 0) copy_grain<kGrain>(to + kGrain * at, grain);
+      }
+    }
+  }
+};
+
+// Of a unit, with up to 14 bytes in front of the rows; a word behind them may be read.
+template <int kRowBytes>
+constexpr int kPackedBytes = 32 + int(kTileKeys) * kRowBytes;
 
 // Units of kTileKeys whole rows: of K, then of V, which lie alike.
 template <int kRowBytes, int kStageCount>
-class PackedStream {
+class PackedStream : public CopyRing<kPackedBytes<kRowBytes>, kStageCount> {
  public:
-  static_assert(kRowBytes % 2 == 0, "rows start at even bytes");
-  // With up to 14 bytes in front of the rows; a word behind them may be read.
-  static constexpr int kUnitBytes = kTileKeys * kRowBytes + 32;
-
   // k and v: the first row of the sequence and KV head, as far from multiples of 16. Tiles start at
   // positions first + i step; `step` rows are whole 16 bytes.
   GPU_FN PackedStream(const KeyRows& rows, const uchar* k, const uchar* v, uint ring, uint first,
                       uint step)
-      : rows_(rows), k_(k), v_(v), first_(first), step_(step) {
-    const uint row = find_rows();
-    phase_ = phase_of(row);
-    ring_ = ring + phase_;
-    place_rows(row);
+      : CopyRing<kPackedBytes<kRowBytes>, kStageCount>(ring),
+        rows_(rows),
+        k_(k),
+        v_(v),
+        first_(first),
+        step_(step) {
+    tile_.find(rows, first);
+    run_.place(tile_, k, phase_of(k, tile_.first, kRowBytes), LANE);
+    this->shift(run_.phase);
 #pragma unroll 1
     for (int i = 0; i < kStageCount; i++) request(i % 2);
   }
-  // The address of the first row of the oldest unit, which has arrived.
-  GPU_FN uint wait() const {
-    wait_copies<kStageCount - 1>();
+  // All lanes have read it; it was K (unit 0) or V (1) of its tile.
+  GPU_FN void next(int unit) {
     __syncwarp();
-    return ring_ + place_;
-  }
-  // All lanes have read it; it was K (kUnit = 0) or V (1) of its tile.
-  template <int kUnit>
-  GPU_FN void next() {
-    __syncwarp();
-    request((kUnit + kStageCount) % 2);
+    request((unit + kStageCount) % 2);
   }
 
  private:
-  static constexpr int kGrain = grain_of(kRowBytes), kPieces = kRowBytes / kGrain;
-  static constexpr int kCopies = (kTileKeys * kRowBytes + 14 + 511) / 512;
-
-  GPU_FN uint phase_of(uint row) const {
-    return (uint(reinterpret_cast<ulong>(k_)) + row * kRowBytes) % 16;
-  }
-  // Of the tile at first_; returns the row of its first key.
-  GPU_FN uint find_rows() {
-    if (rows_.straight) {
-      count_ = first_ < rows_.end ? min(rows_.end - first_, uint(kTileKeys)) : 0;
-      row_ = first_ + rows_.to_row + LANE;
-      there_ = count_ == kTileKeys ? ~0u : (1u << count_) - 1u;
-      return first_ + rows_.to_row;
-    }
-    bool there;
-    row_ = rows_.row(first_ + LANE, &there);
-    there_ = __ballot_sync(~0u, there);
-    const uint first_row = __shfl_sync(~0u, row_, 0);
-    count_ = __all_sync(~0u, there && row_ == first_row + LANE) ? kTileKeys : 0;
-    return first_row;
-  }
-  // row: of the first key. A run that starts elsewhere between multiples of 16 than the first one,
-  // as behind the end of a ring, is copied row by row.
-  GPU_FN void place_rows(uint row) {
-    if (phase_of(row) != phase_) count_ = 0;
-    offset_ = ulong(row) * kRowBytes + 16 * LANE - phase_;
-  }
   GPU_FN void request(int unit) {
     if (first_ < rows_.end) {
-      const uchar* const from = unit == 0 ? k_ : v_;
-      const uint to = ring_ + place_;
-      if (count_ != 0) {
-        const uint bytes = phase_ + count_ * kRowBytes;
-        UNROLL for (int i = 0; i < kCopies; i++) {
-          const uint at = 512 * i + 16 * LANE;
-          if (at >= bytes) break;
-          copy_ahead_part(to - phase_ + at, from + offset_ + 512 * i, min(bytes - at, 16u));
-        }
-      } else {
-#pragma unroll 1
-        for (int i = 0; i < kPieces; i++) {
-          const uint at = 32 * i + LANE, row = at / kPieces;
-          const uint source = __shfl_sync(~0u, row_, row);
-          const uchar* const grain = from + ulong(source) * kRowBytes + at % kPieces * kGrain;
-          if ((there_ >> row & 1) != 0) copy_grain<kGrain>(to + kGrain * at, grain);
-        }
-      }
+      run_.copy(this->slot(), unit == 0 ? k_ : v_, tile_, LANE);
       if (unit == 1) {
         first_ += step_;
-        if (first_ < rows_.end) place_rows(find_rows());
+        if (first_ < rows_.end) {
+          tile_.find(rows_, first_);
+          run_.place(tile_, k_, run_.phase, LANE);
+        }
       }
     }
-    close_copies();
-    place_ = place_ + kUnitBytes == kStageCount * kUnitBytes ? 0 : place_ + kUnitBytes;
+    this->close_slot();
   }
 
   const KeyRows& rows_;
   const uchar *k_, *v_;
-  uint ring_;          // of the first row of a unit in the first slot
   uint first_, step_;  // of the tile to ask for
-  uint row_, there_;   // of its key LANE; of all
-  uint count_;         // its keys are so many neighbours; 0: rows by themselves
-  ulong offset_;       // of this lane's first 16 bytes of them
-  uint phase_;         // bytes from a multiple of 16 to the first row
-  uint place_ = 0;     // of the oldest unit and of the next one asked for
+  TileRows tile_;      // its rows
+  PackedRun<kRowBytes> run_;
 };
 
 GPU_LIBRARY_END

@@ -113,17 +113,19 @@ TEST_P(AttnTqTest, EveryWidth) {  // Q12
     for (int bits : {2, 3, 4, 5, 6, 8}) {
       for (int64_t window : {0, 64}) {
         for (bool ring : {false, true}) {
-          expect_oracle({.heads = e.heads,
-                         .kv_heads = e.kv_heads,
-                         .dim = e.dim,
-                         .capacity = e.kv_len,
-                         .kv_len = {ring ? e.kv_len + 13 : e.kv_len},
-                         .bits_k = bits,
-                         .bits_v = bits,
-                         .softmax_scale = 1.0f / 16,
-                         .window_size = window,
-                         .ring = ring},
-                        ++seed);
+          const Case c{.heads = e.heads,
+                       .kv_heads = e.kv_heads,
+                       .dim = e.dim,
+                       .capacity = e.kv_len,
+                       .kv_len = {ring ? e.kv_len + 13 : e.kv_len},
+                       .bits_k = bits,
+                       .bits_v = bits,
+                       .softmax_scale = 1.0f / 16,
+                       .window_size = window,
+                       .ring = ring};
+          auto args = make_args(c, ++seed);
+          args.n_split = ring ? 1 : 0;
+          testing::expect_attention(run(args), reference_of(args), c.name());
         }
       }
     }
@@ -148,6 +150,35 @@ TEST_P(AttnTqTest, EveryHeadDimAndMixedWidths) {  // Q19
   }
   expect_oracle(
       {.heads = 8, .kv_heads = 2, .dim = 256, .capacity = 200, .kv_len = {199}, .bits_k = 8});
+}
+
+// In one part, so that a simdgroup on a GPU has more tiles than its ring has slots, and in several.
+TEST_P(AttnTqTest, PairsOfWidths) {
+  const auto dims =
+      testing::unless_short<int64_t>({64, 80, 96, 128, 192, 256, 512}, {64, 192, 512});
+  const auto widths = testing::unless_short<int>({2, 3, 4, 5, 6, 8}, {3, 4, 8});
+  const int64_t keys = is_short() ? 70 : 555;
+  uint32_t seed = 0;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    for (size_t i = 0; i < widths.size(); ++i) {
+      for (size_t j = 0; j < widths.size(); ++j) {
+        if (i == j || (!is_short() && (d + i + j) % 2 == 0)) continue;
+        const bool ring = ++seed % 3 == 0;
+        const Case c{.heads = seed % 4 == 0 ? 18 : 8,
+                     .dim = dims[d],
+                     .capacity = keys,
+                     .kv_len = {ring ? keys + 13 : keys - 3},
+                     .bits_k = widths[i],
+                     .bits_v = widths[j],
+                     .softmax_scale = 1.0f / 16,
+                     .window_size = seed % 5 == 0 ? 40 : 0,
+                     .ring = ring};
+        auto args = make_args(c, seed);
+        args.n_split = seed % 2 == 0 ? 1 : 0;
+        testing::expect_attention(run(args), reference_of(args), c.name());
+      }
+    }
+  }
 }
 
 TEST_P(AttnTqTest, SoftCapLongAndShort) {
@@ -342,13 +373,14 @@ TEST_P(AttnTqTest, RingEqualsLinear) {
   const auto bits = [&](const ops::AttnDecodeTqArgs& args) { return testing::bytes_of(run(args)); };
   for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 192, 512}, {64, 80, 512})) {
     const int64_t capacity = is_short() ? 40 : dim == 64 || dim == 512 ? 128 : 301;
-    for (int width : {2, 3, 4, 5, 6, 8}) {
-      SCOPED_TRACE(std::to_string(width) + " bits, D " + std::to_string(dim));
+    for (auto [k, v] : {std::pair{2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {8, 8}, {8, 4}, {2, 6}}) {
+      SCOPED_TRACE(std::to_string(k) + " and " + std::to_string(v) + " bits, D " +
+                   std::to_string(dim));
       auto args = make_args({.dim = dim,
                              .capacity = tokens,
                              .kv_len = {tokens},
-                             .bits_k = width,
-                             .bits_v = width,
+                             .bits_k = k,
+                             .bits_v = v,
                              .window_size = capacity - 3},
                             23);
       const Buffer out = run(args);
@@ -400,20 +432,22 @@ TEST_P(AttnTqTest, DeviceLengthsAreReadAtRunTime) {
 TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
   struct Rows {
     int64_t dim;
-    int bits;
+    int bits_k, bits_v;
     DType q_dtype;
   };
   const auto all = testing::unless_short<Rows>(
-      {{64, 4, f32},
-       {64, 4, f16},
-       {64, 4, bf16},
-       {64, 5, f16},
-       {80, 3, f32},
-       {80, 6, f16},
-       {96, 2, f32},
-       {96, 5, f32},
-       {192, 3, bf16}},
-      {{64, 4, f32}, {64, 4, f16}, {64, 4, bf16}, {80, 5, f16}, {96, 2, f32}});
+      {{64, 4, 4, f32},
+       {64, 4, 4, f16},
+       {64, 4, 4, bf16},
+       {64, 5, 5, f16},
+       {64, 8, 4, f32},
+       {80, 3, 3, f32},
+       {80, 6, 6, f16},
+       {96, 2, 2, f32},
+       {96, 5, 5, f32},
+       {128, 5, 2, f16},
+       {192, 3, 3, bf16}},
+      {{64, 4, 4, f32}, {64, 4, 4, f16}, {64, 8, 4, bf16}, {80, 5, 5, f16}, {96, 2, 2, f32}});
   for (const Rows& r : all) {
     for (int64_t page_size : testing::unless_short<int64_t>({16, 64, 256}, {16})) {
       Random random(21);
@@ -423,8 +457,8 @@ TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
                    .dim = r.dim,
                    .capacity = slots,
                    .kv_len = {slots, 33},
-                   .bits_k = r.bits,
-                   .bits_v = r.bits};
+                   .bits_k = r.bits_k,
+                   .bits_v = r.bits_v};
       auto args = make_args(c);
       args.q = testing::random_buffer(device_, r.q_dtype, {2, 8, r.dim}, random);
       args.out = device_.alloc(r.q_dtype, {2, 8, r.dim});
