@@ -110,12 +110,13 @@ GPU_FN int early_value(const int* p) { return *p; }
 // all parts on older GPUs. Lengths are taken as they are now, which may be older than those that
 // count: they say what is asked for, never what is read.
 //   kv_row: KV head, counted over the batch   norms: of a row of codes, beside it
+//   most: bytes of K, or of V if its rows are longer; of them, beyond `some`, half of the part
 template <class Args>
 GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, uint k_row_bytes,
                           uint v_row_bytes, const float* k_norms, const float* v_norms, uint norms,
-                          const int* kv_len, const int* ring_start, const Args& p) {
+                          const int* kv_len, const int* ring_start, const Args& p,
+                          uint some = 32 << 10, uint most = 32 << 10) {
 #if __CUDA_ARCH__ >= 900
-  constexpr uint kBytes = 32 << 10;  // of the longer rows
   if (b > 0 || p.pages.size > 0) return;
   const int start = p.ring_start != 0 ? read_now(ring_start + b) : 0;
   const HeldKeys held = held_keys(read_now(kv_len + b), start, p.ring != 0, p.capacity);
@@ -124,8 +125,9 @@ GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, 
   const uint end = min(begin + keys.keys_each, keys.end);
   if (begin >= end) return;
   const uint slot = (begin + held.shift) % p.capacity;
+  const uint row_bytes = max(k_row_bytes, v_row_bytes), half = (end - begin) / 2;
   const uint rows =
-      min(min(end - begin, p.capacity - slot), kBytes / max(k_row_bytes, v_row_bytes));
+      min(min(end - begin, p.capacity - slot), min(max(some / row_bytes, half), most / row_bytes));
   const ulong at = kv_row * p.capacity + slot;
   prefetch_bytes(k + at * k_row_bytes, rows * k_row_bytes);
   prefetch_bytes(v + at * v_row_bytes, rows * v_row_bytes);

@@ -27,10 +27,14 @@ struct Shape {
   static constexpr int kShares = kDim == 512 ? 2 : 1, kShareDim = kDim / kShares;
   static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
   static constexpr bool kTakeTurns = kWarps == 8;  // the two simdgroups of a scheduler
+  // Simdgroups meet once a round: what they ask memory for next to each other then lies there side
+  // by side. Tiles of 2 KB that are asked for in any order take 4 % more time.
+  static constexpr bool kKeepStep = kWarps == 16;
   static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
   typedef TileOrder<kDim / 2> Order;
   typedef TileRing<kDim / 2, Order::kLong ? 16 : 32, Order::kLong ? 64 : 0, kSlots> KeyTiles;
   typedef TileRing<kDim / 2, Order::kOfLane, 32, kSlots> ValueTiles;
+  typedef NormRing<kShares> Norms;
   typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
   static constexpr int kShareOperands = kOperands * kSteps;
@@ -197,23 +201,6 @@ class Turns {
   bool first_;
 };
 
-// Norms of key LANE of a tile: of K the one of a share, of V all. 0 if the key is not there.
-template <int kNorms>
-struct TileNorms {
-  float k, v[kNorms];
-
-  GPU_FN void load(const KeyRows& rows, uint first, uint share, const float* k_norms,
-                   const float* v_norms) {
-    bool there = true;
-    uint row = first + LANE + rows.to_row;
-    if (first >= rows.whole_end) row = rows.row(first + LANE, &there);
-    k = there ? k_norms[ulong(row) * kNorms + share] : 0.0f;
-    UNROLL for (int n = 0; n < kNorms; n++) {
-      v[n] = there ? v_norms[ulong(row) * kNorms + n] : 0.0f;
-    }
-  }
-};
-
 // The barrier of the two simdgroups of a team.
 GPU_FN void meet_other_share(uint warp) {
   asm volatile("bar.sync %0, 64;" ::"r"(warp / 2 + 1) : "memory");
@@ -258,7 +245,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   const TqHeads own(p);
   if (threadIdx.x == 32 * (kWarpCount - 1)) {
     prefetch_part(own.b, own.kv_row(p), k, v, kDim / 2, kDim / 2, k_norms, v_norms, kNorms, kv_len,
-                  ring_start, p);
+                  ring_start, p, 16 << 10, 96 << 10);
   }
   if (threadIdx.x < 32) lane_bytes[LANE] = make_uint2(p.k_bytes[0], p.k_bytes[1]);
   put_table(p, shared);
@@ -281,13 +268,12 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   uint2* const digits = reinterpret_cast<uint2*>(memory);
   float4* const exchange = reinterpret_cast<float4*>(memory + S::kQueryBytes);
   uint exchange_place = 0;
-  uchar* const work = memory + S::kQueryBytes + S::kExchangeBytes;
+  uchar* const norm_rings = memory + S::kQueryBytes + S::kExchangeBytes;
+  uchar* const work = norm_rings + kWarpCount * S::Norms::kBytes;
   const uint team = warp / S::kShares, share = warp % S::kShares;
   const uint first = part.begin + team * kKeys, step = S::kTeams * kKeys;
   KeyRows rows = part.rows(block_table, p);
   if constexpr (kLinear) rows.be_straight();
-  k_norms += part.first_row * kNorms;
-  v_norms += part.first_row * kNorms;
   const uint ring = shared_address(work) + team * S::kRingBytes;
   const uint ring_barriers = shared_address(barriers[team]);
   typename S::KeyTiles key_tiles(rows, k + part.first_row * (kDim / 2), ring, ring_barriers, first,
@@ -296,8 +282,9 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
                                      ring + S::KeyTiles::kBytes, ring_barriers + 8 * kSlots, first,
                                      step);
   if (share == 0) key_tiles.open();
-  TileNorms<kNorms> norms;
-  norms.load(rows, first, share, k_norms, v_norms);
+  typename S::Norms norms(rows, k_norms + part.first_row * kNorms + share,
+                          v_norms + part.first_row * kNorms,
+                          shared_address(norm_rings) + warp * S::Norms::kBytes, first, step);
   if (warp < 4 * kLaneHeads) {
     if (p.rotated == 0) {
       signs.apply(x);
@@ -339,29 +326,27 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   UNROLL for (int i = 0; i < 8 * S::kUnits; i++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
+  const bool keep_step = S::kKeepStep && part.end - part.begin > step;
   const uint last_round = part.begin + (part.end - 1 - part.begin) / step * step + team * kKeys;
   for (uint at = first; at <= last_round; at += step) {
     if (S::kTakeTurns) turns.take();
     if (at >= part.end) {
       if (S::kTakeTurns) turns.pass(at == last_round);
       if (S::kShares == 2) meet_other_share(warp);  // all teams meet as often as the first one
+      if (keep_step) __syncthreads();
       break;
     }
     float z[kTiles][S::kRows], v_norm[kTiles][2], factor[kTiles][2];
     score_keys<S>(key_tiles.wait() + key_place, queries, bytes, scale, z);
     if (S::kTakeTurns) turns.pass(at == last_round);
     key_tiles.next();
+    norms.wait();
     UNROLL for (int t = 0; t < kTiles; t++) {
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint key = S::Order::key(t, m);
-        const float k_norm = __shfl_sync(~0u, norms.k, key);
-        factor[t][m] = v_norm[t][m] = __shfl_sync(~0u, norms.v[0], key);
-        if constexpr (S::kShares == 2) {
-          const float other = __shfl_sync(~0u, norms.v[1], key);
-          factor[t][m] = fmaxf(fabsf(v_norm[t][m]), fabsf(other));
-          if (share == 1) v_norm[t][m] = other;
-        }
-        UNROLL for (int e = 0; e < kLaneHeads; e++) z[t][kLaneHeads * m + e] *= k_norm;
+        const typename S::Norms::Key norm = norms.of(S::Order::key(t, m));
+        v_norm[t][m] = norm.v(share);
+        factor[t][m] = norm.largest_v();
+        UNROLL for (int e = 0; e < kLaneHeads; e++) z[t][kLaneHeads * m + e] *= norm.k;
       }
     }
     if constexpr (S::kShares == 1) {
@@ -373,9 +358,9 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
       if (share == 0) key_tiles.request();
       if (share == 1 && at != first) value_tiles.request();
     }
+    norms.request();
     rules.template apply<typename S::Order>(z, at,
                                             at < rows.whole_end ? ~0u : rows.there<kKeys>(at));
-    norms.load(rows, at + step, share, k_norms, v_norms);
     float w[kTiles][S::kRows], products[kTiles][S::kRows];
     softmax.weigh(z, factor, w, products, sums);
     typename S::Weights weights[kTiles];
@@ -387,6 +372,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
       }
       weights[t] = typename S::Weights(products[t]);
     }
+    if (keep_step) __syncthreads();
     add_values<S>(value_tiles.wait() + value_place, lane_table, weights, sums);
     value_tiles.next();
     if constexpr (S::kShares == 1) {

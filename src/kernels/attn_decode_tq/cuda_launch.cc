@@ -61,8 +61,9 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
   const int64_t key_tile = kKeys * dim / 2 + (dim > 128 ? 2 * 64 : 0);
   const int64_t value_tile = kKeys * dim / 2 + (dim > 128 ? 8 : 4) * 32;
   const int64_t rings = teams * 2 * (key_tile + value_tile);
+  const int64_t norms = warps * 3 * kKeys * (shares == 1 ? 8 : 16);  // as NormRing
   return {"attn_decode_tq_mma_" + form + std::to_string(dim), warps,
-          kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 + exchanged +
+          kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 + exchanged + norms +
               std::max(rings, sums_bytes(dim, teams))};
 }
 

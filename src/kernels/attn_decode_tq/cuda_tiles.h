@@ -187,4 +187,68 @@ class TileRing {
   uint slot_ = 0, phase_ = 0, to_fill_ = 0;
 };
 
+// The norms of a simdgroup's tiles, three tiles ahead: memory that is busy takes longer to answer
+// than a tile takes. kNorms: of a row; those of K are of one share of the row.
+template <int kNorms>
+class NormRing {
+ public:
+  struct Key {
+    float k, v_first, v_last;
+
+    GPU_FN float v(uint share) const { return kNorms == 1 || share == 0 ? v_first : v_last; }
+    GPU_FN float largest_v() const {
+      return kNorms == 1 ? v_first : fmaxf(fabsf(v_first), fabsf(v_last));
+    }
+  };
+  static constexpr int kSlots = 3, kKeyBytes = kNorms == 1 ? 8 : 16;
+  static constexpr int kSlotBytes = kTileKeys * kKeyBytes, kBytes = kSlots * kSlotBytes;
+
+  // k: that of the share in row 0. Tiles start at positions first + i step. ring: address of
+  // kBytes, aligned to 16.
+  GPU_FN NormRing(const KeyRows& rows, const float* k, const float* v, uint ring, uint first,
+                  uint step)
+      : rows_(rows), k_(k), v_(v), ring_(ring), first_(first), step_(step) {
+#pragma unroll 1
+    for (int i = 0; i < kSlots; i++) request();
+  }
+  // Until those of the next tile are there.
+  GPU_FN void wait() const {
+    wait_copies<kSlots - 1>();
+    __syncwarp();
+  }
+  // Of a key of that tile; 0 if it is not there.
+  GPU_FN Key of(uint key) const {
+    const uint at = ring_ + place_ + key * kKeyBytes;
+    float k, x, y = 0.0f;
+    if constexpr (kNorms == 1) {
+      asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(k), "=f"(x) : "r"(at) : "memory");
+    } else {
+      asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(x), "=f"(y) : "r"(at) : "memory");
+      asm volatile("ld.shared.f32 %0, [%1];" : "=f"(k) : "r"(at + 8) : "memory");
+    }
+    return {k, x, y};
+  }
+  // Asks for those of a tile more in the place of that tile, which all lanes have read.
+  GPU_FN void request() {
+    bool there = true;
+    uint row = first_ + LANE + rows_.to_row;
+    if (first_ >= rows_.whole_end) row = rows_.row(first_ + LANE, &there);
+    const uint to = ring_ + place_ + LANE * kKeyBytes;
+    const float* const v = v_ + ulong(row) * kNorms;
+    copy_word_ahead(to + (kNorms == 1 ? 0 : 8), k_ + ulong(row) * kNorms, there);
+    UNROLL for (int n = 0; n < kNorms; n++) {
+      copy_word_ahead(to + (kNorms == 1 ? 4 : 4 * n), v + n, there);
+    }
+    close_copies();
+    place_ = place_ + kSlotBytes == kBytes ? 0 : place_ + kSlotBytes;
+    first_ += step_;
+  }
+
+ private:
+  const KeyRows& rows_;
+  const float *k_, *v_;
+  uint ring_, place_ = 0;
+  uint first_, step_;  // of the tile to ask for
+};
+
 GPU_LIBRARY_END

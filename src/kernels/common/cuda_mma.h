@@ -66,6 +66,12 @@ GPU_FN void copy_ahead(uint to, const void* from, bool there) {
 GPU_FN void copy_ahead(uint to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
+// 4 bytes likewise.
+GPU_FN void copy_word_ahead(uint to, const void* from, bool there) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from),
+               "r"(there ? 4 : 0)
+               : "memory");
+}
 // Likewise of a run that is copied to its end, of which L2 asks memory for 256 bytes at once.
 GPU_FN void copy_run_ahead(uint to, const void* from) {
   asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(to), "l"(from)
