@@ -158,9 +158,9 @@ TqTable make_tq_table(const ops::TqFormat& format) {
     t.has_half = t.has_half && to_float(half) * t.half_unit == t.levels[i];
   }
   t.half_mirrors = true;
-  for (size_t i = 128; i < 256; ++i) {
-    t.half_mirrors =
-        t.half_mirrors && t.half[i] < 0x8000 && t.half[255 - i] == (t.half[i] | 0x8000);
+  for (size_t i = levels.size() / 2; i < levels.size(); ++i) {
+    t.half_mirrors = t.half_mirrors && t.half[i] < 0x8000 &&
+                     t.half[levels.size() - 1 - i] == (t.half[i] | 0x8000);
   }
   t.bounds.fill(std::numeric_limits<float>::infinity());
   for (uint32_t i = 0; i + 1 < levels.size(); ++i) {

@@ -27,10 +27,10 @@ struct TqTable {
   bool sign_magnitude;  // the order of codes; else they ascend
   bool has_half;        // level = half * half_unit, exactly
   float half_unit;
-  bool half_mirrors;                         // half[255 - i] = -half[i] < 0 for i > 127
-  std::array<float, 256> levels;             // by code; beyond 2^bits they repeat
-  std::array<uint16_t, 256> half;            // f16, if has_half
-  std::array<float, 256> bounds;             // [2^bits - 1] between ascending levels, then infinity
+  bool half_mirrors;               // half[2^bits - 1 - i] = -half[i] < 0 for i from 2^(bits - 1) on
+  std::array<float, 256> levels;   // by code; beyond 2^bits they repeat
+  std::array<uint16_t, 256> half;  // f16, if has_half
+  std::array<float, 256> bounds;   // [2^bits - 1] between ascending levels, then infinity
   std::array<uint32_t, kTqSignWords> signs;  // bit j: s_j = -1
 
   // The code of ascending index i.

@@ -313,6 +313,32 @@ TEST_P(AttnTqTest, RotatedModeAndOtherSigns) {  // Q13
   testing::expect_attention(out, reference_of(args), "rotated by the caller");
 }
 
+// Levels that are exact in f16 go by shorter ways, by half of a table where levels mirror each
+// other.
+TEST_P(AttnTqTest, OtherTablesExactInHalf) {
+  Random random(14);
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 128, 512}, {80})) {
+    const Case c{.heads = 6, .dim = dim, .capacity = 70, .kv_len = {70}};
+    auto args = make_args(c);
+    for (int bits : {2, 3, 4, 5, 6, 8}) {
+      for (const bool mirrored : {false, true}) {
+        for (const auto packing : {ops::TqPacking::kDense, ops::TqPacking::kBytes}) {
+          ops::TqFormat format{.bits = bits, .packing = packing};
+          const int count = 1 << bits;
+          for (int i = 0; i < count; ++i) {  // below 4 in magnitude, of 10 bits
+            format.codebook.push_back(static_cast<float>(4 * i + (mirrored ? 2 : 1) - 2 * count) *
+                                      2.0f / static_cast<float>(count));
+          }
+          args.k = make_rows(c, dim, format, random);
+          args.v = make_rows(c, dim, format, random);
+          testing::expect_attention(run(args), reference_of(args),
+                                    std::to_string(bits) + " bits of " + std::to_string(dim));
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttnTqTest, ErrorAgainstUncodedAttention) {  // Q14
   // NRMSE by width: at scale 1/16 of any number of keys, at scale 1 of 1024 and noisy. There the
   // two best keys share nearly all the weight, and an error e of a logit, 16 times that of a row,

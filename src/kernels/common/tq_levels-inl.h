@@ -148,6 +148,10 @@ using WindowTag = hn::Repartition<uint16_t, CodeTag>;
 inline constexpr int64_t kCodesAtOnce = hn::MaxLanes(CodeTag());
 static_assert(kCodesAtOnce == 16 || kCodesAtOnce == 32);
 
+// In which order a vector has codes: AVX2 interleaves within blocks of 16 bytes, so there the first
+// block has codes 0 .. 7 and 16 .. 23, the second one 8 .. 15 and 24 .. 31.
+inline constexpr bool kHalvesApart = HWY_TARGET == HWY_AVX2;
+
 // 16 kTables levels of f16 from t.half[kFirst] on, as tables of their low and high bytes.
 template <int kTables, int kFirst = 0>
 class HalfBytes {
@@ -163,35 +167,35 @@ class HalfBytes {
       high_[i] = hn::LoadDup128(CodeTag(), high);
     }
   }
-  // Of codes, one in each byte. Bits of `signs` are added to the high bytes.
+  // Of numbers from kFirst on, one in each byte. Bits of `signs` are added to the high bytes.
   HWY_INLINE void store(CodeVec codes, CodeVec signs, F16* out) const {
     const CodeTag d;
-    const auto index = hn::And(codes, hn::Set(d, 15));
-    const CodeVec low = pick<0, kTables>(low_, codes, index);
-    const CodeVec high = hn::Or(pick<0, kTables>(high_, codes, index), signs);
+    CodeVec low = hn::Zero(d), high = signs;
+#pragma GCC unroll 8
+    for (int i = 0; i < kTables; ++i) {
+      const CodeVec index = kTables == 1 ? codes : in_table(codes, 16 * i);
+      low = hn::Or(low, hn::TableLookupBytesOr0(low_[i], index));
+      high = hn::Or(high, hn::TableLookupBytesOr0(high_[i], index));
+    }
     const CodeVec a = hn::InterleaveLower(d, low, high), b = hn::InterleaveUpper(d, low, high);
     uint8_t* const to = reinterpret_cast<uint8_t*>(out);
-    if constexpr (kCodesAtOnce == 32) {
+    if constexpr (kCodesAtOnce == 16 || kHalvesApart) {
+      hn::StoreU(a, d, to);
+      hn::StoreU(b, d, to + kCodesAtOnce);
+    } else {
       hn::StoreU(hn::ConcatLowerLower(d, b, a), d, to);
       hn::StoreU(hn::ConcatUpperUpper(d, b, a), d, to + 32);
-    } else {
-      hn::StoreU(a, d, to);
-      hn::StoreU(b, d, to + 16);
     }
   }
 
  private:
-  // By the bits of a code above the fourth.
-  template <int kFrom, int kCount>
-  static HWY_INLINE CodeVec pick(const CodeVec* tables, CodeVec codes, CodeVec index) {
-    if constexpr (kCount == 1) {
-      return hn::TableLookupBytes(tables[kFrom], index);
-    } else {
-      constexpr int kHalf = kCount / 2;
-      const auto is_set = hn::TestBit(codes, hn::Set(CodeTag(), uint8_t{16 * kHalf}));
-      return hn::IfThenElse(is_set, pick<kFrom + kHalf, kHalf>(tables, codes, index),
-                            pick<kFrom, kHalf>(tables, codes, index));
-    }
+  // Of codes from `first` to first + 15 their place in a table of 16 bytes, of others a byte with
+  // the top bit, for which there is 0.
+  static HWY_INLINE CodeVec in_table(CodeVec codes, int first) {
+    const CodeTag d;
+    const auto places = hn::Sub(codes, hn::Set(d, static_cast<uint8_t>(first)));
+    const auto marked = hn::SaturatedAdd(places, hn::Set(d, 0x70));
+    return HWY_ARCH_X86 ? marked : hn::And(marked, hn::Set(d, 0x8f));  // x86 skips bits 4 to 6
   }
 
   CodeVec low_[kTables], high_[kTables];
@@ -207,16 +211,19 @@ struct HalfLevels {
     table.store(codes, hn::Zero(CodeTag()), out);
   }
 };
-// Of 8 bits where half[255 - i] = -half[i] < 0 for i > 127.
+// By half of the table where the other half is -half, see TqTable::half_mirrors.
+template <int kBits>
 struct MirroredLevels {
-  HalfBytes<8, 128> table;
+  static constexpr int kMiddle = 1 << (kBits - 1);
+  HalfBytes<kMiddle / 16, kMiddle> table;
 
   explicit MirroredLevels(const quant::TqTable& t) : table(t) {}
   HWY_INLINE void store(CodeVec codes, F16* out) const {
     const CodeTag d;
     const hn::Repartition<int8_t, CodeTag> signed_d;
-    const auto positive = hn::BitCast(d, hn::BroadcastSignBit(hn::BitCast(signed_d, codes)));
-    table.store(hn::Xor(codes, hn::Not(positive)), hn::AndNot(codes, hn::Set(d, 128)), out);
+    const auto from_middle = hn::Sub(codes, hn::Set(d, kMiddle));
+    const auto below = hn::BitCast(d, hn::BroadcastSignBit(hn::BitCast(signed_d, from_middle)));
+    table.store(hn::Xor(from_middle, below), hn::And(from_middle, hn::Set(d, 128)), out);
   }
 };
 
@@ -224,7 +231,11 @@ struct MirroredLevels {
 struct TwoBitCodes {
   HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t*) const {
     const hn::Repartition<uint32_t, CodeTag> d;
-    const auto v = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint8_t, decltype(d)>(), from));
+    auto bytes = hn::LoadU(hn::Rebind<uint8_t, decltype(d)>(), from);
+#if HWY_TARGET == HWY_AVX2
+    bytes.raw = _mm_shufflelo_epi16(bytes.raw, _MM_SHUFFLE(3, 1, 2, 0));
+#endif
+    const auto v = hn::PromoteTo(d, bytes);
     const auto pairs = hn::Or(v, hn::ShiftLeft<6>(v));
     const auto all = hn::Or(pairs, hn::ShiftLeft<12>(pairs));
     return hn::And(hn::BitCast(CodeTag(), all), hn::Set(CodeTag(), 3));
@@ -233,14 +244,24 @@ struct TwoBitCodes {
 struct FourBitCodes {
   HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t*) const {
     const WindowTag d;
-    const auto v = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint8_t, WindowTag>(), from));
+    auto bytes = hn::LoadU(hn::Rebind<uint8_t, WindowTag>(), from);
+#if HWY_TARGET == HWY_AVX2
+    bytes.raw = _mm_shuffle_epi32(bytes.raw, _MM_SHUFFLE(3, 1, 2, 0));
+#endif
+    const auto v = hn::PromoteTo(d, bytes);
     const auto all = hn::Or(v, hn::ShiftLeft<4>(v));
     return hn::And(hn::BitCast(CodeTag(), all), hn::Set(CodeTag(), 15));
   }
 };
+// Of which the bits in kMask count.
+template <uint8_t kMask>
 struct ByteCodes {
   HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t*) const {
-    return hn::LoadU(CodeTag(), from);
+    auto codes = hn::LoadU(CodeTag(), from);
+#if HWY_TARGET == HWY_AVX2
+    codes.raw = _mm256_permute4x64_epi64(codes.raw, _MM_SHUFFLE(3, 1, 2, 0));
+#endif
+    return kMask == 255 ? codes : hn::And(codes, hn::Set(CodeTag(), kMask));
   }
 };
 // Of up to 6 bits: the two bytes in which a code begins, less what is beside it. Rows have at least
@@ -258,27 +279,45 @@ class DenseCodes {
     }
     bytes_ = hn::Load(CodeTag(), bytes);
     factors_ = hn::Load(WindowTag(), factors);
+    for (int i = 0; i < 2; ++i) {
+      const int behind = (2 - i) * kCodesAtOnce / 16 * bits;  // bytes from there to the row's end
+      last_[i] = moved(bytes_, std::max(16 - behind, 0));
+    }
   }
   HWY_INLINE CodeVec operator()(const uint8_t* from, const uint8_t* end) const {
     const uint8_t* const next = from + kCodesAtOnce / 16 * bits_;
-    return hn::ConcatEven(CodeTag(), spread(next, end), spread(from, end));
+    if (end - next >= 16) return join(spread(from, bytes_), spread(next, bytes_));
+    const uint8_t *const from_16 = std::min(from, end - 16), *const next_16 = end - 16;
+    if (end - next == next - from) {
+      return join(spread(from_16, last_[0]), spread(next_16, last_[1]));
+    }
+    return join(spread(from_16, moved(bytes_, static_cast<int>(from - from_16))),
+                spread(next_16, moved(bytes_, static_cast<int>(next - next_16))));
   }
 
  private:
+  static HWY_INLINE CodeVec moved(CodeVec bytes, int by) {
+    const CodeTag d;
+    return hn::And(hn::Add(bytes, hn::Set(d, static_cast<uint8_t>(by))), hn::Set(d, 15));
+  }
+  static HWY_INLINE CodeVec join(CodeVec first, CodeVec second) {
+#if HWY_TARGET == HWY_AVX2
+    return CodeVec{_mm256_packus_epi16(first.raw, second.raw)};
+#else
+    return hn::ConcatEven(CodeTag(), second, first);
+#endif
+  }
   // kCodesAtOnce / 2 codes, each with a zero byte. Of a window's second byte only bits of its code
   // count, so it may be any where there is none.
-  HWY_INLINE CodeVec spread(const uint8_t* from, const uint8_t* end) const {
-    const CodeTag d;
-    const uint8_t* const at = std::min(from, end - 16);
-    const auto first = hn::Set(d, static_cast<uint8_t>(from - at));
-    const auto index = hn::And(hn::Add(bytes_, first), hn::Set(d, 15));
-    const auto windows = hn::TableLookupBytes(hn::LoadDup128(d, at), index);
+  HWY_INLINE CodeVec spread(const uint8_t* from, CodeVec bytes) const {
+    const auto windows = hn::TableLookupBytes(hn::LoadDup128(CodeTag(), from), bytes);
     const auto high = hn::Mul(hn::BitCast(WindowTag(), windows), factors_);
-    return hn::BitCast(d, hn::ShiftRightSame(high, 16 - bits_));
+    return hn::BitCast(CodeTag(), hn::ShiftRightSame(high, 16 - bits_));
   }
 
   int bits_;
-  CodeVec bytes_;
+  CodeVec bytes_;    // of windows that begin with 16 bytes that are there
+  CodeVec last_[2];  // of the last two of a row, of which the last 16 bytes are read
   hn::Vec<WindowTag> factors_;
 };
 
@@ -343,12 +382,14 @@ HWY_INLINE void TqLevels(const quant::TqTable& t, const uint8_t* const* rows, in
       case 4:
         return by(one, FourBitCodes());
       case 5:
+        if (t.half_mirrors) return by(std::type_identity<MirroredLevels<5> >(), DenseCodes(5));
         return by(two, DenseCodes(5));
       case 6:
+        if (t.half_mirrors) return by(std::type_identity<MirroredLevels<6> >(), DenseCodes(6));
         return by(four, DenseCodes(6));
       case 8:
-        if (t.bits <= 6) return by(four, ByteCodes());
-        if (t.half_mirrors) return by(std::type_identity<MirroredLevels>(), ByteCodes());
+        if (t.bits <= 6) return by(four, ByteCodes<63>());
+        if (t.half_mirrors) return by(std::type_identity<MirroredLevels<8> >(), ByteCodes<255>());
         break;
       default:
         break;
