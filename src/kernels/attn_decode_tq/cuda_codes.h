@@ -8,6 +8,7 @@
 // Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode_tq/cuda_norms.h"
+#include "kernels/attn_decode_tq/cuda_plan.h"
 #include "kernels/attn_decode_tq/cuda_query.h"
 #include "kernels/attn_decode_tq/cuda_tiles.h"
 
@@ -42,6 +43,12 @@ struct Shape {
   static constexpr int kExchanged = kTiles * kRows / 4;  // float4 of a lane
   static constexpr int kExchangeBytes = kShares == 1 ? 0 : 2 * kWarps * kExchanged * 32 * 16;
   static constexpr int kRingBytes = KeyTiles::kBytes + ValueTiles::kBytes;  // of a team
+  static constexpr int kRings = kTeams * kRingBytes;
+  static constexpr int kMemory = kTableBytes + kQueryBytes + kExchangeBytes +
+                                 kWarps * Norms::kBytes +
+                                 (kRings > Sums::kBytes ? kRings : Sums::kBytes);
+  static_assert(kWarps == kernels::tq_plan::codes_warps(kDim) &&
+                kMemory == kernels::tq_plan::codes_memory(kDim, kLaneHeads == 1));
 };
 
 // Byte of codes -> levels in units of its low and its high nibble, a copy per lane.

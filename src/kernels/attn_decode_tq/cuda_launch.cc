@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/attn_decode/gpu_parts.h"
+#include "kernels/attn_decode_tq/cuda_plan.h"
 #include "kernels/attn_decode_tq/gpu_launch.h"
 #include "kernels/common/gpu_launch.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 // As in the kernels.
 constexpr int32_t kDims[] = {64, 80, 96, 128, 192, 256, 512};
-constexpr int64_t kColumns = 8, kKeys = 32;
+constexpr int64_t kColumns = tq_plan::kColumns, kKeys = tq_plan::kKeys;
 constexpr int64_t kStatic = 4096;  // more than kernels have beside what is asked for
 
 // Levels that are odd integers up to 255 times a unit, in the order of sign and magnitude: the
@@ -36,8 +37,6 @@ bool is_of_integers(const TqCache& c) {
   return t.bits == 4 && t.code_bits == 4 && t.sign_magnitude && t.has_half && bytes_of(t, bytes);
 }
 
-int64_t sums_bytes(int64_t dim, int64_t warps) { return warps * kColumns * (dim + 4) * 4; }
-
 struct Plan {
   std::string kernel;
   int64_t warps;
@@ -45,9 +44,7 @@ struct Plan {
 };
 
 Plan codes_plan(const AttnDecodeTqParams& p) {
-  constexpr int64_t kTable = 32 * 1024;
-  const int64_t dim = p.k.dim, warps = dim == 128 ? 16 : 8;
-  const int64_t shares = dim == 512 ? 2 : 1, teams = warps / shares;
+  const int64_t dim = p.k.dim;
   const bool plain = p.attn.logits_soft_cap == 0.0f && p.attn.alibi_slopes == nullptr;
   const bool few = plain && p.attn.num_heads / p.attn.num_kv_heads <= kColumns / 2;
   const bool placed =
@@ -56,43 +53,22 @@ Plan codes_plan(const AttnDecodeTqParams& p) {
                                        : plain ? ""
                                                : "ruled_") +
                            (placed ? "placed_" : "");
-  const int64_t exchanged = shares == 1 ? 0 : 2 * warps * (few ? 1 : 2) * 32 * 16;
-  // As TileRing: behind 16 long rows of K a gap of 64, behind 8 rows of V, or 4 long ones, of 32.
-  const int64_t key_tile = kKeys * dim / 2 + (dim > 128 ? 2 * 64 : 0);
-  const int64_t value_tile = kKeys * dim / 2 + (dim > 128 ? 8 : 4) * 32;
-  const int64_t rings = teams * 2 * (key_tile + value_tile);
-  const int64_t norms = warps * 3 * kKeys * (shares == 1 ? 8 : 16);  // as NormRing
-  return {"attn_decode_tq_mma_" + form + std::to_string(dim), warps,
-          kTable + (few ? 2 : 3) * dim / 32 * 32 * 8 + exchanged + norms +
-              std::max(rings, sums_bytes(dim, teams))};
-}
-
-constexpr int64_t kLevelWarps = 8;
-
-int64_t levels_memory(int64_t dim, int64_t tables, int64_t rings) {
-  const int64_t queries = 2 * dim / 16 * 32 * 8;
-  return std::max(kWholeUnit, tables + queries + std::max(rings, sums_bytes(dim, kLevelWarps)));
+  return {"attn_decode_tq_mma_" + form + std::to_string(dim), tq_plan::codes_warps(dim),
+          tq_plan::codes_memory(dim, few)};
 }
 
 Plan mixed_plan(const AttnDecodeTqParams& p) {
-  constexpr int64_t kTables = 2 * 256 * 128;
-  const int64_t dim = p.k.dim, unit_dim = dim % 128 == 0 ? 128 : dim, stages = dim == 192 ? 3 : 4;
+  const int64_t dim = p.k.dim;
   const bool even = p.k.table.code_bits % 2 == 0 && p.v.table.code_bits % 2 == 0;
   return {(dim == 64 && even ? "attn_decode_tq_mixed_even_" : "attn_decode_tq_mixed_") +
               std::to_string(dim),
-          kLevelWarps, levels_memory(dim, kTables, kLevelWarps * stages * (kKeys * unit_dim + 32))};
+          tq_plan::kLevelWarps, std::max(kWholeUnit, tq_plan::mixed_memory(dim))};
 }
 
 Plan levels_plan(const AttnDecodeTqParams& p) {
   const int64_t dim = p.k.dim, bits = p.k.table.code_bits;
-  const bool packed = dim % 128 != 0 && (dim != 64 || bits % 2 != 0);
-  const int64_t whole = bits == 8 ? 4 : bits == 6 ? 7 : 8;
-  const int64_t stages = dim == 192 ? (bits == 8 ? 3 : 4) : whole;
-  const int64_t unit_bytes = packed ? kKeys * dim * bits / 8 + 32  // as PackedStream
-                                    : kKeys * std::min<int64_t>(dim, 128) * bits / 8;
-  const int64_t tables = 2 * (int64_t{1} << (bits <= 4 ? 2 * bits : bits)) * 128;
-  return {"attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits), kLevelWarps,
-          levels_memory(dim, tables, kLevelWarps * stages * unit_bytes)};
+  return {"attn_decode_tq_levels_" + std::to_string(dim) + "_" + std::to_string(bits),
+          tq_plan::kLevelWarps, std::max(kWholeUnit, tq_plan::levels_memory(dim, bits))};
 }
 
 bool is_of_integers(const AttnDecodeTqParams& p) {

@@ -5,6 +5,7 @@
 #include "kernels/attn_decode/cuda_floats.h"
 #include "kernels/attn_decode_tq/cuda_norms.h"
 #include "kernels/attn_decode_tq/cuda_packed.h"
+#include "kernels/attn_decode_tq/cuda_plan.h"
 
 namespace mlxn {
 namespace gpu {
@@ -68,7 +69,7 @@ struct Shape : DimShape<kHeadDim> {
   static constexpr int kTableBytes = (1 << (kBits * kTogether)) * kTableStride;
   static constexpr int kRowBytes = kHeadDim * kBits / 8;
   static constexpr int kUnitRowBytes = DimShape<kHeadDim>::kUnitDim * kBits / 8;
-  static constexpr bool kPacked = kHeadDim % 128 != 0 && (kHeadDim != 64 || kBits % 2 != 0);
+  static constexpr bool kPacked = kernels::tq_plan::levels_packed(kHeadDim, kBits);
   typedef typename PlaceOf<kUnitRowBytes>::Type Place;
 };
 
@@ -88,10 +89,8 @@ template <int kHeadDim, int kBits>
 class OneWidth {
  public:
   static constexpr int kDim = kHeadDim, kTableBytes = Shape<kDim, kBits>::kTableBytes;
-  static constexpr int kStages = kDim == 192  ? (kBits == 8 ? 3 : 4)
-                                 : kBits == 8 ? 4
-                                 : kBits == 6 ? 7
-                                              : 8;
+  static constexpr int kStages = kernels::tq_plan::levels_stages(kDim, kBits);
+  static constexpr int kMemory = kernels::tq_plan::levels_memory(kDim, kBits);
   typedef typename StreamOf<Shape<kDim, kBits>, kStages>::Type Stream;
   static constexpr bool kRolled = false;  // units of K in a loop, or their code one after the other
 

@@ -232,7 +232,10 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   constexpr int kDim = Widths::kDim;
   typedef DimShape<kDim> S;
   typedef typename S::Floats Floats;
-  constexpr int kNorms = S::kNorms;
+  constexpr int kNorms = S::kNorms, kRings = kWarps * Widths::Stream::kBytes;
+  static_assert(2 * Widths::kTableBytes + Floats::kQueryBytes +
+                    (kRings > S::Sums::kBytes ? kRings : S::Sums::kBytes) <=
+                Widths::kMemory);
   extern __shared__ uint4 shared[];
   __shared__ float factors[kColumns];
   __shared__ float2 states[kWarps][kColumns];

@@ -112,7 +112,8 @@ template <int kHeadDim, bool kOdd = true>
 class AnyWidths {
  public:
   static constexpr int kDim = kHeadDim, kTableBytes = 256 * kTableStride;  // of the longest
-  typedef MixedStream<kDim, kOdd, kDim == 192 ? 3 : 4> Stream;
+  static constexpr int kMemory = kernels::tq_plan::mixed_memory(kDim);
+  typedef MixedStream<kDim, kOdd, kernels::tq_plan::mixed_stages(kDim)> Stream;
   static constexpr bool kRolled = kDim == 512;  // or code would not fit the instruction cache
 
   GPU_FN explicit AnyWidths(const GpuAttnDecodeTq& p)
