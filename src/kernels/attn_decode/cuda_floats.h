@@ -9,6 +9,7 @@
 #pragma once
 #include "kernels/attn_decode/cuda_join.h"
 #include "kernels/attn_decode/cuda_keys.h"
+#include "kernels/attn_decode/cuda_plan.h"
 #include "kernels/attn_decode/cuda_rules.h"
 #include "kernels/attn_decode/gpu_args.h"
 
@@ -60,7 +61,7 @@ struct Shape {
   static constexpr int kRingBytes = Stream::kBytes;  // of a simdgroup
   static constexpr int kWorkBytes =
       kWarps * kRingBytes > Sums::kBytes ? kWarps* kRingBytes : Sums::kBytes;
-  static constexpr int kMemory = kQueryBytes + kWorkBytes;
+  static_assert(kQueryBytes + kWorkBytes <= kernels::decode_plan::memory(kDim, kTerms));
   static constexpr bool kQueryInRegisters = kOperands * kDim <= 768;  // a register per 8 elements
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/attn_decode/cuda_plan.h"
 #include "kernels/attn_decode/gpu_launch.h"
 #include "kernels/attn_decode/gpu_parts.h"
 #include "kernels/common/gpu_attn_launch.h"
@@ -14,7 +15,7 @@ namespace {
 
 // As in the kernels.
 constexpr int32_t kDims[] = {64, 80, 96, 128, 192, 256, 512};
-constexpr int64_t kColumns = 8, kKeys = 16, kWarps = 8, kStages = 4;
+using decode_plan::kColumns, decode_plan::kKeys, decode_plan::kWarps;
 
 int64_t tiles_of(const AttnDecodeParams& p) {
   return base::ceil_div(p.num_heads / p.num_kv_heads, kColumns);
@@ -26,16 +27,6 @@ std::string kernel_of(const AttnDecodeParams& p) {
       plain && p.kv_dtype == DType::kF16 && p.num_heads / p.num_kv_heads <= kColumns / 2;
   const std::string form = few ? "few_" : plain ? "" : "ruled_";
   return kernel_name("attn_decode_mma_" + form + std::to_string(p.head_dim), {p.kv_dtype});
-}
-
-// Threadgroup memory: terms of the queries, then rings, whose place sums take.
-int64_t memory_of(const AttnDecodeParams& p) {
-  const int64_t dim = p.head_dim, terms = p.kv_dtype == DType::kBF16 ? 3 : 2;
-  const int64_t units = dim <= 128 ? 1 : dim <= 256 ? 2 : 4;
-  const int64_t row_bytes = dim / units * 2 <= 128 ? 128 : 256;
-  const int64_t rings = kWarps * kStages * kKeys * row_bytes;
-  const int64_t sums = kWarps * kColumns * (dim + 4) * 4;
-  return std::max(kWholeUnit, terms * dim / 16 * 32 * 8 + std::max(rings, sums));
 }
 
 }  // namespace
@@ -61,7 +52,8 @@ std::optional<std::string_view> attn_decode_cuda_refuses(const AttnDecodeParams&
 void attn_decode_cuda(StreamImpl& stream, const AttnDecodeParams& p, backends::Access access) {
   backends::GpuStream& gpu = backends::gpu_stream(stream);
   const backends::GpuLimits limits = gpu.limits();
-  const int64_t memory = memory_of(p);
+  const int64_t terms = p.kv_dtype == DType::kBF16 ? 3 : 2;
+  const int64_t memory = std::max(kWholeUnit, decode_plan::memory(p.head_dim, terms));
   if (static_cast<int64_t>(limits.threadgroup_memory) < memory) {
     return attn_decode_gpu(stream, p, std::move(access));
   }

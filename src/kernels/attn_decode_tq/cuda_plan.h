@@ -6,15 +6,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/attn_decode/cuda_plan.h"
+
 namespace mlxn::kernels::tq_plan {
 
-inline constexpr int64_t kKeys = 32;    // of a tile
-inline constexpr int64_t kColumns = 8;  // query heads of a threadgroup
-
-// Sums of the teams of a part, which take the place of their rings: rows of dim and 4 floats.
-constexpr int64_t sums_bytes(int64_t dim, int64_t teams) {
-  return teams * kColumns * (dim + 4) * 4;
-}
+inline constexpr int64_t kKeys = 32;  // of a tile
+using decode_plan::kColumns, decode_plan::sums_bytes;
 
 // cuda_codes.h: simdgroups, and how many of them share a tile.
 constexpr int64_t codes_warps(int64_t dim) { return dim == 128 ? 16 : 8; }
