@@ -152,7 +152,9 @@ static_assert(kCodesAtOnce == 16 || kCodesAtOnce == 32);
 // block has codes 0 .. 7 and 16 .. 23, the second one 8 .. 15 and 24 .. 31.
 inline constexpr bool kHalvesApart = HWY_TARGET == HWY_AVX2;
 
-// 16 kTables levels of f16 from t.half[kFirst] on, as tables of their low and high bytes.
+// 16 kTables levels of f16 from t.half[kFirst] on, as tables of their low and high bytes. Table i
+// has what turns entry j of table i - 1 into its own, and all tables up to that of a code have a
+// part in its level: whether a table has takes one subtraction.
 template <int kTables, int kFirst = 0>
 class HalfBytes {
  public:
@@ -160,22 +162,27 @@ class HalfBytes {
     HWY_ALIGN uint8_t low[16], high[16];
     for (int i = 0; i < kTables; ++i) {
       for (int j = 0; j < 16; ++j) {
-        low[j] = static_cast<uint8_t>(t.half[kFirst + 16 * i + j]);
-        high[j] = static_cast<uint8_t>(t.half[kFirst + 16 * i + j] >> 8);
+        const int entry = kFirst + 16 * i + j;
+        const int own = t.half[entry] ^ (i > 0 ? t.half[entry - 16] : 0);
+        low[j] = static_cast<uint8_t>(own);
+        high[j] = static_cast<uint8_t>(own >> 8);
       }
       low_[i] = hn::LoadDup128(CodeTag(), low);
       high_[i] = hn::LoadDup128(CodeTag(), high);
     }
   }
-  // Of numbers from kFirst on, one in each byte. Bits of `signs` are added to the high bytes.
+  // Of numbers from kFirst on, one in each byte, below 128. Bits of `signs` are added to the high
+  // bytes.
   HWY_INLINE void store(CodeVec codes, CodeVec signs, F16* out) const {
     const CodeTag d;
     CodeVec low = hn::Zero(d), high = signs;
 #pragma GCC unroll 8
     for (int i = 0; i < kTables; ++i) {
-      const CodeVec index = kTables == 1 ? codes : in_table(codes, 16 * i);
-      low = hn::Or(low, hn::TableLookupBytesOr0(low_[i], index));
-      high = hn::Or(high, hn::TableLookupBytesOr0(high_[i], index));
+      // Below the table's codes there is the top bit, which finds 0.
+      const CodeVec from_table = i == 0 ? codes : hn::Sub(codes, hn::Set(d, uint8_t(16 * i)));
+      const CodeVec index = in_block(from_table);
+      low = hn::Xor(low, hn::TableLookupBytesOr0(low_[i], index));
+      high = hn::Xor(high, hn::TableLookupBytesOr0(high_[i], index));
     }
     const CodeVec a = hn::InterleaveLower(d, low, high), b = hn::InterleaveUpper(d, low, high);
     uint8_t* const to = reinterpret_cast<uint8_t*>(out);
@@ -189,13 +196,9 @@ class HalfBytes {
   }
 
  private:
-  // Of codes from `first` to first + 15 their place in a table of 16 bytes, of others a byte with
-  // the top bit, for which there is 0.
-  static HWY_INLINE CodeVec in_table(CodeVec codes, int first) {
-    const CodeTag d;
-    const auto places = hn::Sub(codes, hn::Set(d, static_cast<uint8_t>(first)));
-    const auto marked = hn::SaturatedAdd(places, hn::Set(d, 0x70));
-    return HWY_ARCH_X86 ? marked : hn::And(marked, hn::Set(d, 0x8f));  // x86 skips bits 4 to 6
+  // Bits 4 to 6 of an index do not count on x86, and must be 0 elsewhere.
+  static HWY_INLINE CodeVec in_block(CodeVec index) {
+    return HWY_ARCH_X86 || kTables == 1 ? index : hn::And(index, hn::Set(CodeTag(), 0x8f));
   }
 
   CodeVec low_[kTables], high_[kTables];
