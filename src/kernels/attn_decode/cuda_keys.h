@@ -110,7 +110,7 @@ GPU_FN int early_value(const int* p) { return *p; }
 // all parts on older GPUs. Lengths are taken as they are now, which may be older than those that
 // count: they say what is asked for, never what is read.
 //   kv_row: KV head, counted over the batch   norms: of a row of codes, beside it
-//   most: bytes of K, or of V if its rows are longer; of them, beyond `some`, half of the part
+//   some, most: bytes of K, or of V if its rows are longer: half of the part, within these
 template <class Args>
 GPU_FN void prefetch_part(uint b, ulong kv_row, const uchar* k, const uchar* v, uint k_row_bytes,
                           uint v_row_bytes, const float* k_norms, const float* v_norms, uint norms,

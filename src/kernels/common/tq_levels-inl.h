@@ -146,11 +146,9 @@ using CodeTag = hn::CappedTag<uint8_t, 32>;  // of one or two blocks of 16 bytes
 using CodeVec = hn::Vec<CodeTag>;
 using WindowTag = hn::Repartition<uint16_t, CodeTag>;
 inline constexpr int64_t kCodesAtOnce = hn::MaxLanes(CodeTag());
-static_assert(kCodesAtOnce == 16 || kCodesAtOnce == 32);
-
-// In which order a vector has codes: AVX2 interleaves within blocks of 16 bytes, so there the first
-// block has codes 0 .. 7 and 16 .. 23, the second one 8 .. 15 and 24 .. 31.
-inline constexpr bool kHalvesApart = HWY_TARGET == HWY_AVX2;
+// In order, but on AVX2, which interleaves within blocks of 16 bytes: there the first block has
+// codes 0 .. 7 and 16 .. 23, the second one 8 .. 15 and 24 .. 31.
+static_assert(kCodesAtOnce == (HWY_TARGET == HWY_AVX2 ? 32 : 16));
 
 // 16 kTables levels of f16 from t.half[kFirst] on, as tables of their low and high bytes. Table i
 // has what turns entry j of table i - 1 into its own, and all tables up to that of a code have a
@@ -186,13 +184,8 @@ class HalfBytes {
     }
     const CodeVec a = hn::InterleaveLower(d, low, high), b = hn::InterleaveUpper(d, low, high);
     uint8_t* const to = reinterpret_cast<uint8_t*>(out);
-    if constexpr (kCodesAtOnce == 16 || kHalvesApart) {
-      hn::StoreU(a, d, to);
-      hn::StoreU(b, d, to + kCodesAtOnce);
-    } else {
-      hn::StoreU(hn::ConcatLowerLower(d, b, a), d, to);
-      hn::StoreU(hn::ConcatUpperUpper(d, b, a), d, to + 32);
-    }
+    hn::StoreU(a, d, to);
+    hn::StoreU(b, d, to + kCodesAtOnce);
   }
 
  private:
