@@ -106,22 +106,14 @@ class PartFactors {
     UNROLL for (int o = 16; o > 0; o /= 2) total += __shfl_xor_sync(~0u, total, o);
     return total;
   }
-  // Of part slice + i kSlices, slice < kSlices; false if it has no keys.
+  // Of part slice + i kSlices, slice < kSlices; false if it has no keys. For all lanes in the same
+  // register.
   template <uint kSlices>
   GPU_FN bool of(uint slice, uint i, float* factor) const {
-    const uint part = slice + i * kSlices;
-    uint there = 0;
-    if constexpr (32 % kSlices == 0) {  // for all lanes in the same register
-      const uint at = i * kSlices / 32;
-      *factor = __shfl_sync(~0u, states_[at].x, part % 32);
-      there = there_[at];
-    } else {
-      UNROLL for (uint at = 0; at < kRegisters; at++) {
-        const float other = __shfl_sync(~0u, states_[at].x, part % 32);
-        if (part / 32 == at) *factor = other, there = there_[at];
-      }
-    }
-    return (there >> part % 32 & 1) != 0;
+    static_assert(32 % kSlices == 0);
+    const uint part = slice + i * kSlices, at = i * kSlices / 32;
+    *factor = __shfl_sync(~0u, states_[at].x, part % 32);
+    return (there_[at] >> part % 32 & 1) != 0;
   }
 
  private:
@@ -130,12 +122,12 @@ class PartFactors {
 };
 
 // Elements of a query head out of its parts, by kMergeThreads threads. A thread has four elements
-// of every kSlices-th part.
+// of every kSlices-th part, a power of two, so that it is known which register has a part's factor.
 enum { kMergeThreads = 256 };
 template <int kDim>
 struct PartMerge {
   static constexpr int kChunk = kDim <= 128 ? kDim : kDim % 128 == 0 ? 128 : kDim / 2;
-  static constexpr uint kVectors = kChunk / 4, kSlices = kMergeThreads / kVectors;
+  static constexpr uint kVectors = kChunk / 4, kSlices = kMergeThreads / kVectors < 16 ? 8 : 16;
   static constexpr int kStates = PartFactors::kCount;
   static constexpr int kAtOnce = (kStates + kSlices - 1) / kSlices;
 
