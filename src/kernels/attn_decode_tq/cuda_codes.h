@@ -16,7 +16,7 @@ namespace mlxn {
 namespace gpu {
 namespace kernels_attn_decode_tq_mma {
 
-enum { kKeys = kTileKeys, kTiles = 2, kSlots = 2, kTableBytes = 256 * 32 * 4 };
+enum { kKeys = kTileKeys, kTiles = 2, kTableBytes = 256 * 32 * 4 };
 
 template <int kHeadDim, int kWarpCount, int kHeadsOfLane>
 struct Shape {
@@ -29,13 +29,18 @@ struct Shape {
   static constexpr int kTeams = kWarps / kShares;  // that have a tile at a time
   static constexpr bool kTakeTurns = kWarps == 8;  // the two simdgroups of a scheduler
   // Simdgroups meet once a round: what they ask memory for next to each other then lies there side
-  // by side. Tiles of 2 KB that are asked for in any order take 4 % more time.
-  static constexpr bool kKeepStep = kWarps == 16;
-  static constexpr int kUnits = kShareDim / 128, kSteps = kShareDim / 32;  // of 32 elements of K
+  // by side. Tiles of 2 KB that are asked for in any order take 4 % more time, of 1.5 KB 1.5 %; of
+  // 1 KB 3 % less.
+  static constexpr bool kKeepStep = kDim == 96 || kDim == 128;
+  // A row is read in units: 128 elements as often as there are, then 64, then 32.
+  static constexpr int kUnitDim = kDim >= 128 ? 128 : 64, kSteps = kShareDim / 32;
+  static constexpr int kSlots = kernels::tq_plan::codes_slots(kDim);
   typedef TileOrder<kDim / 2> Order;
-  typedef TileRing<kDim / 2, Order::kLong ? 16 : 32, Order::kLong ? 64 : 0, kSlots> KeyTiles;
+  static constexpr int kKeyGroup = Order::kLong ? 16 : kDim == 128 ? 32 : 8;
+  static constexpr int kKeyGap = Order::kLong ? 64 : kDim == 128 ? 0 : 32;
+  typedef TileRing<kDim / 2, kKeyGroup, kKeyGap, kSlots> KeyTiles;
   typedef TileRing<kDim / 2, Order::kOfLane, 32, kSlots> ValueTiles;
-  typedef NormRing<kShares> Norms;
+  typedef NormRing<kShares, kSlots + 1> Norms;
   typedef PartSums<kDim, kTeams, kLaneHeads> Sums;
   typedef WeightTerms<half, 2, kLaneHeads> Weights;
   static constexpr int kShareOperands = kOperands * kSteps;
@@ -44,6 +49,11 @@ struct Shape {
   static constexpr int kExchangeBytes = kShares == 1 ? 0 : 2 * kWarps * kExchanged * 32 * 16;
   static constexpr int kRingBytes = KeyTiles::kBytes + ValueTiles::kBytes;  // of a team
   static constexpr int kRings = kTeams * kRingBytes;
+  // Of a share: where the unit of an element begins, and how many the unit that begins there has.
+  GPU_FN static constexpr uint unit_at(uint element) { return element / kUnitDim * kUnitDim; }
+  GPU_FN static constexpr uint unit_dim(uint at) {
+    return at + kUnitDim <= kShareDim ? kUnitDim : kShareDim - at;
+  }
   static constexpr int kMemory = kTableBytes + kQueryBytes + kExchangeBytes +
                                  kWarps * Norms::kBytes +
                                  (kRings > Sums::kBytes ? kRings : Sums::kBytes);
@@ -86,18 +96,27 @@ GPU_FN uint low_and_high_codes(uint low, uint high) {
   return both;
 }
 
-GPU_FN uint4 read_16(uint address) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address)
-               : "memory");
-  return v;
-}
-GPU_FN uint2 read_8(uint address) {
-  uint2 v;
-  asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address) : "memory");
-  return v;
+// kBytes from a multiple of as many.
+template <int kBytes>
+GPU_FN void read_bytes(uint address, uint (&w)[(kBytes + 3) / 4]) {
+  if constexpr (kBytes == 16) {
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                 : "r"(address)
+                 : "memory");
+  } else if constexpr (kBytes == 8) {
+    asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];"
+                 : "=r"(w[0]), "=r"(w[1])
+                 : "r"(address)
+                 : "memory");
+  } else if constexpr (kBytes == 4) {
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(w[0]) : "r"(address) : "memory");
+  } else {
+    static_assert(kBytes == 2);
+    ushort v;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(address) : "memory");
+    w[0] = v;
+  }
 }
 
 template <class Shape>
@@ -116,35 +135,43 @@ GPU_FN int digit_sum(const int (&sums)[Shape::kOperands][4], int digit, int i) {
   return Shape::kLaneHeads == 2 ? sums[digit][i] : sums[digit / 2][2 * i + digit % 2];
 }
 
-// z = scores of the elements of this share; at: of lane 4g + t, key of row g, 16 bytes t of the
-// share.
-template <class Shape>
-GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
-                       const HeadScale<Shape>& scale, float (&z)[kTiles][Shape::kRows]) {
-  int sums[kTiles][Shape::kOperands][4] = {};
-  UNROLL for (int unit = 0; unit < Shape::kUnits; unit++) {
-    uint codes[kTiles][2][4];
+// sums += products over the units of this share from element kAt on; at: of lane 4g + t, the share
+// in the key of row g.
+template <class Shape, int kAt = 0>
+GPU_FN void score_units(uint at, const Queries<Shape>& queries, uint2 bytes,
+                        int (&sums)[kTiles][Shape::kOperands][4]) {
+  if constexpr (kAt < Shape::kShareDim) {
+    constexpr int kUnitDim = Shape::unit_dim(kAt), kUnitSteps = kUnitDim / 32;
+    const uint own = at + kAt / 2 + kUnitDim / 8 * (LANE % 4);
+    uint codes[kTiles][2][kUnitSteps];
     UNROLL for (int k = 0; k < kTiles; k++) {
       UNROLL for (int m = 0; m < 2; m++) {
-        constexpr int kStep = Shape::Order::kStep * Shape::KeyTiles::kRowBytes;
-        const uint4 v = read_16(at + (2 * k + m) * kStep + 64 * unit);
-        codes[k][m][0] = v.x, codes[k][m][1] = v.y, codes[k][m][2] = v.z, codes[k][m][3] = v.w;
+        const int more = Shape::Order::more(k, m) * Shape::KeyTiles::kRowBytes;
+        read_bytes<kUnitDim / 8>(own + more, codes[k][m]);
       }
     }
-    UNROLL for (int step = 0; step < 4; step++) {
+    UNROLL for (int step = 0; step < kUnitSteps; step++) {
       uint a[kTiles][4];
       UNROLL for (int k = 0; k < kTiles; k++) {
         decode(codes[k][0][step], bytes, &a[k][0], &a[k][2]);
         decode(codes[k][1][step], bytes, &a[k][1], &a[k][3]);
       }
       UNROLL for (int i = 0; i < Shape::kOperands; i++) {
-        const uint2 b = queries.get(i * Shape::kSteps + 4 * unit + step);
+        const uint2 b = queries.get(i * Shape::kSteps + kAt / 32 + step);
         UNROLL for (int k = 0; k < kTiles; k++) {
           mma_s8(sums[k][i], a[k][0], a[k][1], a[k][2], a[k][3], b.x, b.y);
         }
       }
     }
+    score_units<Shape, kAt + kUnitDim>(at, queries, bytes, sums);
   }
+}
+// z = scores of the elements of this share.
+template <class Shape>
+GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
+                       const HeadScale<Shape>& scale, float (&z)[kTiles][Shape::kRows]) {
+  int sums[kTiles][Shape::kOperands][4] = {};
+  score_units<Shape>(at, queries, bytes, sums);
   UNROLL for (int k = 0; k < kTiles; k++) {
     UNROLL for (int i = 0; i < Shape::kRows; i++) {
       const int e = i % Shape::kLaneHeads;
@@ -155,37 +182,44 @@ GPU_FN void score_keys(uint at, const Queries<Shape>& queries, uint2 bytes,
   }
 }
 
-// sums[element tile] += V^T weights; at: of lane 4g + t, row 2t, 8 bytes g of the share. Rows g and
-// g + 8 of tile 8 unit + j are elements 128 unit + 16 g + 2 j and the next one.
-template <class Shape>
+// sums[element tile] += V^T weights over the units of this share from element kAt on; at: of lane
+// 4g + t, the share in the key of row 2t. Rows g and g + 8 of tile j of a unit are elements 2 j and
+// 2 j + 1 of its g-th eighth.
+template <class Shape, int kAt = 0>
 GPU_FN void add_values(uint at, uint table, const typename Shape::Weights (&weights)[kTiles],
-                       float (&sums)[8 * Shape::kUnits][4]) {
-  constexpr int kStep = Shape::Order::kStep * Shape::ValueTiles::kRowBytes;
-  constexpr int kOdd = Shape::ValueTiles::place_of(Shape::Order::kOdd);
-  const auto levels = [&](uint codes, int byte) {  // table is for a lane: 128 bytes an entry
-    uint v;
-    asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(__dp4a(codes, 0x80u << (8 * byte), table)));
-    return v;
-  };
-  UNROLL for (int unit = 0; unit < Shape::kUnits; unit++) {
+                       float (&sums)[Shape::kShareDim / 16][4]) {
+  if constexpr (kAt < Shape::kShareDim) {
+    constexpr int kUnitDim = Shape::unit_dim(kAt), kBytes = kUnitDim / 16;  // of a lane and row
+    constexpr int kWords = (kBytes + 3) / 4;
+    constexpr int kOdd = Shape::ValueTiles::place_of(Shape::Order::kOdd);
+    const auto levels = [&](uint codes, int byte) {  // table is for a lane: 128 bytes an entry
+      uint v;
+      asm("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(__dp4a(codes, 0x80u << (8 * byte), table)));
+      return v;
+    };
+    const uint own = at + kAt / 2 + kBytes * (LANE / 4);
     UNROLL for (int k = 0; k < kTiles; k++) {
-      uint even[2][2], odd[2][2];  // [half m][8 elements]: bytes of rows 2t and 2t + 1
+      // [half m][8 elements]: bytes of rows 2t and 2t + 1
+      uint even[2][kWords], odd[2][kWords];
       UNROLL for (int m = 0; m < 2; m++) {
-        const uint row = at + (2 * k + m) * kStep + 64 * unit;
-        const uint2 x = read_8(row), y = read_8(row + kOdd);
-        even[m][0] = low_and_high_codes(x.x, y.x << 4);
-        even[m][1] = low_and_high_codes(x.y, y.y << 4);
-        odd[m][0] = low_and_high_codes(x.x >> 4, y.x);
-        odd[m][1] = low_and_high_codes(x.y >> 4, y.y);
+        const uint row = own + Shape::Order::more(k, m) * Shape::ValueTiles::kRowBytes;
+        uint x[kWords], y[kWords];
+        read_bytes<kBytes>(row, x);
+        read_bytes<kBytes>(row + kOdd, y);
+        UNROLL for (int i = 0; i < kWords; i++) {
+          even[m][i] = low_and_high_codes(x[i], y[i] << 4);
+          odd[m][i] = low_and_high_codes(x[i] >> 4, y[i]);
+        }
       }
-      UNROLL for (int j = 0; j < 8; j++) {
+      UNROLL for (int j = 0; j < kBytes; j++) {
         const uint a0 = levels(even[0][j / 4], j % 4), a1 = levels(odd[0][j / 4], j % 4);
         const uint a2 = levels(even[1][j / 4], j % 4), a3 = levels(odd[1][j / 4], j % 4);
         UNROLL for (int i = 0; i < Shape::Weights::kOperands; i++) {
-          mma_f16(sums[8 * unit + j], a0, a1, a2, a3, weights[k].b[i][0], weights[k].b[i][1]);
+          mma_f16(sums[kAt / 16 + j], a0, a1, a2, a3, weights[k].b[i][0], weights[k].b[i][1]);
         }
       }
     }
+    add_values<Shape, kAt + kUnitDim>(at, table, weights, sums);
   }
 }
 
@@ -207,6 +241,17 @@ class Turns {
   uint own_, other_;
   bool first_;
 };
+
+// Puts the sums of the units of a share from element kAt on; the share begins at `first`.
+template <class Shape, int kAt = 0>
+GPU_FN void put_units(const typename Shape::Sums& all, uint team, uint first,
+                      const float (&sums)[Shape::kShareDim / 16][4]) {
+  if constexpr (kAt < Shape::kShareDim) {
+    constexpr int kUnitDim = Shape::unit_dim(kAt);
+    put_spread_rows<kUnitDim, kUnitDim / 8, kAt / 16>(all, team, first + kAt, sums);
+    put_units<Shape, kAt + kUnitDim>(all, team, first, sums);
+  }
+}
 
 // The barrier of the two simdgroups of a team.
 GPU_FN void meet_other_share(uint warp) {
@@ -246,7 +291,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   extern __shared__ uint4 shared[];
   __shared__ HeadQuery head_queries[kColumns];
   __shared__ float2 states[S::kTeams][kColumns];
-  __shared__ ulong barriers[S::kTeams][2 * kSlots];
+  __shared__ ulong barriers[S::kTeams][2 * S::kSlots];
   __shared__ uint v_signs[kDim / 32];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   const TqHeads own(p);
@@ -288,8 +333,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   typename S::KeyTiles key_tiles(rows, k + part.first_row * (kDim / 2), ring, ring_barriers, first,
                                  step);
   typename S::ValueTiles value_tiles(rows, v + part.first_row * (kDim / 2),
-                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * kSlots, first,
-                                     step);
+                                     ring + S::KeyTiles::kBytes, ring_barriers + 8 * S::kSlots,
+                                     first, step);
   if (share == 0) key_tiles.open();
   typename S::Norms norms(rows, k_norms + part.first_row * kNorms + share,
                           v_norms + part.first_row * kNorms,
@@ -325,14 +370,13 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   const uint2 bytes = lane_bytes[LANE];
   const uint lane_table = shared_address(shared) + 4 * LANE;
   const uint of_share = share * (S::kShareDim / 2);
-  const uint key_place = S::KeyTiles::place_of(S::Order::key(0, 0)) + 16 * (LANE % 4) + of_share;
-  const uint value_place =
-      S::ValueTiles::place_of(S::Order::first(LANE % 4)) + 8 * (LANE / 4) + of_share;
+  const uint key_place = S::KeyTiles::place_of(S::Order::key(0, 0)) + of_share;
+  const uint value_place = S::ValueTiles::place_of(S::Order::first(LANE % 4)) + of_share;
 
   const Turns turns(S::kTakeTurns ? warp : 0);
   Softmax<kTiles, kLaneHeads> softmax;
-  float sums[8 * S::kUnits][4];
-  UNROLL for (int i = 0; i < 8 * S::kUnits; i++) {
+  float sums[S::kShareDim / 16][4];
+  UNROLL for (int i = 0; i < S::kShareDim / 16; i++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][j] = 0.0f;
   }
   const bool keep_step = S::kKeepStep && part.end - part.begin > step;
@@ -394,7 +438,7 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   __syncthreads();  // rings become sums
   const typename S::Sums all{reinterpret_cast<float*>(work), states};
   if (first < part.end) {
-    put_spread_rows<S::kShareDim, 16>(all, team, share * S::kShareDim, sums);
+    put_units<S>(all, team, share * S::kShareDim, sums);
     if (share == 0) all.put_state(team, softmax);
   }
   __syncthreads();

@@ -72,7 +72,7 @@ Plan levels_plan(const AttnDecodeTqParams& p) {
 }
 
 bool is_of_integers(const AttnDecodeTqParams& p) {
-  return p.k.dim % 128 == 0 && is_of_integers(p.k) && is_of_integers(p.v);
+  return tq_plan::has_codes(p.k.dim) && is_of_integers(p.k) && is_of_integers(p.v);
 }
 
 Plan plan_of(const AttnDecodeTqParams& p) {

@@ -6,8 +6,8 @@
 //   K: lane 4g + t has elements kKCodes t .. of a unit, of keys g and g + 8
 //   V: elements kVCodes g .. of keys 2t, 2t + 1 and 8 more
 // Rows that are not whole 16 bytes, or not whole units, come as cuda_packed.h says; K and V of two
-// widths as cuda_mixed.h does. Codes of 4 bits with integer levels have a faster kernel:
-// cuda_codes.h. Buffers and their layout: gpu.h.
+// widths as cuda_mixed.h does. Codes of 4 bits with integer levels have a faster kernel but at head
+// dim 80: cuda_codes.h. Buffers and their layout: gpu.h.
 #pragma once
 #include "kernels/attn_decode_tq/cuda_level_rows.h"
 #include "kernels/attn_decode_tq/cuda_rotate.h"

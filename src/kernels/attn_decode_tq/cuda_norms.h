@@ -136,24 +136,23 @@ struct CodePlace {
   }
 };
 
-// Sums of kDim elements from `first` on, whose tile i has, of each run of kRun elements (of the
-// eight of a unit), elements 2 i and the next one as rows g and g + 8.
-template <int kDim, int kRun, class Sums>
-GPU_FN void put_spread_rows(const Sums& all, uint warp, uint first,
-                            const float (&sums)[kDim / 16][4]) {
+// Sums of kDim elements from `first` on, whose tile kTile + i has, of each run of kRun elements (of
+// the eight of a unit), elements 2 i and the next one as rows g and g + 8.
+template <int kDim, int kRun, int kTile = 0, class Sums, int kSums>
+GPU_FN void put_spread_rows(const Sums& all, uint warp, uint first, const float (&sums)[kSums][4]) {
   constexpr int kPairs = kRun / 4;
   UNROLL for (uint e = 0; e < Sums::kHeads; e++) {
     float* const row = all.row(warp, e) + first + LANE / 4 * kRun;
+    const auto sum = [&](int i, uint m) { return Sums::sum_of(sums[kTile + i], m, e); };
     if constexpr (kRun % 4 != 0) {
       UNROLL for (int i = 0; i < kDim / 16; i++) {
         *reinterpret_cast<float2*>(row + i / (kRun / 2) * 8 * kRun + i % (kRun / 2) * 2) =
-            make_float2(Sums::sum_of(sums[i], 0, e), Sums::sum_of(sums[i], 1, e));
+            make_float2(sum(i, 0), sum(i, 1));
       }
     } else {
       UNROLL for (int i = 0; i < kDim / 32; i++) {  // four elements of two tiles
         *reinterpret_cast<float4*>(row + i / kPairs * 8 * kRun + i % kPairs * 4) =
-            make_float4(Sums::sum_of(sums[2 * i], 0, e), Sums::sum_of(sums[2 * i], 1, e),
-                        Sums::sum_of(sums[2 * i + 1], 0, e), Sums::sum_of(sums[2 * i + 1], 1, e));
+            make_float4(sum(2 * i, 0), sum(2 * i, 1), sum(2 * i + 1, 0), sum(2 * i + 1, 1));
       }
     }
   }

@@ -13,21 +13,27 @@ namespace mlxn::kernels::tq_plan {
 inline constexpr int64_t kKeys = 32;  // of a tile
 using decode_plan::kColumns, decode_plan::sums_bytes;
 
-// cuda_codes.h: simdgroups, and how many of them share a tile.
-constexpr int64_t codes_warps(int64_t dim) { return dim == 128 ? 16 : 8; }
+// cuda_codes.h: its head dims, simdgroups, how many of them share a tile, and tiles of K, and of V,
+// that are on their way to one.
+constexpr bool has_codes(int64_t dim) {
+  return dim == 64 || dim == 96 || dim == 128 || dim == 192 || dim == 256 || dim == 512;
+}
+constexpr int64_t codes_warps(int64_t dim) { return dim <= 128 ? 16 : 8; }
 constexpr int64_t codes_shares(int64_t dim) { return dim == 512 ? 2 : 1; }
+constexpr int codes_slots(int64_t dim) { return dim == 64 ? 4 : dim == 96 || dim == 192 ? 3 : 2; }
 
 // few: up to four query heads a KV head.
 constexpr int64_t codes_memory(int64_t dim, bool few) {
-  constexpr int64_t kTable = 256 * 32 * 4, kSlots = 2, kNormSlots = 3;
-  const int64_t warps = codes_warps(dim), shares = codes_shares(dim), teams = warps / shares;
+  constexpr int64_t kTable = 256 * 32 * 4;
+  const int64_t slots = codes_slots(dim), warps = codes_warps(dim), shares = codes_shares(dim);
+  const int64_t teams = warps / shares;
   const int64_t queries = (few ? 2 : 3) * dim / 32 * 32 * 8;
   const int64_t exchange = shares == 1 ? 0 : 2 * warps * (few ? 1 : 2) * 32 * 16;
-  const int64_t norms = warps * kNormSlots * kKeys * (shares == 1 ? 8 : 16);
-  // Gaps as in cuda_tiles.h: behind 16 long rows of K, behind 8 rows of V or 4 long ones.
-  const int64_t key_tile = kKeys * dim / 2 + (dim > 128 ? 2 * 64 : 0);
-  const int64_t value_tile = kKeys * dim / 2 + (dim > 128 ? 8 : 4) * 32;
-  const int64_t rings = teams * kSlots * (key_tile + value_tile);
+  const int64_t norms = warps * (slots + 1) * kKeys * (shares == 1 ? 8 : 16);
+  // With the gaps of cuda_tiles.h: in K four of 32 bytes or two of 64, in V four or eight of 32.
+  const int64_t key_tile = kKeys * dim / 2 + (dim == 128 ? 0 : 128);
+  const int64_t value_tile = kKeys * dim / 2 + (dim % 256 == 0 ? 8 : 4) * 32;
+  const int64_t rings = teams * slots * (key_tile + value_tile);
   return kTable + queries + exchange + norms + std::max(rings, sums_bytes(dim, teams));
 }
 

@@ -19,9 +19,9 @@ struct HeadQuery {
 
 // Operands b of the scores: digits of the query of head `head` in the rotated domain, whose
 // elements this simdgroup holds in x as load_query() gives them, [operand][step][lane] of two
-// words. Lane 4g + t has elements 128 unit + 32 t + 8 step .. + 7 of column g. Eight heads: digit
-// d, the most significant first, is operand d. Four: it is column 2 head + d % 2 of operand d / 2;
-// digit 3 is 0.
+// words. Lane 4g + t has, of the t-th fourth of a unit, elements 8 step .. + 7 of column g. Eight
+// heads: digit d, the most significant first, is operand d. Four: it is column 2 head + d % 2 of
+// operand d / 2; digit 3 is 0.
 template <class Shape>
 GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_queries) {
   constexpr float kLargest = 8.35e6f;  // three digits hold up to 127 * 65536 + 127 * 256 + 127
@@ -51,9 +51,10 @@ GPU_FN void put_query(const float* x, uint head, uint2* digits, HeadQuery* head_
       const uint operand = kOfHead == 4 ? digit / 2 : digit;
       const uint column = kOfHead == 4 ? 2 * head + digit % 2 : head;
       const uint share = at / Shape::kShareDim, in_share = at % Shape::kShareDim;
-      const uint step = in_share / 128 * 4 + at / 8 % 4;
+      const uint unit = Shape::unit_at(in_share), fourth = Shape::unit_dim(unit) / 4;
+      const uint step = unit / 32 + (in_share - unit) % fourth / 8;
       digits[(share * Shape::kShareOperands + operand * Shape::kSteps + step) * 32 + column * 4 +
-             at / 32 % 4] = make_uint2(words[digit][0], words[digit][1]);
+             (in_share - unit) / fourth] = make_uint2(words[digit][0], words[digit][1]);
     }
   }
   if (LANE == 0) head_queries[head] = query;

@@ -39,10 +39,18 @@ constexpr float kRotationScale = kDim == 16    ? 0.25f
                                  : kDim == 256 ? 0.0625f
                                                : 0.0441941738241592f;  // 1 / sqrt(kDim)
 
-// x = H x of a row of a power of two of elements, as fwht_elements() of gpu_tq.h, in less code.
+// The elements of the first power of two of a row of kDim; what is left of kDim is another one. The
+// block of element e has the size of the highest bit in which e and kDim differ.
+template <int kDim>
+constexpr int kFirstPower = kDim % 5 == 0   ? kDim / 5 * 4
+                            : kDim % 3 == 0 ? kDim / 3 * 2
+                                            : kDim;
+
+// x = H x, as fwht_elements() of gpu_tq.h, in less code.
 template <int kDim>
 GPU_FN void fwht_row(float* x) {
-  constexpr int kElements = kDim == 512 ? 16 : 8, kLanes = kDim == 512 ? 32 : kDim / 8;
+  constexpr int kFirst = kFirstPower<kDim>;
+  constexpr int kElements = kDim == 512 ? 16 : 8, kLanes = kDim == 512 ? 32 : kFirst / 8;
   UNROLL for (int h = 1; h < 8; h *= 2) {
     UNROLL for (int i = 0; i < kElements; i++) {
       if ((i & h) != 0) continue;
@@ -55,13 +63,16 @@ GPU_FN void fwht_row(float* x) {
   for (uint o = 1; o < kLanes; o *= 2) {
     const float sign = (LANE & o) != 0 ? -1.0f : 1.0f;
     UNROLL for (int i = 0; i < kElements; i++) {
-      x[i] = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
+      const float mixed = fmaf(sign, x[i], __shfl_xor_sync(~0u, x[i], o));
+      x[i] = kFirst == kDim || (8 * LANE ^ kDim) >= 16 * o ? mixed : x[i];
     }
   }
+  const float scale =
+      kFirst == kDim || 8 * LANE < kFirst ? kRotationScale<kFirst> : kRotationScale<kDim - kFirst>;
   UNROLL for (int i = 0; i < 8; i++) {
     const float a = x[i], b = kDim == 512 ? x[i + 8] : 0.0f;
-    x[i] = (a + b) * kRotationScale<kDim>;
-    if (kDim == 512) x[i + 8] = (a - b) * kRotationScale<kDim>;
+    x[i] = (a + b) * scale;
+    if (kDim == 512) x[i + 8] = (a - b) * scale;
   }
 }
 
@@ -72,12 +83,10 @@ GPU_FN void keep_signs(const GpuTqTable& t, uint* words) {
 }
 
 // A row of which lane l has elements 128 i + 4 l .. + 3 as x[4 i ..], so that lanes side by side
-// have 16 bytes side by side: x = H x, the additions those of fwht_row(). kFirst: elements of the
-// first power of two; what is left of kDim is another one. The block of element e has the size of
-// the highest bit in which e and kDim differ.
+// have 16 bytes side by side: x = H x, the additions those of fwht_row().
 template <int kDim>
 GPU_FN void fwht_spread_row(float* x) {
-  constexpr int kFirst = kDim % 5 == 0 ? kDim / 5 * 4 : kDim % 3 == 0 ? kDim / 3 * 2 : kDim;
+  constexpr int kFirst = kFirstPower<kDim>;
   constexpr int kRuns = (kDim + 127) / 128, kLanes = kFirst < 128 ? kFirst / 4 : 32;
   const auto add = [&](int i, int j) {
     const float a = x[i], b = x[j];

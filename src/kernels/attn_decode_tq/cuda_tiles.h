@@ -5,12 +5,16 @@
 // older ones lanes copy 16 bytes at a time and the barrier counts lanes. (A GPU of sm_80 itself has
 // no room for the rings; its launches take the shared text.)
 //
-// Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are, with i = 2k + m,
-//   of rows of 64 bytes keys 8t + 2i and the next one
-//   of longer rows, each of which has all banks, keys 4t + i and 16 + 4t + i
-// Of K lane 4g + t reads 16 bytes t of 64 of the key of row g, of V 8 bytes g of 64 of the keys of
-// rows 2t and 2t + 1. Behind the rows that two lanes t differ by V has a gap of 32 bytes, and
-// behind 16 long rows K has one of 64: lanes that read together then meet in no bank.
+// Rows 2t and 2t + 1 of half m of the k-th 16 keys of a product are
+//   of rows of whole 128 bytes, which have all banks, keys 4t + i and 16 + 4t + i, with i = 2k + m
+//   of others keys 8t + i and the first one that lies an odd multiple of 64 bytes behind it; i has
+//   the bits that this leaves
+// Of 128 elements of K lane 4g + t reads 16 bytes t of the key of row g, of 128 of V 8 bytes g of
+// the keys of rows 2t and 2t + 1; of 64 and 32 elements a half and a fourth of that. Lanes that
+// read together meet in no bank (but in two, in the last 32 of 96 elements of K), since there are
+// gaps:
+//   in V of 32 bytes behind the rows that two lanes t differ by
+//   in K the same, but of 64 behind 16 rows of whole 128 bytes, and none where rows have 64
 #pragma once
 #include "kernels/attn_decode/cuda_keys.h"
 
@@ -25,13 +29,16 @@ GPU_LIBRARY_BEGIN
 // The key of a tile that is row g or g + 8 of a product over 16 of its keys.
 template <int kRowBytes>
 struct TileOrder {
-  static constexpr bool kLong = kRowBytes > 64;
-  static constexpr int kStep = kLong ? 1 : 2;               // from 2k + m to the next
-  static constexpr int kOdd = kLong ? 16 : 1;               // from row 2t to row 2t + 1
-  static constexpr int kOfLane = 4 * kStep;                 // from t to t + 1
-  GPU_FN static uint first(uint t) { return t * kOfLane; }  // row 2t of k = m = 0
+  static constexpr bool kLong = kRowBytes % 128 == 0;
+  // From row 2t to row 2t + 1, and from t to t + 1.
+  static constexpr int kOdd = kLong ? 16 : 64 / (kRowBytes & -kRowBytes);
+  static constexpr int kOfLane = kLong ? 4 : 8;
+  static constexpr int kOfHalf = kOdd == 1 ? 2 : 1, kOf16 = kLong ? 2 : 8 / kOdd / kOfHalf;
+
+  GPU_FN static constexpr uint first(uint t) { return t * kOfLane; }  // row 2t of k = m = 0
+  GPU_FN static constexpr int more(int k, int m) { return k * kOf16 + m * kOfHalf; }
   GPU_FN static uint key(int k, int m) {
-    return first(LANE / 8) + LANE / 4 % 2 * kOdd + (2 * k + m) * kStep;
+    return first(LANE / 8) + LANE / 4 % 2 * kOdd + more(k, m);
   }
 };
 
@@ -187,9 +194,9 @@ class TileRing {
   uint slot_ = 0, phase_ = 0, to_fill_ = 0;
 };
 
-// The norms of a simdgroup's tiles, three tiles ahead: memory that is busy takes longer to answer
-// than a tile takes. kNorms: of a row; those of K are of one share of the row.
-template <int kNorms>
+// The norms of a simdgroup's tiles, kSlotCount tiles ahead: memory that is busy takes longer to
+// answer than a tile takes. kNorms: of a row; those of K are of one share of the row.
+template <int kNorms, int kSlotCount>
 class NormRing {
  public:
   struct Key {
@@ -200,7 +207,7 @@ class NormRing {
       return kNorms == 1 ? v_first : fmaxf(fabsf(v_first), fabsf(v_last));
     }
   };
-  static constexpr int kSlots = 3, kKeyBytes = kNorms == 1 ? 8 : 16;
+  static constexpr int kSlots = kSlotCount, kKeyBytes = kNorms == 1 ? 8 : 16;
   static constexpr int kSlotBytes = kTileKeys * kKeyBytes, kBytes = kSlots * kSlotBytes;
 
   // k: that of the share in row 0. Tiles start at positions first + i step. ring: address of

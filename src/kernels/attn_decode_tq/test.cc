@@ -97,17 +97,21 @@ TEST_P(AttnTqTest, EveryWidth) {  // Q12
   struct Extent {
     int64_t heads, kv_heads, dim, kv_len;
   };
-  const auto extents = testing::unless_short<Extent>(
-      {{8, 4, 256, 64},
-       {4, 2, 512, 32},
-       {4, 4, 256, 8},
-       {32, 4, 256, 1024},
-       {8, 2, 128, 777},
-       {8, 2, 64, 333},
-       {6, 3, 80, 777},
-       {10, 1, 96, 345},
-       {9, 3, 192, 777}},
-      {{8, 4, 256, 20}, {4, 2, 512, 19}, {8, 2, 128, 77}, {3, 3, 80, 77}, {8, 1, 192, 77}});
+  const auto extents = testing::unless_short<Extent>({{8, 4, 256, 64},
+                                                      {4, 2, 512, 32},
+                                                      {4, 4, 256, 8},
+                                                      {32, 4, 256, 1024},
+                                                      {8, 2, 128, 777},
+                                                      {8, 2, 64, 333},
+                                                      {6, 3, 80, 777},
+                                                      {10, 1, 96, 345},
+                                                      {9, 3, 192, 777}},
+                                                     {{8, 4, 256, 20},
+                                                      {4, 2, 512, 19},
+                                                      {8, 2, 128, 77},
+                                                      {3, 3, 80, 77},
+                                                      {5, 1, 96, 77},
+                                                      {8, 1, 192, 77}});
   uint32_t seed = 0;
   for (const Extent& e : extents) {
     for (int bits : {2, 3, 4, 5, 6, 8}) {
@@ -177,6 +181,26 @@ TEST_P(AttnTqTest, PairsOfWidths) {
         args.n_split = seed % 2 == 0 ? 1 : 0;
         testing::expect_attention(run(args), reference_of(args), c.name());
       }
+    }
+  }
+}
+
+// In one part of many tiles for every simdgroup of a GPU, that has few of them on their way.
+TEST_P(AttnTqTest, LongParts) {
+  uint32_t seed = 0;
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 128, 192, 256, 512}, {64})) {
+    for (int bits : testing::unless_short<int>({3, 4, 8}, {4})) {
+      const Case c{.heads = seed % 2 == 0 ? 3 : 5,
+                   .kv_heads = 1,
+                   .dim = dim,
+                   .capacity = 5003,
+                   .kv_len = {4999},
+                   .bits_k = bits,
+                   .bits_v = bits,
+                   .softmax_scale = 1.0f / 16};
+      auto args = make_args(c, ++seed);
+      args.n_split = 1;
+      testing::expect_attention(run(args), reference_of(args), c.name());
     }
   }
 }
@@ -461,19 +485,27 @@ TEST_P(AttnTqTest, PagesEqualTheContiguousCache) {
     int bits_k, bits_v;
     DType q_dtype;
   };
-  const auto all = testing::unless_short<Rows>(
-      {{64, 4, 4, f32},
-       {64, 4, 4, f16},
-       {64, 4, 4, bf16},
-       {64, 5, 5, f16},
-       {64, 8, 4, f32},
-       {80, 3, 3, f32},
-       {80, 6, 6, f16},
-       {96, 2, 2, f32},
-       {96, 5, 5, f32},
-       {128, 5, 2, f16},
-       {192, 3, 3, bf16}},
-      {{64, 4, 4, f32}, {64, 4, 4, f16}, {64, 8, 4, bf16}, {80, 5, 5, f16}, {96, 2, 2, f32}});
+  const auto all = testing::unless_short<Rows>({{64, 4, 4, f32},
+                                                {64, 4, 4, f16},
+                                                {64, 4, 4, bf16},
+                                                {64, 5, 5, f16},
+                                                {64, 8, 4, f32},
+                                                {80, 3, 3, f32},
+                                                {80, 6, 6, f16},
+                                                {96, 2, 2, f32},
+                                                {96, 4, 4, f16},
+                                                {96, 5, 5, f32},
+                                                {128, 4, 4, f16},
+                                                {128, 5, 2, f16},
+                                                {192, 3, 3, bf16},
+                                                {192, 4, 4, f32},
+                                                {512, 4, 4, f32}},
+                                               {{64, 4, 4, f32},
+                                                {64, 4, 4, f16},
+                                                {64, 8, 4, bf16},
+                                                {80, 5, 5, f16},
+                                                {96, 2, 2, f32},
+                                                {192, 4, 4, f32}});
   for (const Rows& r : all) {
     for (int64_t page_size : testing::unless_short<int64_t>({16, 64, 256}, {16})) {
       Random random(21);
