@@ -250,13 +250,18 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   uint4* const v_entries = shared + Widths::kTableBytes / 16;
   widths.of_keys([&](auto s) { put_table<decltype(s)>(p.k, 1.0f / p.k_unit, shared); });
   widths.of_values([&](auto s) { put_table<decltype(s)>(p.v, 1.0f / p.v_unit, v_entries); });
+  const LaneSigns<kDim == 512 ? 2 : 1> signs(p.k.signs, kDim);
+  // Divisions take their time: the part is that of the length that was, if it still is.
+  const int early_length = early_value(kv_len + own.b);
+  const int early_start = p.ring_start != 0 ? early_value(ring_start + own.b) : 0;
+  TqPart part(own, early_length, early_start, p);
   await_inputs();
   // The length and the query are asked for together.
   const int length = kv_len[own.b], start = p.ring_start != 0 ? ring_start[own.b] : 0;
   const uint warp = warp_index();
   float x[kRowElements];
   own.load_query_of<kDim>(warp, q, p, x);
-  const TqPart part(own, length, start, p);
+  if (length != early_length || start != early_start) part = TqPart(own, length, start, p);
   if (part.begin >= part.end) return put_empty_part(part.heads, part.row, p.splits, part_states);
 
   uchar* const memory = reinterpret_cast<uchar*>(shared);
@@ -272,7 +277,10 @@ __global__ __launch_bounds__(32 * kWarps, 1) void attn_decode_tq_levels(
   v_norms += part.first_row * kNorms;
   KeyNorms<kNorms> norms;
   norms.load(rows, first, k_norms, v_norms);
-  if (p.rotated == 0) rotate_elements<32>(x, p.k, LANE);
+  if (p.rotated == 0) {
+    signs.apply(x);
+    fwht_row<kDim>(x);
+  }
   kernels_attn_decode_mma::put_query<half, kDim, typename S::Order>(x, warp, terms, factors);
   __syncthreads();
   const kernels_attn_decode_mma::Queries<Floats> queries(terms);
