@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -341,15 +342,26 @@ TEST(Stream, DiscardDropsWorkAndCaptures) {
   EXPECT_EQ(b.span<float>()[0], 1.0f);
 }
 
-TEST(Stream, RefusesTaskCountsThatCouldWrap) {
+TEST(Stream, ManyTasksAndTooMany) {
   const Device device = open_cpu();
   Stream stream(device);
-  const auto record = [&](uint32_t tasks) {
-    cpu_stream(stream.impl()).dispatch("op", "test", {}, tasks, [](uint32_t) {});
+  std::atomic<int64_t> ran{0};
+  const auto record = [&](int64_t tasks) {
+    cpu_stream(stream.impl()).dispatch("op", "test", {}, tasks, [&](uint32_t task) {
+      if (task % 1000003 == 5) ran += task;
+    });
   };
   EXPECT_THROW(record(0), Error);
-  EXPECT_THROW(record(1u << 31), Error);
+  EXPECT_THROW(record(-1), Error);
+  EXPECT_THROW(record(int64_t{1} << 32), Error);
   EXPECT_EQ(stream.counters().dispatches, 0u);
+  // More than counters of tasks hold.
+  const int64_t many = (int64_t{1} << 26) + 7;
+  record(many);
+  stream.commit().wait();
+  int64_t expected = 0;
+  for (int64_t task = 5; task < many; task += 1000003) expected += task;
+  EXPECT_EQ(ran, expected);
 }
 
 TEST(Graph, ReplaysWithNewValues) {

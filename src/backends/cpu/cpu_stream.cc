@@ -4,17 +4,20 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <utility>
 
 #include "backends/graph_plan.h"
+#include "base/checked.h"
 #include "base/no_memory.h"
 
 namespace mlxn::backends::cpu {
 namespace {
 
-// Task counters may run past the end by one per thread; the sum over a group must fit 32 bits.
-constexpr uint32_t kMaxTasks = 1u << 26;
+// Task counters may run past the end by one per thread; the sum over a group must fit 32 bits. More
+// tasks are several at a time.
+constexpr int64_t kMaxTasks = int64_t{1} << 26;
 constexpr int kMaxRanges = 8;  // more threads share them
 
 int64_t now_ns() {
@@ -32,15 +35,29 @@ CpuStream::CpuStream(const Device& device, CpuDevice& cpu)
       barriers_(device.options().serial),
       num_ranges_(static_cast<uint32_t>(std::clamp(cpu.num_threads(), 1, kMaxRanges))) {}
 
-void CpuStream::dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks,
+void CpuStream::dispatch(const char* op, const char* entry, Access access, int64_t num_tasks,
                          TaskFn run) {
-  if (num_tasks == 0 || num_tasks > kMaxTasks) {
+  constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
+  if (num_tasks < 1 || num_tasks > kMost) {
     throw Error(ErrorKind::kInvalidArgument, ErrorDetail{op, "tasks", std::to_string(num_tasks),
-                                                         "1 to " + std::to_string(kMaxTasks)});
+                                                         "1 to " + std::to_string(kMost)});
+  }
+  if (num_tasks > kMaxTasks) {
+    const int64_t each = base::ceil_div(num_tasks, kMaxTasks), all = num_tasks;
+    run = [one = std::move(run), each, all](uint32_t task) {
+      const int64_t end = std::min(all, (task + int64_t{1}) * each);
+      for (int64_t i = task * each; i < end; ++i) one(static_cast<uint32_t>(i));
+    };
+    num_tasks = base::ceil_div(all, each);
   }
   const bool barrier_before =
       capture_ ? barriers_.before_captured(access, counters_) : barriers_.before(access, counters_);
-  Dispatch dispatch{op, entry, std::move(access), num_tasks, std::move(run), barrier_before};
+  Dispatch dispatch{op,
+                    entry,
+                    std::move(access),
+                    static_cast<uint32_t>(num_tasks),
+                    std::move(run),
+                    barrier_before};
   if (capture_) {
     capture_->barriers += barrier_before ? 1 : 0;
     capture_->dispatches.push_back(std::move(dispatch));

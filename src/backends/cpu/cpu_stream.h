@@ -40,8 +40,9 @@ class CpuStream : public StreamImpl {
  public:
   CpuStream(const Device& device, CpuDevice& cpu);
 
-  // Records num_tasks >= 1 tasks; `op` and `entry` must outlive the stream.
-  void dispatch(const char* op, const char* entry, Access access, uint32_t num_tasks, TaskFn run);
+  // Records 1 to 2^32 - 1 tasks; throws for other numbers. `op` and `entry` must outlive the
+  // stream.
+  void dispatch(const char* op, const char* entry, Access access, int64_t num_tasks, TaskFn run);
 
   void commit() override;
   void wait() override;

@@ -36,8 +36,7 @@ namespace {
 void launch(StreamImpl& stream, const ArgmaxParams& p, backends::Access access, Isa isa,
             const char* name) {
   const auto row = variant(HWY_DISPATCH_TABLE(ArgmaxTask), isa);
-  backends::cpu::cpu_stream(stream).dispatch("argmax", name, std::move(access),
-                                             static_cast<uint32_t>(p.rows),
+  backends::cpu::cpu_stream(stream).dispatch("argmax", name, std::move(access), p.rows,
                                              [p, row](uint32_t task) { row(p, task); });
 }
 

@@ -317,7 +317,7 @@ void launch(StreamImpl& stream, const AttnDecodeParams& p, backends::Access acce
   split_access.write(scratch);
   split(std::move(split_access), partials);
   access.read(scratch);
-  cpu.dispatch("attn_decode_merge", name, std::move(access), static_cast<uint32_t>(rows),
+  cpu.dispatch("attn_decode_merge", name, std::move(access), rows,
                [p, partials, merge_fn](uint32_t task) {
                  merge_fn(p, partials, task / p.num_heads, task % p.num_heads);
                });

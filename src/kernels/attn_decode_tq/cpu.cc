@@ -543,7 +543,7 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   split_access.write(scratch);
   split(std::move(split_access), partials);
   access.read(scratch);
-  cpu.dispatch("attn_decode_tq_merge", name, std::move(access), static_cast<uint32_t>(rows),
+  cpu.dispatch("attn_decode_tq_merge", name, std::move(access), rows,
                [p, partials, merge_fn](uint32_t task) {
                  merge_fn(p, partials, task / p.attn.num_heads, task % p.attn.num_heads);
                });

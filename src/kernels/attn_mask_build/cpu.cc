@@ -64,8 +64,8 @@ void launch(StreamImpl& stream, const AttnMaskBuildParams& p, backends::Access a
   const auto build = variant(HWY_DISPATCH_TABLE(AttnMaskBuildRows), isa);
   const int64_t step = rows_per_task(p);
   backends::cpu::cpu_stream(stream).dispatch(
-      "attn_mask_build", name, std::move(access),
-      static_cast<uint32_t>(base::ceil_div(p.q_len, step)), [p, step, build](uint32_t task) {
+      "attn_mask_build", name, std::move(access), base::ceil_div(p.q_len, step),
+      [p, step, build](uint32_t task) {
         build(p, task * step, std::min(p.q_len, (task + int64_t{1}) * step));
       });
 }

@@ -104,8 +104,8 @@ void launch(StreamImpl& stream, const AttnMaskClassifyParams& p, backends::Acces
   const auto classify = variant(HWY_DISPATCH_TABLE(AttnMaskClassifyRows), isa);
   const int64_t rows = p.planes * p.q_tiles(), step = rows_per_task(p);
   backends::cpu::cpu_stream(stream).dispatch(
-      "attn_mask_classify", name, std::move(access),
-      static_cast<uint32_t>(base::ceil_div(rows, step)), [p, rows, step, classify](uint32_t task) {
+      "attn_mask_classify", name, std::move(access), base::ceil_div(rows, step),
+      [p, rows, step, classify](uint32_t task) {
         classify(p, task * step, std::min(rows, (task + int64_t{1}) * step));
       });
 }

@@ -94,7 +94,7 @@ void launch(StreamImpl& stream, const AttnMergeParams& p, backends::Access acces
   const auto merge = variant(HWY_DISPATCH_TABLE(AttnMergeRows), isa);
   const int64_t step = rows_per_task(p);
   backends::cpu::cpu_stream(stream).dispatch(
-      "attn_merge", name, std::move(access), static_cast<uint32_t>(base::ceil_div(p.rows, step)),
+      "attn_merge", name, std::move(access), base::ceil_div(p.rows, step),
       [p, step, merge](uint32_t task) {
         merge(p, task * step, std::min(p.rows, (task + int64_t{1}) * step));
       });

@@ -47,7 +47,7 @@ void launch(StreamImpl& stream, const DequantizeParams& p, backends::Access acce
   // At least 16384 elements a task: a few microseconds, so that handing it out costs nothing.
   const int64_t step = std::max<int64_t>(1, 16384 / p.weight.cols);
   const int64_t rows = p.weight.num_experts * p.weight.rows;
-  const uint32_t tasks = static_cast<uint32_t>((rows + step - 1) / step);
+  const int64_t tasks = (rows + step - 1) / step;
   backends::cpu::cpu_stream(stream).dispatch("dequantize", name, std::move(access), tasks,
                                              [p, decode, rows, step](uint32_t task) {
                                                const int64_t begin = task * step;

@@ -94,7 +94,7 @@ constexpr int64_t kTaskElements = 16384;
 void launch(StreamImpl& stream, const ElementwiseParams& p, backends::Access access, Isa isa,
             const char* name) {
   const auto range = variant(HWY_DISPATCH_TABLE(ElementwiseRange), isa);
-  const uint32_t tasks = static_cast<uint32_t>((p.count + kTaskElements - 1) / kTaskElements);
+  const int64_t tasks = (p.count + kTaskElements - 1) / kTaskElements;
   backends::cpu::cpu_stream(stream).dispatch(
       op_name(p.kind), name, std::move(access), tasks, [p, range](uint32_t task) {
         const int64_t begin = task * kTaskElements;

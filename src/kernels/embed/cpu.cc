@@ -54,7 +54,7 @@ void launch(StreamImpl& stream, const EmbedParams& p, backends::Access access, I
   const auto embed = variant(HWY_DISPATCH_TABLE(EmbedRows), isa);
   // At least 16384 elements a task: a few microseconds, so that handing it out costs nothing.
   const int64_t step = std::max<int64_t>(1, 16384 / p.table.cols);
-  const uint32_t tasks = static_cast<uint32_t>((p.count + step - 1) / step);
+  const int64_t tasks = (p.count + step - 1) / step;
   backends::cpu::cpu_stream(stream).dispatch("embed", name, std::move(access), tasks,
                                              [p, embed, step](uint32_t task) {
                                                const int64_t begin = task * step;

@@ -113,7 +113,7 @@ void launch(StreamImpl& stream, const GluParams& p, backends::Access access, Isa
             const char* name) {
   const auto range = variant(HWY_DISPATCH_TABLE(GluRange), isa);
   const int64_t count = p.rows * p.dim;
-  const uint32_t tasks = static_cast<uint32_t>((count + kTaskElements - 1) / kTaskElements);
+  const int64_t tasks = (count + kTaskElements - 1) / kTaskElements;
   backends::cpu::cpu_stream(stream).dispatch(
       "glu", name, std::move(access), tasks, [p, range, count](uint32_t task) {
         const int64_t begin = task * kTaskElements;

@@ -159,13 +159,13 @@ void launch(StreamImpl& stream, const KvAppendParams& p, backends::Access access
   const auto append = variant(HWY_DISPATCH_TABLE(KvAppendTokens), isa);
   const int64_t step = tokens_per_task(p);
   const int64_t steps = base::ceil_div(p.n, step);
-  backends::cpu::cpu_stream(stream).dispatch(
-      "kv_append", name, std::move(access), static_cast<uint32_t>(p.batch * steps),
-      [p, step, steps, append](uint32_t task) {
-        const int64_t b = task / steps, begin = task % steps * step;
-        const int64_t end = std::min(p.n, begin + step);
-        append(p, b, begin, end);
-      });
+  backends::cpu::cpu_stream(stream).dispatch("kv_append", name, std::move(access), p.batch * steps,
+                                             [p, step, steps, append](uint32_t task) {
+                                               const int64_t b = task / steps,
+                                                             begin = task % steps * step;
+                                               const int64_t end = std::min(p.n, begin + step);
+                                               append(p, b, begin, end);
+                                             });
 }
 
 }  // namespace

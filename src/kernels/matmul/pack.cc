@@ -17,7 +17,7 @@ void launch_pack(StreamImpl& stream, const quant::WeightView& weight, backends::
   const int64_t panels = layout.panels * weight.num_experts;
   const int64_t step = std::max<int64_t>(1, kTaskBytes / layout.panel_bytes);
   backends::cpu::cpu_stream(stream).dispatch(
-      "prepare", "panels", std::move(access), static_cast<uint32_t>(base::ceil_div(panels, step)),
+      "prepare", "panels", std::move(access), base::ceil_div(panels, step),
       [weight, layout, panels, step, out](uint32_t task) {
         const int64_t first = task * step;
         for (int64_t i = first; i < std::min(panels, first + step); ++i) {

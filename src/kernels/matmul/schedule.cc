@@ -49,7 +49,7 @@ Buffer stage(CpuStream& stream, const char* op, const MatmulParams& p,
   staging.write(staged);
   const int64_t total = p.x_rows * p.weight.cols;
   const int64_t tasks = base::ceil_div(total, kStageElements);
-  stream.dispatch(op, kernel.name, std::move(staging), static_cast<uint32_t>(tasks),
+  stream.dispatch(op, kernel.name, std::move(staging), tasks,
                   [p, kernel, total, target = staged.data()](uint32_t task) {
                     const int64_t begin = task * kStageElements;
                     kernel.stage(p, begin, std::min(total, begin + kStageElements), target);
@@ -76,7 +76,7 @@ void launch_dense_rows(CpuStream& stream, const MatmulParams& p, backends::Acces
   const int64_t m_tasks = base::ceil_div(p.out_rows, kMaxTileRows);
   const int64_t step = rows_per_task(p, std::min<int64_t>(p.out_rows, kMaxTileRows), m_tasks);
   const int64_t n_tasks = base::ceil_div(p.weight.rows, step);
-  stream.dispatch(kMatmul, kernel.name, std::move(access), static_cast<uint32_t>(n_tasks * m_tasks),
+  stream.dispatch(kMatmul, kernel.name, std::move(access), n_tasks * m_tasks,
                   [p, kernel, staged, step, n_tasks](uint32_t task) {
                     const int64_t first = task / n_tasks * kMaxTileRows;
                     TileRows rows;
@@ -177,8 +177,7 @@ void launch_experts(CpuStream& stream, const MatmulParams& p, backends::Access a
   const int64_t mean_rows = base::ceil_div(p.out_rows, p.weight.num_experts);
   const int64_t step = rows_per_task(p, std::min<int64_t>(mean_rows, kMaxTileRows), 1);
   const int64_t n_tasks = base::ceil_div(p.weight.rows, step);
-  stream.dispatch(kExpertMatmul, kernel.name, std::move(access),
-                  static_cast<uint32_t>(n_tasks * Groups::max_tiles(p)),
+  stream.dispatch(kExpertMatmul, kernel.name, std::move(access), n_tasks * Groups::max_tiles(p),
                   [p, kernel, staged, table, step, n_tasks](uint32_t task) {
                     const Groups groups(p, table.data());
                     if (task / n_tasks >= groups.num_tiles()) return;

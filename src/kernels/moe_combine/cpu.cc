@@ -79,7 +79,7 @@ void launch(StreamImpl& stream, const MoeCombineParams& p, backends::Access acce
   const auto range = variant(HWY_DISPATCH_TABLE(CombineRange), isa);
   const int64_t per_token = (p.dim + kTaskElements - 1) / kTaskElements;
   backends::cpu::cpu_stream(stream).dispatch(
-      "moe_combine", name, std::move(access), static_cast<uint32_t>(p.tokens * per_token),
+      "moe_combine", name, std::move(access), p.tokens * per_token,
       [p, range, per_token](uint32_t task) {
         const int64_t begin = task % per_token * kTaskElements;
         range(p, task / per_token, begin, std::min(p.dim, begin + kTaskElements));

@@ -83,7 +83,7 @@ constexpr int64_t kTaskTokens = 8;
 void launch(StreamImpl& stream, const MoeRouteParams& p, backends::Access access, Isa isa,
             const char* name) {
   const auto route = variant(HWY_DISPATCH_TABLE(RouteTokens), isa);
-  const uint32_t tasks = static_cast<uint32_t>((p.tokens + kTaskTokens - 1) / kTaskTokens);
+  const int64_t tasks = (p.tokens + kTaskTokens - 1) / kTaskTokens;
   backends::cpu::cpu_stream(stream).dispatch(
       "moe_route", name, std::move(access), tasks, [p, route](uint32_t task) {
         const int64_t begin = task * kTaskTokens;

@@ -82,7 +82,7 @@ void launch(StreamImpl& stream, const RmsNormParams& p, backends::Access access,
             const char* name) {
   const auto rows = variant(HWY_DISPATCH_TABLE(RmsNormRows), isa);
   const int64_t step = rows_per_task(p);
-  const uint32_t tasks = static_cast<uint32_t>((p.rows + step - 1) / step);
+  const int64_t tasks = (p.rows + step - 1) / step;
   backends::cpu::cpu_stream(stream).dispatch("rms_norm", name, std::move(access), tasks,
                                              [p, rows, step](uint32_t task) {
                                                const int64_t begin = task * step;

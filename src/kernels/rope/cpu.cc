@@ -127,8 +127,7 @@ void launch(StreamImpl& stream, const RopeParams& p, backends::Access access, Is
   const int64_t step = heads_per_task(p);
   const int64_t tasks_per_token = (p.heads + step - 1) / step;
   backends::cpu::cpu_stream(stream).dispatch(
-      p.norm ? "head_norm_rope" : "rope", name, std::move(access),
-      static_cast<uint32_t>(p.tokens * tasks_per_token),
+      p.norm ? "head_norm_rope" : "rope", name, std::move(access), p.tokens * tasks_per_token,
       [p, heads, step, tasks_per_token](uint32_t task) {
         const int64_t begin = task % tasks_per_token * step;
         heads(p, task / tasks_per_token, begin, std::min(p.heads, begin + step));

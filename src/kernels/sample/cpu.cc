@@ -215,7 +215,7 @@ void launch(StreamImpl& stream, const SampleParams& p, backends::Access access, 
     base = scratch.data();
   }
   backends::cpu::cpu_stream(stream).dispatch(
-      "sample", name, std::move(access), static_cast<uint32_t>(p.sequences),
+      "sample", name, std::move(access), p.sequences,
       [p, sequence, layout, base](uint32_t task) { sequence(p, task, layout.at(base, task)); });
 }
 

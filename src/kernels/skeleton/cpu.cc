@@ -66,7 +66,7 @@ constexpr int64_t kTaskElements = 16384;
 void launch(StreamImpl& stream, const AxpyParams& p, backends::Access access, Isa isa,
             const char* name) {
   const auto range = variant(HWY_DISPATCH_TABLE(AxpyRange), isa);
-  const uint32_t tasks = static_cast<uint32_t>((p.count + kTaskElements - 1) / kTaskElements);
+  const int64_t tasks = (p.count + kTaskElements - 1) / kTaskElements;
   backends::cpu::cpu_stream(stream).dispatch(
       "axpy", name, std::move(access), tasks, [p, range](uint32_t task) {
         const int64_t begin = task * kTaskElements;

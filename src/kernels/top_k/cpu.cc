@@ -44,7 +44,7 @@ void launch(StreamImpl& stream, const TopKParams& p, backends::Access access, Is
   access.write(scratch);
   uint64_t* keys = reinterpret_cast<uint64_t*>(scratch.data());
   backends::cpu::cpu_stream(stream).dispatch(
-      "top_k", name, std::move(access), static_cast<uint32_t>(p.rows),
+      "top_k", name, std::move(access), p.rows,
       [p, row, keys, room](uint32_t task) { row(p, task, keys + task * room); });
 }
 

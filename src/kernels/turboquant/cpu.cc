@@ -163,7 +163,7 @@ void dispatch_rows(StreamImpl& stream, const char* op, Isa isa, backends::Access
                                                 : "baseline";
   const int64_t each = std::max<int64_t>(1, kTaskElements / width);
   backends::cpu::cpu_stream(stream).dispatch(
-      op, entry, std::move(access), static_cast<uint32_t>(base::ceil_div(rows, each)),
+      op, entry, std::move(access), base::ceil_div(rows, each),
       [=](uint32_t task) { run(task * each, std::min(rows, (task + 1) * each)); });
 }
 
