@@ -84,6 +84,9 @@ class MLXN_API Device {
   // device.
   Buffer adopt(void* data, size_t byte_len, DType dtype, const Shape& shape,
                std::shared_ptr<void> owner) const;
+  // Memory that is written to should be wrapped or adopted once, and be seen through views: work is
+  // ordered by what it touches of a buffer's allocation, not by addresses.
+
   // A copy of host data.
   Buffer upload(const void* data, DType dtype, const Shape& shape) const;
   // Copies between host memory and a whole view, done when they return. Work on the buffer that was
@@ -96,6 +99,9 @@ class MLXN_API Device {
   // Bytes now held by allocations of this device (wrapped memory not counted), and their maximum.
   size_t allocated_bytes() const;
   size_t peak_allocated_bytes() const;
+  // How often streams of this device have dropped what was recorded and not committed: who keeps
+  // account of what was recorded looks whether it has happened.
+  uint64_t discard_count() const;
   // Memory of the device as a whole, at this moment.
   DeviceMemory memory() const;
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "mlxn/buffer.h"
 #include "mlxn/device.h"
@@ -91,8 +92,8 @@ class MLXN_API KvCache {
   // Writes new tokens k [batch, n, Hkv, head_dim] and v [batch, n, Hkv, v_dim] (f32, f16, bf16) at
   // positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a
   // device-resident pos is trusted), kInvalidArgument for n > max_chunk on a ring and as
-  // ops::kv_append. A paged cache takes the pages it needs, as reserve() does, where the host knows
-  // pos; else what has no page is dropped.
+  // ops::kv_append, with nothing recorded. A paged cache takes the pages it needs, as reserve()
+  // does for all sequences together, where the host knows pos; else what has no page is dropped.
   void append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const;
 
   // Paged: has pages ready for the first `tokens` tokens of a sequence, so that a captured step can
@@ -118,6 +119,9 @@ class MLXN_API KvCache {
   struct Pages;  // who has which
   KvType v_type() const { return shape_.v_type.value_or(shape_.dtype); }
   void set_pages(Stream& stream, int64_t sequence, int64_t count) const;
+  int64_t pages_for(int64_t sequence, int64_t tokens) const;
+  void reserve_for(Stream& stream, const Lengths& pos, int64_t n) const;
+  void reserve_all(Stream& stream, int64_t first, const std::vector<int64_t>& tokens) const;
 
   KvCacheShape shape_;
   int64_t capacity_ = 0;

@@ -23,6 +23,8 @@ class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
   uint64_t id() const { return id_; }
   size_t allocated_bytes() const { return allocated_.load(std::memory_order_relaxed); }
   size_t peak_allocated_bytes() const { return peak_.load(std::memory_order_relaxed); }
+  uint64_t discard_count() const { return discards_.load(std::memory_order_relaxed); }
+  void count_discard() { discards_.fetch_add(1, std::memory_order_relaxed); }
 
   virtual int index() const { return 0; }  // among devices of its kind
   virtual int num_threads() const = 0;
@@ -56,6 +58,7 @@ class DeviceImpl : public std::enable_shared_from_this<DeviceImpl> {
   uint64_t id_;
   std::atomic<size_t> allocated_{0};
   std::atomic<size_t> peak_{0};
+  std::atomic<uint64_t> discards_{0};
 };
 
 class StreamImpl {

@@ -204,6 +204,7 @@ bool Device::host_visible() const { return impl_->host_visible(); }
 Isa Device::isa() const { return impl_->isa(); }
 size_t Device::allocated_bytes() const { return impl_->allocated_bytes(); }
 size_t Device::peak_allocated_bytes() const { return impl_->peak_allocated_bytes(); }
+uint64_t Device::discard_count() const { return impl_->discard_count(); }
 DeviceMemory Device::memory() const try { return impl_->memory(); } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -24,9 +24,14 @@ Stream::Stream(const Device& device) try : impl_(device.impl()->create_stream(de
   base::throw_no_memory();
 }
 Stream::Stream(std::unique_ptr<StreamImpl> impl) : impl_(std::move(impl)) {}
-Stream::~Stream() = default;
+Stream::~Stream() {
+  if (impl_) impl_->device().impl()->count_discard();
+}
 Stream::Stream(Stream&&) noexcept = default;
-Stream& Stream::operator=(Stream&&) noexcept = default;
+Stream& Stream::operator=(Stream&& other) noexcept {
+  std::swap(impl_, other.impl_);
+  return *this;
+}
 
 Stream Stream::on(const Device& device, void* native) try {
   return Stream(device.impl()->create_stream_on(device, native));
@@ -49,7 +54,10 @@ void Stream::wait() try {
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
-void Stream::discard() { impl_->discard(); }
+void Stream::discard() {
+  impl_->discard();
+  device().impl()->count_discard();
+}
 void Stream::barrier() { impl_->barrier(); }
 
 void Stream::upload(const Buffer& to, const void* data) try {

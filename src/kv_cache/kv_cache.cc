@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/no_memory.h"
+#include "ops/fused.h"
 
 namespace mlxn {
 namespace {
@@ -161,6 +162,9 @@ int64_t KvCache::cache_bytes(const KvCacheShape& s) {
 struct KvCache::Pages {
   std::vector<int32_t> free;                // taken from the back
   std::vector<std::vector<int32_t>> taken;  // per sequence, in the order of slots
+  // Per sequence: Device::discard_count() when its row of the block table was last recorded. If it
+  // has grown since then, the row may have been dropped.
+  std::vector<uint64_t> recorded_at;
 };
 
 KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
@@ -182,6 +186,7 @@ KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
   shape_.num_pages = blocks.count;
   pages_ = std::make_shared<Pages>();
   pages_->taken.resize(static_cast<size_t>(shape.batch));
+  pages_->recorded_at.resize(static_cast<size_t>(shape.batch), device.discard_count());
   for (int64_t i = blocks.count; i-- > 0;) pages_->free.push_back(static_cast<int32_t>(i));
   const std::vector<int32_t> none(static_cast<size_t>(shape.batch * (capacity_ / shape.page_size)),
                                   -1);
@@ -224,9 +229,11 @@ int64_t KvCache::free_pages() const {
 
 // Gives a sequence its first `count` pages and takes back the others.
 void KvCache::set_pages(Stream& stream, int64_t sequence, int64_t count) const {
-  auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
+  const auto index = static_cast<size_t>(first_sequence_ + sequence);
+  auto& taken = pages_->taken[index];
+  const uint64_t discards = stream.device().discard_count();
   const auto wanted = static_cast<size_t>(count);
-  if (wanted == taken.size()) return;
+  if (wanted == taken.size() && pages_->recorded_at[index] == discards) return;
   std::vector<int32_t> row(taken);
   std::vector<int32_t> free(pages_->free);
   for (; row.size() > wanted; row.pop_back()) free.push_back(row.back());
@@ -236,23 +243,51 @@ void KvCache::set_pages(Stream& stream, int64_t sequence, int64_t count) const {
   stream.upload(block_table_.rows(sequence, 1), entries.data());
   taken.swap(row);
   pages_->free.swap(free);
+  pages_->recorded_at[index] = discards;
+}
+
+// Pages that a sequence has if `tokens` of it are to fit.
+int64_t KvCache::pages_for(int64_t sequence, int64_t tokens) const {
+  const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
+  return std::max(base::ceil_div(std::min(tokens, capacity_), shape_.page_size),
+                  static_cast<int64_t>(taken.size()));
+}
+
+// Has pages ready for n tokens from `pos` on, where the host knows it.
+void KvCache::reserve_for(Stream& stream, const Lengths& pos, int64_t n) const {
+  if (!is_paged() || pos.device.valid()) return;
+  std::vector<int64_t> tokens;
+  for (int64_t b = 0; b < shape_.batch; ++b) {
+    tokens.push_back(pos.host[pos.host.size() == 1 ? 0 : static_cast<size_t>(b)] + n);
+  }
+  reserve_all(stream, 0, tokens);
+}
+
+// Has pages ready for tokens[i] tokens of sequence first + i, or throws with nothing changed.
+void KvCache::reserve_all(Stream& stream, int64_t first, const std::vector<int64_t>& tokens) const {
+  int64_t left = free_pages();
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const int64_t sequence = first + static_cast<int64_t>(i);
+    const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
+    const int64_t more = pages_for(sequence, tokens[i]) - static_cast<int64_t>(taken.size());
+    if (more > left) {
+      throw Error(ErrorKind::kContextFull,
+                  ErrorDetail{"KvCache", "pages", std::to_string(left) + " free",
+                              std::to_string(more) + " for " + std::to_string(tokens[i]) +
+                                  " tokens of sequence " + std::to_string(sequence)});
+    }
+    left -= more;
+  }
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const int64_t sequence = first + static_cast<int64_t>(i);
+    set_pages(stream, sequence, pages_for(sequence, tokens[i]));
+  }
 }
 
 void KvCache::reserve(Stream& stream, int64_t sequence, int64_t tokens) const try {
   check_range("sequence", sequence, 0, shape_.batch - 1);
   check_range("tokens", tokens, 0, shape_.max_context);
-  if (!is_paged()) return;
-  const int64_t pages = base::ceil_div(std::min(tokens, capacity_), shape_.page_size);
-  const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
-  const int64_t more = pages - static_cast<int64_t>(taken.size());
-  if (more <= 0) return;
-  if (more > free_pages()) {
-    throw Error(ErrorKind::kContextFull,
-                ErrorDetail{"KvCache", "pages", std::to_string(free_pages()) + " free",
-                            std::to_string(more) + " for " + std::to_string(tokens) +
-                                " tokens of sequence " + std::to_string(sequence)});
-  }
-  set_pages(stream, sequence, pages);
+  if (is_paged()) reserve_all(stream, sequence, {tokens});
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -263,7 +298,7 @@ void KvCache::release(Stream& stream, int64_t sequence, int64_t keep) const try 
   if (!is_paged()) return;
   const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
   const int64_t pages = base::ceil_div(std::min(keep, capacity_), shape_.page_size);
-  if (pages < static_cast<int64_t>(taken.size())) set_pages(stream, sequence, pages);
+  set_pages(stream, sequence, std::min(pages, static_cast<int64_t>(taken.size())));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -282,25 +317,20 @@ void KvCache::append(Stream& stream, const Buffer& k, const Buffer& v, const Len
                             std::to_string(first) + " with " + std::to_string(n) + " new tokens",
                             "at most max_context " + std::to_string(shape_.max_context)});
   }
-  for (int64_t b = 0; is_paged() && !pos.host.empty() && b < shape_.batch; ++b) {
-    const auto at = pos.host.size() == 1 ? 0 : static_cast<size_t>(b);
-    if (!pos.device.valid() && at < pos.host.size() && pos.host[at] >= 0) {
-      reserve(stream, b, pos.host[at] + n);
-    }
-  }
+  const auto ready = [&] { reserve_for(stream, pos, n); };
   if (is_coded()) {
-    ops::TqEncodeArgs args{.src = k, .to = k_rows(), .pos = pos, .ring = is_ring()};
-    args.norm_correction = shape_.norm_correction;
-    args.block_table = block_table_;
-    ops::tq_encode(stream, args);
-    args.src = v;
-    args.to = v_rows();
-    return ops::tq_encode(stream, args);
+    ops::TqEncodeArgs k_args{.src = k, .to = k_rows(), .pos = pos, .ring = is_ring()};
+    k_args.norm_correction = shape_.norm_correction;
+    k_args.block_table = block_table_;
+    ops::TqEncodeArgs v_args = k_args;
+    v_args.src = v;
+    v_args.to = v_rows();
+    return ops::tq_encode_kv(stream, k_args, v_args, ready);
   }
   ops::KvAppendArgs args{
       .k = k, .k_cache = k_, .v = v, .v_cache = v_, .pos = pos, .ring = is_ring()};
   args.block_table = block_table_;
-  ops::kv_append(stream, args);
+  ops::kv_append(stream, args, ready);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

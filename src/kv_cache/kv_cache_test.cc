@@ -179,6 +179,84 @@ TEST(KvCacheAttention, CodesFollowFloats) {
   }
 }
 
+// Every rule of a call reaches the op, over floats and over codes, and changes something.
+TEST(KvCacheAttention, RulesReachTheOps) {
+  const Device device = test_device();
+  Stream stream(device);
+  Random random(5);
+  const auto slopes = ops::alibi_slopes(4);
+  for (KvType type : {KvType(f32), KvType(bf16), KvType::tq(4)}) {
+    KvCacheShape shape = full();
+    shape.dtype = type;
+    const KvCache cache(device, shape);
+    cache.append(stream, random_buffer(device, f32, {2, 50, 2, 32}, random),
+                 random_buffer(device, f32, {2, 50, 2, 32}, random), 0);
+    KvAttention plain{.q = random_buffer(device, f32, {2, 4, 32}, random),
+                      .out = device.alloc(f32, {2, 4, 32}),
+                      .kv_len = {50, 41},
+                      .softmax_scale = 0.2f};
+    KvAttention ruled = plain;
+    ruled.logits_soft_cap = 2.0f;
+    ruled.sinks = random_buffer(device, f32, {4}, random);
+    ruled.alibi_slopes = device.upload(slopes.data(), f32, {4});
+    ruled.lse = device.alloc(f32, {2, 4});
+    ruled.out = device.alloc(f32, {2, 4, 32});
+    // By the op itself, whose arguments have the rules' names.
+    const auto expect_op = [&](auto args, const auto& op) {
+      args.softmax_scale = ruled.softmax_scale;
+      args.logits_soft_cap = ruled.logits_soft_cap;
+      args.sinks = ruled.sinks;
+      args.alibi_slopes = ruled.alibi_slopes;
+      args.lse = device.alloc(f32, ruled.lse.shape());
+      args.out = device.alloc(f32, ruled.out.shape());
+      op(stream, args);
+      stream.commit().wait();
+      EXPECT_EQ(testing::bytes_of(ruled.out), testing::bytes_of(args.out)) << name(type);
+      EXPECT_EQ(testing::bytes_of(ruled.lse), testing::bytes_of(args.lse)) << name(type);
+      EXPECT_NE(testing::bytes_of(ruled.out), testing::bytes_of(plain.out)) << name(type);
+    };
+    cache.decode(stream, plain);
+    cache.decode(stream, ruled);
+    if (type.is_coded()) {
+      expect_op(ops::AttnDecodeTqArgs{.q = ruled.q,
+                                      .k = cache.k_rows(),
+                                      .v = cache.v_rows(),
+                                      .out = ruled.out,
+                                      .kv_len = ruled.kv_len},
+                ops::attn_decode_tq);
+    } else {
+      expect_op(cache.decode_args(ruled.q, ruled.out, ruled.kv_len), ops::attn_decode);
+    }
+
+    // Rows 20 to 24 of sequence 0, 11 to 15 of sequence 1, seq-major.
+    for (KvAttention* a : {&plain, &ruled}) {
+      a->q = random_buffer(device, f32, {2, 5, 4, 32}, random);
+      a->out = device.alloc(f32, {2, 5, 4, 32});
+      a->q_layout = ops::SeqLayout::kSeqMajor;
+    }
+    plain.q = ruled.q;
+    ruled.q_offset = {20, 11};
+    ruled.lse = device.alloc(f32, {2, 4, 5});
+    cache.prefill(stream, plain);
+    cache.prefill(stream, ruled);
+    if (type.is_coded()) {
+      ops::AttnPrefillTqArgs args{.q = ruled.q,
+                                  .k = cache.k_rows(),
+                                  .v = cache.v_rows(),
+                                  .out = ruled.out,
+                                  .q_layout = ruled.q_layout,
+                                  .kv_len = ruled.kv_len,
+                                  .q_offset = ruled.q_offset};
+      expect_op(args, ops::attn_prefill_tq);
+    } else {
+      auto args = cache.prefill_args(ruled.q, ruled.out, ruled.kv_len);
+      args.q_layout = ruled.q_layout;
+      args.q_offset = ruled.q_offset;
+      expect_op(args, ops::attn_prefill);
+    }
+  }
+}
+
 // One launch for K and V, whatever their lengths.
 TEST(KvCacheAttention, FloatsAreAppendedTogether) {
   const Device device = test_device();
@@ -254,6 +332,25 @@ TEST(KvCacheSize, CodesAndTheirNorms) {
   EXPECT_EQ(name(shape.dtype), "tq8");
   for (const std::string_view text : kKvTypeNames) EXPECT_EQ(name(*parse_kv_type(text)), text);
   EXPECT_FALSE(parse_kv_type("tq7"));
+}
+
+// K and V are written both or not at all.
+TEST(KvCacheErrors, KeysAndValuesGoTogether) {
+  const Device device = test_device();
+  Stream stream(device);
+  for (KvType type : {KvType(f16), KvType::tq(4)}) {
+    KvCacheShape shape = sliding();
+    shape.dtype = type;
+    const KvCache cache(device, shape);
+    const Buffer k = device.alloc(f32, {2, 1, 2, 32});
+    const auto expect = [&](const char* found, const Buffer& v) {
+      expect_error(ErrorKind::kInvalidArgument, {found}, [&] { cache.append(stream, k, v, 0); });
+    };
+    expect("5", device.alloc(f32, {2, 5, 2, 32}));
+    expect("i32", device.alloc(i32, {2, 1, 2, 32}));
+    expect("16", device.alloc(f32, {2, 1, 2, 16}));
+  }
+  EXPECT_EQ(stream.counters().dispatches, 0u);
 }
 
 TEST(KvCacheErrors, EachRuleNamesItsField) {

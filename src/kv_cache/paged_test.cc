@@ -161,6 +161,56 @@ TEST(PagedCachePages, ServeACapturedStep) {
   }
 }
 
+// Work that is dropped instead of committed takes a row of the block table with it, not the pages.
+TEST(PagedCachePages, OutliveWhatWasDropped) {
+  const Device device = test_device();
+  for (const char* type : {"f16", "tq4"}) {
+    Random random(8);
+    const KvTypes types = parse_kv_types(type).value();
+    const KvCache plain(device, shape_of(types, 0, 0)), paged(device, shape_of(types, 0, 16));
+    const int64_t all = paged.free_pages();
+    Stream stream(device);
+    const Step first(device, stream, 1, 20, random), second(device, stream, 1, 20, random);
+    paged.sequence(0).append(stream, first.k, first.v, 0);
+    stream.discard();
+    EXPECT_EQ(first.run(paged.sequence(0), {0}), first.run(plain.sequence(0), {0}));
+    EXPECT_EQ(paged.free_pages(), all - 2);
+    // Pages given back by work that is dropped go to another sequence all the same.
+    paged.release(stream, 0);
+    stream.discard();
+    EXPECT_EQ(second.run(paged.sequence(1), {0}), second.run(plain.sequence(1), {0}));
+    EXPECT_EQ(first.run(paged.sequence(0), {0}), first.run(plain.sequence(0), {0}));
+    EXPECT_EQ(second.run(paged.sequence(1), {20}), second.run(plain.sequence(1), {20}));
+    {  // as work of a stream that goes away
+      Stream other(device);
+      paged.sequence(2).append(other, first.k, first.v, 0);
+    }
+    EXPECT_EQ(first.run(paged.sequence(2), {0}), first.run(plain.sequence(2), {0}));
+  }
+}
+
+TEST(PagedCachePages, AWrongCallTakesNone) {
+  const Device device = test_device();
+  Stream stream(device);
+  Random random(9);
+  for (const char* type : {"f16", "tq4"}) {
+    KvCacheShape shape = shape_of(parse_kv_types(type).value(), 0, 16);
+    shape.num_pages = 2;
+    const KvCache cache(device, shape);
+    const Step one(device, stream, 1, 1, random), all(device, stream, kBatch, 1, random);
+    const uint64_t recorded = stream.counters().dispatches;
+    expect_error(ErrorKind::kContextFull, {"pages", "0 free", "sequence 2"},
+                 [&] { cache.append(stream, all.k, all.v, 0); });
+    expect_error(ErrorKind::kInvalidArgument, {"3"},
+                 [&] { cache.append(stream, one.k, one.v, 0); });
+    expect_error(ErrorKind::kInvalidArgument, {"i32"}, [&] {
+      cache.sequence(0).append(stream, one.k, device.alloc(i32, one.v.shape()), 0);
+    });
+    EXPECT_EQ(cache.free_pages(), 2);
+    EXPECT_EQ(stream.counters().dispatches, recorded);
+  }
+}
+
 TEST(PagedCacheErrors, EachRuleNamesItsField) {
   const Device device = test_device();
   Stream stream(device);

@@ -4,6 +4,7 @@
 // another is working memory, whose contents are lost.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "mlxn/ops/attention.h"
@@ -32,6 +33,12 @@ struct ResidualNormsArgs {
 // Throws as they do, for more than 3 normed, and for a join.out or normed.out that overlaps what
 // is read, but for join.residual and the operand of its own norm.
 void residual_norms(Stream& stream, const ResidualNormsArgs& args);
+
+// kv_append, and tq_encode of a layer's keys and of its values, which are of as many tokens.
+// `ready` is called when all has been checked and nothing recorded, and may throw.
+void kv_append(Stream& stream, const KvAppendArgs& args, const std::function<void()>& ready);
+void tq_encode_kv(Stream& stream, const TqEncodeArgs& k, const TqEncodeArgs& v,
+                  const std::function<void()>& ready);
 
 // A layer's projections on their way to attention.
 struct QkvRopeArgs {

@@ -134,9 +134,15 @@ std::optional<Call<kernels::KvAppendParams>> kv_append_call(Stream& stream,
   return Call<kernels::KvAppendParams>{params, std::move(access)};
 }
 
-void kv_append(Stream& stream, const KvAppendArgs& args) try {
+void kv_append(Stream& stream, const KvAppendArgs& args) {
+  kv_append(stream, args, [] {});
+}
+
+void kv_append(Stream& stream, const KvAppendArgs& args, const std::function<void()>& ready) try {
   const auto call = kv_append_call(stream, args);
-  if (call) kernels::record(kOp, kernels::kv_append_entries(), stream.impl(), *call);
+  if (!call) return;
+  ready();
+  kernels::record(kOp, kernels::kv_append_entries(), stream.impl(), *call);
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -117,6 +118,24 @@ std::optional<Call<kernels::TqEncodeParams>> tq_encode_call(Stream& stream,
 void tq_encode(Stream& stream, const TqEncodeArgs& args) try {
   const auto call = tq_encode_call(stream, args);
   if (call) kernels::record("tq_encode", kernels::tq_encode_entries(), stream.impl(), *call);
+} catch (const std::bad_alloc&) {
+  base::throw_no_memory();
+}
+
+void tq_encode_kv(Stream& stream, const TqEncodeArgs& k, const TqEncodeArgs& v,
+                  const std::function<void()>& ready) try {
+  const auto k_call = tq_encode_call(stream, k), v_call = tq_encode_call(stream, v);
+  const int64_t k_tokens = k_call ? k_call->params.n_src : 0;
+  const int64_t v_tokens = v_call ? v_call->params.n_src : 0;
+  if (v_tokens != k_tokens) {
+    fail("tq_encode", "v", std::to_string(v_tokens) + " tokens",
+         std::to_string(k_tokens) + ", those of k");
+  }
+  if (k_tokens == 0) return;
+  ready();
+  for (const auto* call : {&k_call, &v_call}) {
+    kernels::record("tq_encode", kernels::tq_encode_entries(), stream.impl(), **call);
+  }
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
