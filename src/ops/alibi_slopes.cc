@@ -9,7 +9,7 @@
 namespace mlxn::ops {
 
 std::vector<float> alibi_slopes(int64_t num_heads) try {
-  check_min("alibi_slopes", "num_heads", num_heads, 1);
+  check_range("alibi_slopes", "num_heads", num_heads, 1, int64_t{1} << 21);
   const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(num_heads)));
   std::vector<float> slopes;
   for (int64_t h = 0; h < num_heads; ++h) {

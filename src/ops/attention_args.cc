@@ -141,7 +141,10 @@ void check_chunk(const char* op, const CacheReach& cache, std::optional<int64_t>
   }
   if (!cache.ring || *kv_len <= cache.capacity || *q_len == 0) return;
   int64_t oldest = 0;
-  if (cache.window_size > 0) oldest = std::max<int64_t>(0, offset - cache.window_size + 1);
+  // A window of all positions blocks nothing.
+  if (cache.window_size > 0 && cache.window_size <= *kv_len) {
+    oldest = std::max<int64_t>(0, offset - cache.window_size + 1);
+  }
   if (cache.chunk_size > 0 && offset > 0) {
     oldest = std::max(oldest, offset / cache.chunk_size * cache.chunk_size);
   }

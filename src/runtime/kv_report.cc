@@ -37,9 +37,15 @@ int64_t longest_of(const KvReportOptions& options) {
 void check(const Model& model, std::span<const int32_t> tokens, const KvReportOptions& options) {
   const ModelConfig& config = model.config();
   if (options.types.empty()) reject("types", 0, "at least one");
-  if (options.depth < 0) reject("depth", options.depth, "at least 0");
-  if (options.steps < 1) reject("steps", options.steps, "at least 1");
-  if (options.max_reply < 1) reject("max_reply", options.max_reply, "at least 1");
+  // Far more than a model has positions; their sums fit.
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  const auto check_range = [](const char* parameter, int64_t found, int64_t least) {
+    if (found >= least && found <= kMost) return;
+    reject(parameter, found, std::to_string(least) + " to " + std::to_string(kMost));
+  };
+  check_range("depth", options.depth, 0);
+  check_range("steps", options.steps, 1);
+  check_range("max_reply", options.max_reply, 1);
   const int64_t limit = config.max_position_embeddings;
   const std::string most = "at most " + std::to_string(limit) + ", what the model was trained for";
   if (options.context > limit) reject("context", options.context, most);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "models/test_config.h"
 #include "runtime/test_tokenizer.h"
@@ -169,6 +170,10 @@ TEST(KvReport, RefusesWhatItCannotMeasure) {
   EXPECT_EQ(parameter({.context = 231}), "tokens");
   EXPECT_EQ(parameter({.context = 64, .depth = limit}), "recall, depth: tokens");
   EXPECT_EQ(parameter({.context = 64, .depth = -1}), "depth");
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(parameter({.context = 64, .depth = kHuge}), "depth");
+  EXPECT_EQ(parameter({.context = 64, .depth = 8, .steps = kHuge}), "steps");
+  EXPECT_EQ(parameter({.context = 64, .max_reply = kHuge}), "max_reply");
   EXPECT_EQ(parameter({.context = 64, .steps = 0}), "steps");
   EXPECT_EQ(parameter({.context = 64, .recall = {{{}, "1"}}}), "recall: prompt");
   EXPECT_EQ(parameter({.context = 64, .recall = {{{256}, "1"}}}), "token");

@@ -137,7 +137,8 @@ struct AttnPrefillArgs {
 MLXN_API void attn_prefill(Stream& stream, const AttnPrefillArgs& args);
 
 // alibi_slopes for that many heads: with m the largest power of two up to num_heads, 2^(-8 (h + 1)
-// / m) for h < m, else 2^(-4 (2 (h - m) + 1) / m). Throws unless num_heads > 0.
+// / m) for h < m, else 2^(-4 (2 (h - m) + 1) / m). Throws unless num_heads is 1 to
+// 2^21.
 MLXN_API std::vector<float> alibi_slopes(int64_t num_heads);
 
 struct AttnMergeArgs {

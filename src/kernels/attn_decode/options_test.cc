@@ -140,6 +140,8 @@ TEST(AlibiSlopes, FollowTheFormula) {
   EXPECT_EQ(ops::alibi_slopes(6),
             (std::vector<float>{0x1p-2f, 0x1p-4f, 0x1p-6f, 0x1p-8f, 0x1p-1f, 0x1p-3f}));
   expect_error(ErrorKind::kInvalidArgument, {"num_heads", "0"}, [] { ops::alibi_slopes(0); });
+  expect_error(ErrorKind::kInvalidArgument, {"num_heads", "8589934592"},
+               [] { ops::alibi_slopes(int64_t{1} << 33); });
 }
 
 TEST_P(AttnDecodeOptions, Chunks) {

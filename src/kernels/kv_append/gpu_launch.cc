@@ -29,7 +29,8 @@ std::string kernel_of(const KvAppendParams& p) {
 
 std::optional<std::string_view> kv_append_gpu_refuses(const KvAppendParams& p) {
   // Positions, too: pos + pos_skip + n stays below 2^32.
-  return refuse_large({piece_count(p), p.n_src, p.capacity, p.pages.count, p.pos_skip + p.n});
+  return refuse_large(
+      {piece_count(p), p.dim, p.v_dim, p.n_src, p.capacity, p.pages.count, p.pos_skip + p.n});
 }
 
 void kv_append_gpu(StreamImpl& stream, const KvAppendParams& p, backends::Access access) {
