@@ -442,6 +442,58 @@ TEST_P(AttnDecodeTest, NanStaysInItsRow) {
   expect_other_heads_equal(found, clean, 64, 1);
 }
 
+// What is not finite in a key reaches the heads that share it if the query sees it, and else
+// none.
+TEST_P(AttnDecodeTest, NanOfAKeyStaysInItsHeads) {
+  struct Rule {
+    ops::MaskKind mask;
+    int64_t window_size;
+    bool ring;
+    std::vector<int64_t> seen, blocked;  // positions, of 0 to 79, or from 60 on in the ring
+  };
+  using Mask = ops::MaskKind;
+  const Rule rules[] = {{Mask::kCausal, 0, false, {0, 79}, {}},
+                        {Mask::kWindow, 40, false, {40, 66}, {0, 35, 39}},
+                        {Mask::kChunk, 32, false, {64, 79}, {63, 40}},
+                        {Mask::kWindow, 17, true, {133, 149}, {132, 100}}};
+  for (int64_t dim : testing::unless_short<int64_t>({64, 80, 96, 128, 192, 256, 512}, {80, 512})) {
+    for (int64_t group : testing::unless_short<int64_t>({1, 3, 8}, {3})) {
+      for (const Rule& rule : rules) {
+        const Case c{.batch = 2,
+                     .heads = 2 * group,
+                     .kv_heads = 2,
+                     .dim = dim,
+                     .capacity = 90,
+                     .kv_len = {rule.ring ? 150 : 80, 90},
+                     .mask = rule.mask,
+                     .window_size = rule.window_size};
+        auto args = make_args(device_, c, 11);
+        args.ring = rule.ring;
+        args.softmax_scale = 0.1f;
+        const Buffer clean = run(stream_, args);
+        testing::expect_attention(clean, testing::oracle_of(args), c.name());
+        const auto expect = [&](int64_t position, bool seen) {
+          for (auto rows : {&ops::AttnDecodeArgs::k, &ops::AttnDecodeArgs::v}) {
+            for (float bad : {NAN, INFINITY}) {
+              auto changed = args;  // KV head 1 of sequence 0
+              changed.*rows =
+                  testing::with_elements(device_, args.*rows, (90 + position % 90) * dim, dim, bad);
+              // An infinite logit may be the negative one, whose weight is 0.
+              const bool lost = std::isnan(bad) || rows == &ops::AttnDecodeArgs::v;
+              testing::expect_spoiled(
+                  run(stream_, changed), clean,
+                  [&](int64_t r, int64_t) { return seen && r >= group && r < 2 * group; },
+                  c.name() + " position " + std::to_string(position), lost);
+            }
+          }
+        };
+        for (int64_t position : rule.seen) expect(position, true);
+        for (int64_t position : rule.blocked) expect(position, false);
+      }
+    }
+  }
+}
+
 TEST_P(AttnDecodeTest, DirectCapturedAndReplayedAgree) {
   const Case c{.batch = 2, .heads = 4, .kv_heads = 2, .capacity = 600, .kv_len = {600, 33}};
   auto args = make_args(device_, c, 10);
@@ -451,6 +503,17 @@ TEST_P(AttnDecodeTest, DirectCapturedAndReplayedAgree) {
     testing::expect_repeatable(device_, [&](Stream& stream) { ops::attn_decode(stream, args); },
                                {args.out});
   }
+}
+
+// Memory that has been wrapped twice overlaps itself.
+TEST(AttnDecodeErrors, MemoryThatIsWrappedTwice) {
+  const Device device = test_device();
+  if (!device.host_visible()) GTEST_SKIP() << "wrapping copies";
+  Stream stream(device);
+  auto args = make_args(device, {.heads = 4, .kv_heads = 2}, 1, "");
+  args.out = device.wrap(args.q.data(), args.q.byte_len(), f32, args.q.shape(), nullptr, true);
+  expect_error(ErrorKind::kInvalidArgument, {"out", "overlaps q"},
+               [&] { ops::attn_decode(stream, args); });
 }
 
 TEST(AttnDecodeErrors, EachRuleNamesItsParameter) {  // D9

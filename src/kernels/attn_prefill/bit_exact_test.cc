@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must not change a bit: classes of mask tiles, the place of a cut between chunks (at key
 // tiles), the sequences beside a sequence, the slots that keys lie in, pages, and the
-// device-resident form of a value. Every pair over every dtype of keys and the options that touch
-// the arithmetic.
+// device-resident form of a value. Every pair over every dtype of queries and keys and the options
+// that touch the arithmetic.
 #include "kernels/common/attn_oracle_kit.h"
 
 namespace mlxn {
@@ -13,9 +13,15 @@ using testing::Random;
 using testing::random_buffer;
 
 struct Options {
-  DType kv_dtype;
+  DType q_dtype, kv_dtype;
   int64_t dim, v_dim, window_size;
   bool extras;  // soft cap, ALiBi and sinks
+
+  std::string name() const {
+    return std::string(mlxn::name(q_dtype)) + "/" + std::string(mlxn::name(kv_dtype)) + " dim " +
+           std::to_string(dim) + " window " + std::to_string(window_size) +
+           (extras ? " extras" : "");
+  }
 };
 
 class AttnBits : public ::testing::TestWithParam<std::string> {
@@ -26,19 +32,23 @@ class AttnBits : public ::testing::TestWithParam<std::string> {
 
   std::vector<Options> options() {
     std::vector<Options> all;
-    for (DType kv_dtype : {f32, f16, bf16}) {
+    typedef std::pair<DType, DType> Types;
+    for (const auto& [q_dtype, kv_dtype] :
+         {Types{f32, f32}, {f32, f16}, {f32, bf16}, {f16, f16}, {bf16, bf16}}) {
       for (const auto& [dim, v_dim] : std::vector<std::pair<int64_t, int64_t>>{
                {64, 64}, {96, 96}, {128, 128}, {128, 96}, {192, 192}, {256, 256}, {512, 512}}) {
-        all.push_back({kv_dtype, dim, v_dim, 90, true});
-        all.push_back({kv_dtype, dim, v_dim, 0, false});
+        all.push_back({q_dtype, kv_dtype, dim, v_dim, 90, true});
+        all.push_back({q_dtype, kv_dtype, dim, v_dim, 0, false});
       }
     }
-    return testing::unless_short<Options>(all, {{f32, 64, 64, 50, true},
-                                                {f16, 256, 256, 50, true},
-                                                {bf16, 512, 512, 50, true},
-                                                {bf16, 80, 80, 50, true},
-                                                {f16, 128, 128, 50, true},
-                                                {f16, 64, 40, 0, false}});
+    return testing::unless_short<Options>(all, {{f32, f32, 64, 64, 50, true},
+                                                {f32, f16, 256, 256, 50, true},
+                                                {f32, bf16, 512, 512, 50, true},
+                                                {f32, bf16, 80, 80, 50, true},
+                                                {f32, f16, 128, 128, 50, true},
+                                                {f16, f16, 128, 128, 50, true},
+                                                {bf16, bf16, 64, 64, 50, false},
+                                                {f32, f16, 64, 40, 0, false}});
   }
   template <class Args>
   void set(Args& args, const Options& o, int64_t heads) {
@@ -115,10 +125,9 @@ TEST_P(AttnBits, Prefill) {
   const int32_t len = testing::is_short() ? 128 : 192, at = len - 64;
   const int64_t heads = testing::is_short() ? 2 : 4, kv_heads = heads / 2;
   for (const Options& o : options()) {
-    SCOPED_TRACE(std::string(name(o.kv_dtype)) + " dim " + std::to_string(o.dim) + " window " +
-                 std::to_string(o.window_size) + (o.extras ? " extras" : ""));
+    SCOPED_TRACE(o.name());
     ops::AttnPrefillArgs args;
-    args.q = random_buffer(device_, f32, {2, heads, len, o.dim}, random_);
+    args.q = random_buffer(device_, o.q_dtype, {2, heads, len, o.dim}, random_);
     args.k = random_buffer(device_, o.kv_dtype, {2, kv_heads, len, o.dim}, random_);
     args.v = random_buffer(device_, o.kv_dtype, {2, kv_heads, len, o.v_dim}, random_);
     args.kv_len = len;
@@ -182,10 +191,9 @@ TEST_P(AttnBits, Prefill) {
 TEST_P(AttnBits, Decode) {
   const int64_t len = 700, heads = testing::is_short() ? 3 : 6, kv_heads = heads / 3;
   for (const Options& o : options()) {
-    SCOPED_TRACE(std::string(name(o.kv_dtype)) + " dim " + std::to_string(o.dim) + " window " +
-                 std::to_string(o.window_size) + (o.extras ? " extras" : ""));
+    SCOPED_TRACE(o.name());
     ops::AttnDecodeArgs args;
-    args.q = random_buffer(device_, f32, {2, heads, o.dim}, random_);
+    args.q = random_buffer(device_, o.q_dtype, {2, heads, o.dim}, random_);
     args.k = random_buffer(device_, o.kv_dtype, {2, kv_heads, len, o.dim}, random_);
     args.v = random_buffer(device_, o.kv_dtype, {2, kv_heads, len, o.v_dim}, random_);
     args.kv_len = {len, len - 61};
@@ -213,7 +221,7 @@ TEST_P(AttnBits, Decode) {
     one.v = args.v.rows(0, 1);
     one.kv_len = len;
     const auto alone = decode(one);
-    const size_t row = static_cast<size_t>(heads * o.v_dim) * sizeof(float);
+    const size_t row = static_cast<size_t>(heads * o.v_dim) * size_of(o.q_dtype);
     EXPECT_EQ(std::memcmp(alone.data(), batch.data(), row), 0) << "alone";
     auto longer = one;
     longer.k = ring_of(one.k, len, len + 200);

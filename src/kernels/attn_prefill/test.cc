@@ -389,6 +389,42 @@ TEST_P(AttnPrefillTest, RepeatsAndThreadsGiveTheSameBits) {  // P19
   }
 }
 
+// One to fifteen rows and as many keys, between long calls of one queue that use scratch and give
+// it back.
+TEST_P(AttnPrefillTest, FewRowsInABusyQueue) {
+  const DType kv_dtype = testing::entry_dtype(GetParam());
+  for (DType q_dtype : {f32, kv_dtype}) {
+    for (int64_t dim : testing::unless_short<int64_t>({64, 128, 256, 512}, {256})) {
+      auto busy = make_args(device_, {.heads = 2, .q_len = 70, .kv_len = 150, .dim = dim});
+      busy.out = device_.alloc(f32, {1, 2, 70, dim});
+      std::vector<ops::AttnPrefillArgs> calls;
+      for (int64_t rows : testing::unless_short<int64_t>({1, 2, 3, 7, 8, 9, 15}, {1, 15})) {
+        const Case c{.heads = 4,
+                     .kv_heads = 2,
+                     .q_len = rows,
+                     .kv_len = rows,
+                     .dim = dim,
+                     .q_dtype = q_dtype};
+        calls.push_back(make_args(device_, c));
+        calls.back().out = device_.alloc(q_dtype, {1, 4, rows, dim});
+      }
+      for (int round = 0; round < 3; ++round) {
+        for (const auto& args : calls) {
+          std::memset(args.out.data(), 0xff, args.out.byte_len());
+          ops::attn_prefill(stream_, busy);
+          ops::attn_prefill(stream_, args);
+        }
+        stream_.commit().wait();
+        for (const auto& args : calls) {
+          testing::expect_attention(
+              args.out, testing::oracle_of(args),
+              std::to_string(args.q.dim(2)) + " rows, D " + std::to_string(dim));
+        }
+      }
+    }
+  }
+}
+
 TEST_P(AttnPrefillTest, BlockedKeysHaveNoInfluence) {  // P21
   struct Mask {
     bool causal;
@@ -425,20 +461,33 @@ TEST_P(AttnPrefillTest, NanStaysInItsRow) {
   constexpr int64_t kHeads = 2, kRows = 21, kKeys = 70, kOffset = 30;
   struct Rule {
     std::string name;
-    bool causal;
-    int64_t window_size;
-    bool masked;
     int64_t some, none;  // a key that some rows see, a key that no row sees
+    bool causal = true;
+    int64_t window_size = 0, window_ahead = 0, chunk_size = 0, prefix_len = 0;
+    std::optional<DType> mask = {};
 
     bool sees(int64_t i, int64_t key) const {
-      const int64_t ahead = key - kOffset - i;
-      if (masked) return (i + key) % 3 != 0 && key != none;
-      return ahead <= 0 && (window_size == 0 || -ahead < window_size);
+      const int64_t p = kOffset + i, ahead = key - p;
+      if (mask) return (i + key) % 3 != 0 && key != none;
+      return (!causal || ahead <= 0 || key < prefix_len) &&
+             (window_size == 0 || -ahead < window_size) &&
+             (window_ahead == 0 || ahead < window_ahead) &&
+             (chunk_size == 0 || key / chunk_size == p / chunk_size);
     }
   };
-  const Rule rules[] = {{"causal", true, 0, false, kOffset + 9, kOffset + kRows},
-                        {"window", true, 17, false, kOffset - 5, kOffset - 17},
-                        {"mask", false, 0, true, 40, 33}};
+  const Rule rules[] = {
+      {.name = "causal", .some = kOffset + 9, .none = kOffset + kRows},
+      {.name = "window", .some = kOffset - 5, .none = kOffset - 17, .window_size = 17},
+      {.name = "symmetric window",
+       .some = kOffset + 9,
+       .none = kOffset + kRows + 4,
+       .causal = false,
+       .window_size = 17,
+       .window_ahead = 5},
+      {.name = "chunks", .some = 44, .none = 23, .chunk_size = 24},
+      {.name = "prefix", .some = 44, .none = kOffset + kRows, .prefix_len = 44},
+      {.name = "u8 mask", .some = 40, .none = 33, .causal = false, .mask = u8},
+      {.name = "f16 mask", .some = 40, .none = 33, .causal = false, .mask = f16}};
   typedef std::pair<DType, DType> Types;  // of q, of k and v
   const auto types = testing::unless_short<Types>(
       {{f32, f32}, {f32, f16}, {f16, f16}, {f32, bf16}, {bf16, bf16}}, {{f32, f16}, {bf16, bf16}});
@@ -452,11 +501,19 @@ TEST_P(AttnPrefillTest, NanStaysInItsRow) {
         c.window_size = rule.window_size;
         c.q_offset = kOffset;
         auto args = make_args(device_, c);
-        if (rule.masked) {
-          args.mask = device_.alloc(u8, {kRows, kKeys});
+        args.window_ahead = rule.window_ahead;
+        args.chunk_size = rule.chunk_size;
+        if (rule.prefix_len > 0) args.prefix_len = rule.prefix_len;
+        if (rule.mask) {
+          args.mask = device_.alloc(*rule.mask, {kRows, kKeys});
           for (int64_t at = 0; at < kRows * kKeys; ++at) {
-            args.mask.span<uint8_t>()[static_cast<size_t>(at)] =
-                rule.sees(at / kKeys, at % kKeys) ? 1 : 0;
+            const bool seen = rule.sees(at / kKeys, at % kKeys);
+            if (*rule.mask == u8) {
+              args.mask.span<uint8_t>()[static_cast<size_t>(at)] = seen ? 1 : 0;
+            } else {
+              const float added = seen ? 0.25f : -INFINITY;
+              kernels::store_f32(*rule.mask, &added, 1, args.mask.data(), at);
+            }
           }
         }
         const Buffer clean = run(stream_, args);
@@ -549,6 +606,13 @@ TEST(AttnPrefillErrors, EachRuleNamesItsParameter) {  // P20 as far as it applie
   expect({"kv_len", "65", "64"}, [](Args& a) { a.kv_len = 65; });
   expect({"kv_len", "0"}, [](Args& a) { a.kv_len = 0; });
   expect({"window_size", "-1"}, [](Args& a) { a.window_size = -1; });
+  for (int64_t window : {int64_t{1} << 40, std::numeric_limits<int64_t>::max()}) {
+    expect({"k: capacity", "64 slots of a ring", "80"}, [&](Args& a) {
+      a.ring = true;
+      a.kv_len = 80;
+      a.window_size = window;
+    });
+  }
   expect({"softmax_scale"}, [](Args& a) { a.softmax_scale = NAN; });
   expect({"logits_soft_cap"}, [](Args& a) { a.logits_soft_cap = -1.0f; });
   expect({"ring_start", "64"}, [](Args& a) { a.ring_start = 64; });
