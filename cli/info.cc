@@ -62,7 +62,10 @@ std::vector<int64_t> contexts(const ModelConfig& config, int64_t asked) {
 std::vector<Row> fit_rows(const InfoFlags& flags, const Device& device,
                           const Checkpoint& checkpoint) {
   std::vector<Row> rows;
-  const uint64_t available = device.memory().free;
+  const DeviceMemory available = device.memory();
+  // As check_memory() has it.
+  const bool is_unknown =
+      available.total == 0 || (available.free == 0 && device.kind() == DeviceKind::kCpu);
   const ModelMemory weights =
       estimate_memory(device, checkpoint, flags.model.options(checkpoint.config()));
   for (int64_t context : contexts(checkpoint.config(), flags.model.max_kv_size)) {
@@ -83,7 +86,7 @@ std::vector<Row> fit_rows(const InfoFlags& flags, const Device& device,
     add("caches", memory.caches);
     add("scratch", memory.scratch);
     add("total", memory.total());
-    row["fits"] = available == 0 || memory.total() <= available;
+    row["fits"] = is_unknown || memory.total() <= available.free;
     row["fits_text"] = row["fits"].get<bool>() ? "yes" : "no";
     rows.push_back(std::move(row));
   }

@@ -2,10 +2,13 @@
 #include "output.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 namespace mlxn::cli {
 namespace {
@@ -45,13 +48,34 @@ void flush_stdout() {
 bool stdout_broken() { return g_stdout_errno != 0; }
 int stdout_errno() { return g_stdout_errno; }
 
-OutputFile::OutputFile(std::string path)
-    : path_(std::move(path)), file_(std::fopen(path_.c_str(), "wb")) {
+// Devices and pipes are written in their place, and so is a file in a directory that takes no
+// other.
+OutputFile::OutputFile(std::string path) : path_(std::move(path)), file_(nullptr) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path_, error);
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) open_beside();
+  if (file_ == nullptr) file_ = std::fopen(path_.c_str(), beside_.empty() ? "ab" : "wb");
   if (file_ == nullptr) fail();
+}
+
+void OutputFile::open_beside() {
+  if (::access(path_.c_str(), F_OK) == 0 && ::access(path_.c_str(), W_OK) != 0) return;
+  std::error_code error;
+  const auto target = std::filesystem::weakly_canonical(path_, error);  // of a link what it names
+  std::string name = (error ? path_ : target.string()) + ".XXXXXX";
+  const int file = ::mkstemp(name.data());
+  if (file < 0) return;
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  struct stat old = {};
+  ::fchmod(file, ::stat(path_.c_str(), &old) == 0 ? old.st_mode & 07777 : 0666 & ~mask);
+  beside_ = std::move(name);
+  file_ = ::fdopen(file, "wb");
 }
 
 OutputFile::~OutputFile() {
   if (file_ != nullptr) std::fclose(file_);
+  if (!beside_.empty()) ::unlink(beside_.c_str());
 }
 
 bool OutputFile::fail() {
@@ -61,9 +85,18 @@ bool OutputFile::fail() {
 
 bool OutputFile::write(std::string_view text) {
   if (file_ == nullptr) return false;
+  struct stat now = {};
+  const bool in_place =
+      beside_.empty() && ::fstat(::fileno(file_), &now) == 0 && S_ISREG(now.st_mode);
+  if (in_place && ::ftruncate(::fileno(file_), 0) != 0) fail();
   if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
   if (std::fclose(std::exchange(file_, nullptr)) != 0) fail();
-  return failure_.empty();
+  if (!failure_.empty() || beside_.empty()) return failure_.empty();
+  std::error_code error;
+  const auto target = std::filesystem::weakly_canonical(path_, error);
+  if (std::rename(beside_.c_str(), error ? path_.c_str() : target.c_str()) != 0) return fail();
+  beside_.clear();
+  return true;
 }
 
 }  // namespace mlxn::cli

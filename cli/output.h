@@ -30,7 +30,8 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
   write_stdout(fmt::format(format, std::forward<Args>(args)...));
 }
 
-// A file that is opened, and emptied, long before it is written.
+// A file that is found to be writable long before it is written. A regular file appears, or
+// changes, when all of it has been written.
 class OutputFile {
  public:
   explicit OutputFile(std::string path);
@@ -38,15 +39,17 @@ class OutputFile {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  // Writes and closes. False after any failure.
+  // Writes and closes. False after any failure, which leaves the path as it was.
   bool write(std::string_view text);
   // "path: No space left on device"; empty without a failure.
   const std::string& failure() const { return failure_; }
 
  private:
   bool fail();
+  void open_beside();
 
   std::string path_;
+  std::string beside_;  // what becomes the file; empty: it is written in its place
   std::FILE* file_;
   std::string failure_;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -19,6 +20,7 @@ constexpr std::string_view kAlphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 std::vector<int32_t> unpacked(const std::string& text) {
+  if (text.size() % 2 != 0) return {};
   std::vector<int32_t> ids(text.size() / 2);
   for (size_t i = 0; i < ids.size(); ++i) {
     const size_t first = kAlphabet.find(text[2 * i]), second = kAlphabet.find(text[2 * i + 1]);
@@ -28,11 +30,22 @@ std::vector<int32_t> unpacked(const std::string& text) {
   return ids;
 }
 
+// None if one of them is no id.
+std::vector<int32_t> ids_of(const Json& list) {
+  std::vector<int32_t> ids;
+  for (const Json& value : list.get<Json::array_t>()) {
+    const bool is_id =
+        value.is_number_unsigned() && value.get<uint64_t>() <= std::numeric_limits<int32_t>::max();
+    if (!is_id) return {};
+    ids.push_back(value.get<int32_t>());
+  }
+  return ids;
+}
+
 RecallItem item_of(const Json& json) {
   const Json& prompt = json.at("prompt");
   RecallItem item;
-  item.prompt =
-      prompt.is_string() ? unpacked(prompt.get<std::string>()) : prompt.get<std::vector<int32_t>>();
+  item.prompt = prompt.is_string() ? unpacked(prompt.get<std::string>()) : ids_of(prompt);
   item.digits = json.at("digits").get<std::string>();
   return item;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -52,14 +53,21 @@ TEST(KvReport, JsonAgreesWithPerplexity) {
 }
 
 TEST(KvReport, Plot) {
-  const std::string path = ::testing::TempDir() + "mlxn_kv_report.svg";
+  const std::filesystem::path folder = ::testing::TempDir() + "mlxn_kv_report";
+  const std::string path = (folder / "link.svg").string();
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "plot.svg") << "an older plot";
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink("plot.svg", path);
   const ProcessResult result = kv_report({"-c", "64", "--windows", "1", "--types", "f16,tq2",
                                           "--recall-items", "0", "--plot", path, "-q"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.err, "");
   std::stringstream svg;
-  svg << std::ifstream(path).rdbuf();
-  std::remove(path.c_str());
+  svg << std::ifstream(folder / "plot.svg").rdbuf();
+  const auto files = std::filesystem::directory_iterator(folder);
+  EXPECT_EQ(std::distance(begin(files), end(files)), 2) << "the plot, and the link to it";
+  std::filesystem::remove_all(folder);
   for (const char* part : {"<svg", "</svg>\n", ">tq2<", ">f16<", "bytes per token", "<circle"}) {
     EXPECT_TRUE(contains(svg.str(), part)) << part << "\n" << svg.str();
   }
