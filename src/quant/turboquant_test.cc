@@ -83,6 +83,18 @@ TEST(TqCodebook, IsNearlyOptimal) {  // Q2
   }
 }
 
+// But for 4 bits, whose levels are odd integers times a unit, they are the optima rounded to f16.
+TEST(TqCodebook, IsTheOptimumRounded) {
+  for (int bits : {2, 3, 5, 6, 8}) {
+    const auto best = ops::lloyd_max(bits);
+    const auto levels = ops::tq_codebook(bits);
+    ASSERT_EQ(levels.size(), best.size());
+    for (size_t i = 0; i < best.size(); ++i) {
+      EXPECT_EQ(levels[i], to_float(to_f16(static_cast<float>(best[i])))) << bits << " " << i;
+    }
+  }
+}
+
 TEST(TqCodebook, FourBitsAreSignAndMagnitude) {
   const auto levels = ops::tq_codebook(4);
   EXPECT_EQ(levels[0], 0.131591796875f);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
+
 #include "kernels/common/tq_oracle_kit.h"
 
 namespace mlxn {
@@ -373,23 +375,38 @@ TEST_P(TqTest, TwoNormsAndScaleFactor) {  // Q9, Q10
   const int64_t dim = 512;
   const quant::TqTable t = quant::make_tq_table({});
   std::vector<double> y(512);
-  for (size_t j = 0; j < 512; ++j) y[j] = random.normal() * (j < 256 ? 1.0 : 100.0);
-  const auto x = kernels::rotate_back_reference(t, y);
-  const Buffer src =
-      testing::make_buffer(device_, f32, {1, 1, 1, dim}, std::vector<float>(x.begin(), x.end()));
+  for (double& value : y) value = random.normal();
+  Buffer src;
   const auto cache = make_cache({}, {1, 1, 1}, dim);
-  encode({.src = src, .to = cache, .pos = 0});
   const TqCache c = kernels::tq_cache(cache, dim);
-  EXPECT_NEAR(c.norms[1] / c.norms[0], 100.0, 20.0);
-  const Buffer out = decode(cache, dim, false);
-  for (size_t b = 0; b < 2; ++b) {
-    double error = 0.0, power = 0.0;
-    for (size_t j = 256 * b; j < 256 * (b + 1); ++j) {
-      error += std::pow(y[j] - out.span<float>()[j], 2);
-      power += y[j] * y[j];
+  // Of each half of the rotated row, whose second one is `ratio` times as long.
+  const auto nmse_of_halves = [&](double ratio) {
+    std::vector<double> z = y;
+    for (size_t e = 256; e < 512; ++e) z[e] *= ratio;
+    const auto x = kernels::rotate_back_reference(t, z);
+    src =
+        testing::make_buffer(device_, f32, {1, 1, 1, dim}, std::vector<float>(x.begin(), x.end()));
+    encode({.src = src, .to = cache, .pos = 0});
+    const Buffer out = decode(cache, dim, false);
+    std::array<double, 2> errors = {};
+    for (size_t b = 0; b < 2; ++b) {
+      double error = 0.0, power = 0.0;
+      for (size_t e = 256 * b; e < 256 * (b + 1); ++e) {
+        error += std::pow(z[e] - out.span<float>()[e], 2);
+        power += z[e] * z[e];
+      }
+      const double norm = std::sqrt(power / 256) * c.table.scale_factor;
+      EXPECT_NEAR(c.norms[b] / norm, 1.0, 2e-6) << b << " of " << ratio;
+      errors[b] = error / power;
     }
-    EXPECT_LT(error / power, 0.02) << b;
+    return errors;
+  };
+  const auto alone = nmse_of_halves(1.0), beside = nmse_of_halves(100.0);
+  for (size_t b = 0; b < 2; ++b) {
+    EXPECT_LT(alone[b], 0.02) << b;
+    EXPECT_NEAR(beside[b] / alone[b], 1.0, 0.01) << b;
   }
+  const Buffer out = decode(cache, dim, false);
   auto zero = make_cache({.scale_factor = 0.0f}, {1, 1, 1}, dim);
   encode({.src = src, .to = zero, .pos = 0});
   EXPECT_EQ(bytes_of(zero.codes), bytes_of(cache.codes));
