@@ -248,6 +248,43 @@ TEST(ModelTest, ChunksOf64EqualTheWholePromptBitForBit) {
   }
 }
 
+// Layers that share caches, windows and full layers under every type of cache: a prompt in chunks
+// and steps of a batch give the bits of the prompt at once and of a sequence alone.
+TEST(ModelTest, EveryCacheTypeInChunksAndBatches) {
+  const int32_t length = is_short() ? 70 : 150;
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < length; ++i) ids.push_back((i * 53 + i * i) % 256);
+  std::vector<const char*> types = {"tq2", "tq5", "tq8/tq4"};
+  if (!is_short()) {
+    types.insert(types.end(), {"f32", "f16", "bf16", "tq3", "tq4", "tq6", "tq8", "tq4/tq2"});
+  }
+  for (const std::string model : {"gemma4_e", "gemma4_moe"}) {
+    for (const char* text : types) {
+      SCOPED_TRACE(model + " " + text);
+      const KvTypes types_of_both = parse_kv_types(text).value();
+      ModelOptions options{.max_context = 200, .batch = 1};
+      options.kv_type = types_of_both.k;
+      options.kv_type_v = types_of_both.v;
+      options.prefill_chunk = 64;
+      const auto alone = build(model, options);
+      alone->prefill(0, ids);
+      const auto chunked = last_logits(*alone);
+      options.prefill_chunk = 256;
+      options.batch = 2;
+      const auto pair = build(model, options);
+      pair->prefill(1, std::span(ids).first(40));
+      pair->prefill(0, ids);
+      ASSERT_EQ(last_logits(*pair), chunked);
+      for (const float value : chunked) ASSERT_TRUE(std::isfinite(value));
+      for (int32_t token = 5; token < 9; ++token) {
+        const std::vector<int32_t> tokens = {token, 3 * token};
+        const auto both = decode_step(*pair, tokens), one = decode_step(*alone, {&token, 1});
+        ASSERT_TRUE(std::equal(one.begin(), one.end(), both.begin())) << token;
+      }
+    }
+  }
+}
+
 TEST(ModelTest, SixteenBitCachesStayClose) {
   const Golden golden("gemma3");  // the model that enlarges rounding least
   for (DType type : {f16, bf16}) {
