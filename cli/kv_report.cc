@@ -112,18 +112,44 @@ std::vector<int32_t> tokens_of(const KvReportFlags& flags, const KvReportOptions
   return tokens;
 }
 
-// Refuses what has no room: the weights, beside them caches and scratch of all types at once.
+// Tokens in the longest cache that recall or speed is measured with; 0: neither is.
+int64_t longest_cache(const KvReportOptions& report) {
+  int64_t longest = report.depth > 0 ? report.depth + report.steps + 1 : 0;
+  for (const RecallItem& item : report.recall) {
+    longest = std::max(longest, static_cast<int64_t>(item.prompt.size()) + report.max_reply);
+  }
+  return longest;
+}
+
+// Refuses what has no room beside the weights: caches and scratch of all types at once, as the text
+// is scored, then longer ones of a type at a time.
 ModelOptions checked_memory(const Terminal& terminal, const Device& device,
                             const Checkpoint& checkpoint, const KvReportOptions& report) {
   ModelOptions options{.max_context = report.context};
   ModelMemory memory = estimate_memory(device, checkpoint, options);
+  const auto of = [&](const KvTypes& types, int64_t context) {
+    return estimate_memory(checkpoint.config(),
+                           {.max_context = context, .kv_type = types.k, .kv_type_v = types.v});
+  };
+  std::vector<KvTypes> all = {report.baseline};
   for (const KvTypes& types : report.types) {
-    const ModelMemory one =
-        estimate_memory(checkpoint.config(),
-                        {.max_context = report.context, .kv_type = types.k, .kv_type_v = types.v});
-    memory.caches += one.caches;
-    memory.scratch += one.scratch;
+    if (std::find(all.begin(), all.end(), types) == all.end()) all.push_back(types);
   }
+  ModelMemory scoring;
+  for (const KvTypes& types : all) {
+    const ModelMemory one = of(types, report.context);
+    scoring.caches += one.caches;
+    scoring.scratch += one.scratch;
+  }
+  ModelMemory most = scoring;
+  const int64_t longest = longest_cache(report);
+  for (const KvTypes& types : report.types) {
+    if (longest == 0) break;
+    const ModelMemory one = of(types, longest);
+    if (one.total() > most.total()) most = one;
+  }
+  memory.caches += most.caches;
+  memory.scratch += most.scratch;
   require_memory(terminal, device, memory, options);
   options.max_context = 1;  // caches of its own are not used
   options.prefill_chunk = 1;
