@@ -72,8 +72,9 @@ struct AttnDecodeArgs {
 
 // One query per sequence, at the newest position. Slots that are not valid are never read. Values
 // of a device-resident kv_len or ring_start are read when the work runs and clamped to the cache;
-// a kv_len of 0 then gives 0. A sequence's result does not depend on batch, threads, capacity or
-// the slot its oldest key lies in.
+// a kv_len of 0 then gives 0. A sequence's result does not depend on batch (on CUDA up to 65535
+// sequences, beyond which another kernel adds in another order), threads, capacity or the slot its
+// oldest key lies in.
 // Throws for dtypes, also where k and v or q and out differ; extents; sizes; overlap of out or lse;
 // head dims that are not multiples of 8 from 8 to 512; H not a multiple of Hkv; more than 2^21
 // heads in all sequences together; kv_len outside 1 .. C, with `ring` below 1; ring_start outside 0
