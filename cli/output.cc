@@ -54,23 +54,31 @@ OutputFile::OutputFile(std::string path) : path_(std::move(path)), file_(nullptr
   std::error_code error;
   const auto status = std::filesystem::status(path_, error);
   if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) open_beside();
-  if (file_ == nullptr) file_ = std::fopen(path_.c_str(), beside_.empty() ? "ab" : "wb");
+  if (file_ == nullptr) file_ = std::fopen(path_.c_str(), "ab");
   if (file_ == nullptr) fail();
 }
 
 void OutputFile::open_beside() {
-  if (::access(path_.c_str(), F_OK) == 0 && ::access(path_.c_str(), W_OK) != 0) return;
+  struct stat old = {};
+  const bool exists = ::stat(path_.c_str(), &old) == 0;
+  if (exists && ::access(path_.c_str(), W_OK) != 0) return;
   std::error_code error;
   const auto target = std::filesystem::weakly_canonical(path_, error);  // of a link what it names
-  std::string name = (error ? path_ : target.string()) + ".XXXXXX";
-  const int file = ::mkstemp(name.data());
+  if (error) return;
+  std::string beside = target.string() + ".XXXXXX";
+  const int file = ::mkstemp(beside.data());
   if (file < 0) return;
   const mode_t mask = ::umask(0);
   ::umask(mask);
-  struct stat old = {};
-  ::fchmod(file, ::stat(path_.c_str(), &old) == 0 ? old.st_mode & 07777 : 0666 & ~mask);
-  beside_ = std::move(name);
-  file_ = ::fdopen(file, "wb");
+  const bool is_ready = ::fchmod(file, exists ? old.st_mode & 07777 : 0666 & ~mask) == 0;
+  file_ = is_ready ? ::fdopen(file, "wb") : nullptr;
+  if (file_ == nullptr) {
+    ::close(file);
+    ::unlink(beside.c_str());
+    return;
+  }
+  beside_ = std::move(beside);
+  target_ = target.string();
 }
 
 OutputFile::~OutputFile() {
@@ -86,15 +94,13 @@ bool OutputFile::fail() {
 bool OutputFile::write(std::string_view text) {
   if (file_ == nullptr) return false;
   struct stat now = {};
-  const bool in_place =
+  const bool has_old_text =
       beside_.empty() && ::fstat(::fileno(file_), &now) == 0 && S_ISREG(now.st_mode);
-  if (in_place && ::ftruncate(::fileno(file_), 0) != 0) fail();
+  if (has_old_text && ::ftruncate(::fileno(file_), 0) != 0) fail();
   if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
   if (std::fclose(std::exchange(file_, nullptr)) != 0) fail();
   if (!failure_.empty() || beside_.empty()) return failure_.empty();
-  std::error_code error;
-  const auto target = std::filesystem::weakly_canonical(path_, error);
-  if (std::rename(beside_.c_str(), error ? path_.c_str() : target.c_str()) != 0) return fail();
+  if (std::rename(beside_.c_str(), target_.c_str()) != 0) return fail();
   beside_.clear();
   return true;
 }

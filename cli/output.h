@@ -39,7 +39,8 @@ class OutputFile {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  // Writes and closes. False after any failure, which leaves the path as it was.
+  // Writes and closes. False after any failure, which leaves a regular file as it was (but one in a
+  // directory that takes no other).
   bool write(std::string_view text);
   // "path: No space left on device"; empty without a failure.
   const std::string& failure() const { return failure_; }
@@ -49,7 +50,8 @@ class OutputFile {
   void open_beside();
 
   std::string path_;
-  std::string beside_;  // what becomes the file; empty: it is written in its place
+  // What becomes target_, the path without links; empty: the file is written in its place.
+  std::string beside_, target_;
   std::FILE* file_;
   std::string failure_;
 };
