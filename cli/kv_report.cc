@@ -125,7 +125,8 @@ int64_t longest_cache(const KvReportOptions& report) {
 // is scored, then longer ones of a type at a time.
 ModelOptions checked_memory(const Terminal& terminal, const Device& device,
                             const Checkpoint& checkpoint, const KvReportOptions& report) {
-  ModelOptions options{.max_context = report.context};
+  // The model's own caches are not used.
+  ModelOptions options{.max_context = 1, .prefill_chunk = 1};
   ModelMemory memory = estimate_memory(device, checkpoint, options);
   const auto of = [&](const KvTypes& types, int64_t context) {
     return estimate_memory(checkpoint.config(),
@@ -151,8 +152,6 @@ ModelOptions checked_memory(const Terminal& terminal, const Device& device,
   memory.caches += most.caches;
   memory.scratch += most.scratch;
   require_memory(terminal, device, memory, options);
-  options.max_context = 1;  // caches of its own are not used
-  options.prefill_chunk = 1;
   return options;
 }
 

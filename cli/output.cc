@@ -19,6 +19,11 @@ void remember_failure() {
   if (g_stdout_errno == 0) g_stdout_errno = errno != 0 ? errno : EIO;
 }
 
+bool is_open_as(int stream, const struct stat& file) {
+  struct stat own = {};
+  return ::fstat(stream, &own) == 0 && own.st_dev == file.st_dev && own.st_ino == file.st_ino;
+}
+
 }  // namespace
 
 void occupy_standard_streams() {
@@ -48,42 +53,50 @@ void flush_stdout() {
 bool stdout_broken() { return g_stdout_errno != 0; }
 int stdout_errno() { return g_stdout_errno; }
 
-// Devices and pipes are written in their place, and so is a file in a directory that takes no
-// other.
-OutputFile::OutputFile(std::string path) : path_(std::move(path)), file_(nullptr) {
+OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
+  struct stat old = {};
   std::error_code error;
-  const auto status = std::filesystem::status(path_, error);
-  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) open_beside();
-  if (file_ == nullptr) file_ = std::fopen(path_.c_str(), "ab");
+  const bool exists = ::stat(path_.c_str(), &old) == 0;
+  const bool leads_nowhere = !exists && std::filesystem::is_symlink(path_, error);
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (!exists || !is_open_as(stream, old)) continue;
+    file_ = ::fdopen(::dup(stream), "ab");  // goes on where the stream is
+    if (file_ == nullptr) fail();
+    return;
+  }
+  replaces_ = exists && S_ISREG(old.st_mode);
+  if ((replaces_ && ::access(path_.c_str(), W_OK) == 0) || (!exists && !leads_nowhere)) {
+    target_ = std::filesystem::weakly_canonical(path_, error).string();
+    // One file beside it shows that there may be another later.
+    if (!target_.empty() && open_beside()) {
+      std::fclose(std::exchange(file_, nullptr));
+      ::unlink(beside_.c_str());
+      return;
+    }
+    target_.clear();
+  }
+  file_ = std::fopen(path_.c_str(), "ab");
   if (file_ == nullptr) fail();
 }
 
-void OutputFile::open_beside() {
+// With the mode of the file that it becomes.
+bool OutputFile::open_beside() {
+  beside_ = target_ + ".XXXXXX";
+  const int file = ::mkstemp(beside_.data());
+  if (file < 0) return false;
   struct stat old = {};
-  const bool exists = ::stat(path_.c_str(), &old) == 0;
-  if (exists && ::access(path_.c_str(), W_OK) != 0) return;
-  std::error_code error;
-  const auto target = std::filesystem::weakly_canonical(path_, error);  // of a link what it names
-  if (error) return;
-  std::string beside = target.string() + ".XXXXXX";
-  const int file = ::mkstemp(beside.data());
-  if (file < 0) return;
   const mode_t mask = ::umask(0);
   ::umask(mask);
-  const bool is_ready = ::fchmod(file, exists ? old.st_mode & 07777 : 0666 & ~mask) == 0;
-  file_ = is_ready ? ::fdopen(file, "wb") : nullptr;
-  if (file_ == nullptr) {
-    ::close(file);
-    ::unlink(beside.c_str());
-    return;
-  }
-  beside_ = std::move(beside);
-  target_ = target.string();
+  const mode_t mode = ::stat(target_.c_str(), &old) == 0 ? old.st_mode & 07777 : 0666 & ~mask;
+  if (::fchmod(file, mode) == 0) file_ = ::fdopen(file, "wb");
+  if (file_ != nullptr) return true;
+  ::close(file);
+  ::unlink(beside_.c_str());
+  return false;
 }
 
 OutputFile::~OutputFile() {
   if (file_ != nullptr) std::fclose(file_);
-  if (!beside_.empty()) ::unlink(beside_.c_str());
 }
 
 bool OutputFile::fail() {
@@ -91,18 +104,24 @@ bool OutputFile::fail() {
   return false;
 }
 
+bool OutputFile::write_and_close(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), file_) == text.size();
+  if (!written) fail();
+  return std::fclose(std::exchange(file_, nullptr)) == 0 ? written : fail();
+}
+
 bool OutputFile::write(std::string_view text) {
-  if (file_ == nullptr) return false;
-  struct stat now = {};
-  const bool has_old_text =
-      beside_.empty() && ::fstat(::fileno(file_), &now) == 0 && S_ISREG(now.st_mode);
-  if (has_old_text && ::ftruncate(::fileno(file_), 0) != 0) fail();
-  if (std::fwrite(text.data(), 1, text.size(), file_) != text.size()) fail();
-  if (std::fclose(std::exchange(file_, nullptr)) != 0) fail();
-  if (!failure_.empty() || beside_.empty()) return failure_.empty();
-  if (std::rename(beside_.c_str(), target_.c_str()) != 0) return fail();
-  beside_.clear();
-  return true;
+  if (!failure_.empty()) return false;
+  if (target_.empty()) {
+    flush_stdout();
+    if (replaces_ && ::ftruncate(::fileno(file_), 0) != 0) return fail();
+    return write_and_close(text);
+  }
+  if (!open_beside()) return fail();
+  if (write_and_close(text) && std::rename(beside_.c_str(), target_.c_str()) == 0) return true;
+  fail();
+  ::unlink(beside_.c_str());
+  return false;
 }
 
 }  // namespace mlxn::cli

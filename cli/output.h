@@ -31,7 +31,8 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
 }
 
 // A file that is found to be writable long before it is written. A regular file appears, or
-// changes, when all of it has been written.
+// changes, when all of it has been written, where its directory takes another file. What is no
+// regular file is written in its place, and what stdout or stderr is goes there.
 class OutputFile {
  public:
   explicit OutputFile(std::string path);
@@ -39,20 +40,21 @@ class OutputFile {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  // Writes and closes. False after any failure, which leaves a regular file as it was (but one in a
-  // directory that takes no other).
+  // Writes and closes. False after any failure.
   bool write(std::string_view text);
   // "path: No space left on device"; empty without a failure.
   const std::string& failure() const { return failure_; }
 
  private:
   bool fail();
-  void open_beside();
+  bool open_beside();
+  bool write_and_close(std::string_view text);
 
   std::string path_;
-  // What becomes target_, the path without links; empty: the file is written in its place.
-  std::string beside_, target_;
-  std::FILE* file_;
+  std::string target_;     // path_ without links; empty: the file is written in its place
+  std::string beside_;     // what becomes target_, while it is there
+  bool replaces_ = false;  // in its place: what the file had goes
+  std::FILE* file_ = nullptr;
   std::string failure_;
 };
 

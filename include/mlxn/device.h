@@ -99,8 +99,8 @@ class MLXN_API Device {
   // Bytes now held by allocations of this device (wrapped memory not counted), and their maximum.
   size_t allocated_bytes() const;
   size_t peak_allocated_bytes() const;
-  // How often streams of this device have dropped what was recorded and not committed: who keeps
-  // account of what was recorded looks whether it has happened.
+  // How often work that streams of this device had recorded was dropped, by discard(), by the end
+  // of a stream or because a commit failed: for those who keep account of what they record.
   uint64_t discard_count() const;
   // Memory of the device as a whole, at this moment.
   DeviceMemory memory() const;

@@ -93,7 +93,8 @@ class MLXN_API KvCache {
   // positions pos .. pos + n - 1. Throws kContextFull if that passes max_context (a
   // device-resident pos is trusted), kInvalidArgument for n > max_chunk on a ring and as
   // ops::kv_append, with nothing recorded. A paged cache takes the pages it needs, as reserve()
-  // does for all sequences together, where the host knows pos; else what has no page is dropped.
+  // does for all sequences together, where the host knows pos (so not in a capture, unless they are
+  // ready); else what has no page is dropped.
   void append(Stream& stream, const Buffer& k, const Buffer& v, const Lengths& pos) const;
 
   // Paged: has pages ready for the first `tokens` tokens of a sequence, so that a captured step can
@@ -118,6 +119,7 @@ class MLXN_API KvCache {
  private:
   struct Pages;  // who has which
   KvType v_type() const { return shape_.v_type.value_or(shape_.dtype); }
+  void renew_table(Stream& stream) const;
   void set_pages(Stream& stream, int64_t sequence, int64_t count) const;
   int64_t pages_for(int64_t sequence, int64_t tokens) const;
   void reserve_for(Stream& stream, const Lengths& pos, int64_t n) const;

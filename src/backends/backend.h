@@ -73,6 +73,8 @@ class StreamImpl {
   virtual void wait() = 0;
   // Drops everything recorded but not committed, a capture too. For callers that fail half-way.
   virtual void discard() = 0;
+  // Whether there is something that discard() drops.
+  virtual bool has_recorded() const { return true; }
   virtual void barrier() = 0;
   // Copies in the order of the dispatches around them. `data` has been read when upload returns.
   virtual void upload(const Buffer& to, const void* data) = 0;

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <functional>
-#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -323,6 +322,42 @@ TEST(Stream, FailureSurfacesAtWaitAndTheStreamGoesOn) {
   add_one(stream, a, b);
   stream.commit().wait();
   EXPECT_EQ(b.span<float>()[0], 1.0f);
+}
+
+TEST(Stream, DroppedWorkIsCounted) {
+  const Device device = open_cpu();
+  const Buffer a = device.alloc(f32, {4}), b = device.alloc(f32, {4});
+  const auto dropped_by = [&](const auto& call) {
+    const uint64_t before = device.discard_count();
+    call();
+    return device.discard_count() - before;
+  };
+  Stream stream(device);
+  EXPECT_EQ(dropped_by([&] { stream.discard(); }), 0u);
+  EXPECT_EQ(dropped_by([&] {
+              add_one(stream, a, b);
+              stream.commit().wait();
+            }),
+            0u);
+  EXPECT_EQ(dropped_by([&] {
+              add_one(stream, a, b);
+              stream.discard();
+            }),
+            1u);
+  EXPECT_EQ(dropped_by([&] { Stream other(device); }), 0u);
+  EXPECT_EQ(dropped_by([&] {
+              Stream other(device);
+              add_one(other, a, b);
+            }),
+            1u);
+  EXPECT_EQ(dropped_by([&] {
+              cpu_stream(stream.impl()).dispatch("bad", "test", {}, 1, [](uint32_t) {
+                throw std::runtime_error("task");
+              });
+              stream.commit();
+              EXPECT_THROW(stream.wait(), Error);
+            }),
+            1u);
 }
 
 TEST(Stream, DiscardDropsWorkAndCaptures) {

@@ -16,6 +16,15 @@ void check_not_capturing(const char* where, const StreamImpl& stream) {
               ErrorDetail{where, "state", "capturing", "a copy outside the capture"});
 }
 
+// Work that fails may not have run to its end, or not at all.
+template <class Call>
+void call_or_count(StreamImpl& stream, const Call& call) try {
+  call();
+} catch (...) {
+  stream.device().impl()->count_discard();
+  throw;
+}
+
 }  // namespace
 }  // namespace backends
 
@@ -25,7 +34,7 @@ Stream::Stream(const Device& device) try : impl_(device.impl()->create_stream(de
 }
 Stream::Stream(std::unique_ptr<StreamImpl> impl) : impl_(std::move(impl)) {}
 Stream::~Stream() {
-  if (impl_) impl_->device().impl()->count_discard();
+  if (impl_ && impl_->has_recorded()) impl_->device().impl()->count_discard();
 }
 Stream::Stream(Stream&&) noexcept = default;
 Stream& Stream::operator=(Stream&& other) noexcept {
@@ -42,7 +51,7 @@ Stream Stream::on(const Device& device, void* native) try {
 const Device& Stream::device() const { return impl_->device(); }
 
 Stream& Stream::commit() try {
-  impl_->commit();
+  backends::call_or_count(*impl_, [&] { impl_->commit(); });
   return *this;
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
@@ -50,13 +59,13 @@ Stream& Stream::commit() try {
 
 void Stream::wait() try {
   ++impl_->counters().waits;
-  impl_->wait();
+  backends::call_or_count(*impl_, [&] { impl_->wait(); });
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
 void Stream::discard() {
+  if (impl_->has_recorded()) device().impl()->count_discard();
   impl_->discard();
-  device().impl()->count_discard();
 }
 void Stream::barrier() { impl_->barrier(); }
 

@@ -160,11 +160,12 @@ int64_t KvCache::cache_bytes(const KvCacheShape& s) {
 }
 
 struct KvCache::Pages {
+  Buffer table;                             // the rows of all sequences
   std::vector<int32_t> free;                // taken from the back
   std::vector<std::vector<int32_t>> taken;  // per sequence, in the order of slots
-  // Per sequence: Device::discard_count() when its row of the block table was last recorded. If it
-  // has grown since then, the row may have been dropped.
-  std::vector<uint64_t> recorded_at;
+  // Device::discard_count() up to which rows were recorded. If it has grown since then, some of
+  // them may have been dropped.
+  uint64_t recorded_at = 0;
 };
 
 KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
@@ -186,11 +187,12 @@ KvCache::KvCache(const Device& device, const KvCacheShape& shape) try
   shape_.num_pages = blocks.count;
   pages_ = std::make_shared<Pages>();
   pages_->taken.resize(static_cast<size_t>(shape.batch));
-  pages_->recorded_at.resize(static_cast<size_t>(shape.batch), device.discard_count());
+  pages_->recorded_at = device.discard_count();
   for (int64_t i = blocks.count; i-- > 0;) pages_->free.push_back(static_cast<int32_t>(i));
   const std::vector<int32_t> none(static_cast<size_t>(shape.batch * (capacity_ / shape.page_size)),
                                   -1);
   block_table_ = device.upload(none.data(), i32, {shape.batch, capacity_ / shape.page_size});
+  pages_->table = block_table_;
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();
 }
@@ -227,13 +229,26 @@ int64_t KvCache::free_pages() const {
   return is_paged() ? static_cast<int64_t>(pages_->free.size()) : 0;
 }
 
+// Records the block table once more if some of it may have been dropped: no sequence may go on with
+// pages that are another one's.
+void KvCache::renew_table(Stream& stream) const {
+  const uint64_t discards = stream.device().discard_count();
+  if (pages_->recorded_at == discards) return;
+  const Buffer& table = pages_->table;
+  std::vector<int32_t> entries;
+  for (const std::vector<int32_t>& row : pages_->taken) {
+    entries.insert(entries.end(), row.begin(), row.end());
+    entries.resize(entries.size() + static_cast<size_t>(table.dim(1)) - row.size(), -1);
+  }
+  stream.upload(table, entries.data());
+  pages_->recorded_at = discards;
+}
+
 // Gives a sequence its first `count` pages and takes back the others.
 void KvCache::set_pages(Stream& stream, int64_t sequence, int64_t count) const {
-  const auto index = static_cast<size_t>(first_sequence_ + sequence);
-  auto& taken = pages_->taken[index];
-  const uint64_t discards = stream.device().discard_count();
+  auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
   const auto wanted = static_cast<size_t>(count);
-  if (wanted == taken.size() && pages_->recorded_at[index] == discards) return;
+  if (wanted == taken.size()) return;
   std::vector<int32_t> row(taken);
   std::vector<int32_t> free(pages_->free);
   for (; row.size() > wanted; row.pop_back()) free.push_back(row.back());
@@ -243,7 +258,6 @@ void KvCache::set_pages(Stream& stream, int64_t sequence, int64_t count) const {
   stream.upload(block_table_.rows(sequence, 1), entries.data());
   taken.swap(row);
   pages_->free.swap(free);
-  pages_->recorded_at[index] = discards;
 }
 
 // Pages that a sequence has if `tokens` of it are to fit.
@@ -263,7 +277,8 @@ void KvCache::reserve_for(Stream& stream, const Lengths& pos, int64_t n) const {
   reserve_all(stream, 0, tokens);
 }
 
-// Has pages ready for tokens[i] tokens of sequence first + i, or throws with nothing changed.
+// Has pages ready for tokens[i] tokens of sequence first + i, or throws kContextFull with nothing
+// changed.
 void KvCache::reserve_all(Stream& stream, int64_t first, const std::vector<int64_t>& tokens) const {
   int64_t left = free_pages();
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -278,6 +293,7 @@ void KvCache::reserve_all(Stream& stream, int64_t first, const std::vector<int64
     }
     left -= more;
   }
+  renew_table(stream);
   for (size_t i = 0; i < tokens.size(); ++i) {
     const int64_t sequence = first + static_cast<int64_t>(i);
     set_pages(stream, sequence, pages_for(sequence, tokens[i]));
@@ -298,6 +314,7 @@ void KvCache::release(Stream& stream, int64_t sequence, int64_t keep) const try 
   if (!is_paged()) return;
   const auto& taken = pages_->taken[static_cast<size_t>(first_sequence_ + sequence)];
   const int64_t pages = base::ceil_div(std::min(keep, capacity_), shape_.page_size);
+  renew_table(stream);
   set_pages(stream, sequence, std::min(pages, static_cast<int64_t>(taken.size())));
 } catch (const std::bad_alloc&) {
   base::throw_no_memory();

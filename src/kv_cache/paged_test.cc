@@ -186,6 +186,12 @@ TEST(PagedCachePages, OutliveWhatWasDropped) {
       paged.sequence(2).append(other, first.k, first.v, 0);
     }
     EXPECT_EQ(first.run(paged.sequence(2), {0}), first.run(plain.sequence(2), {0}));
+    // Rows of all sequences are renewed before pages change hands.
+    paged.release(stream, 0);
+    stream.discard();
+    paged.reserve(stream, 1, 300);
+    stream.commit().wait();
+    for (const int32_t entry : paged.block_table().rows(0, 1).span<int32_t>()) EXPECT_EQ(entry, -1);
   }
 }
 

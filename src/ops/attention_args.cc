@@ -141,7 +141,8 @@ void check_chunk(const char* op, const CacheReach& cache, std::optional<int64_t>
   }
   if (!cache.ring || *kv_len <= cache.capacity || *q_len == 0) return;
   int64_t oldest = 0;
-  // A window of all positions blocks nothing.
+  // A window of all positions blocks nothing, and a huge one behind a first query before position 0
+  // has no end in 64 bits.
   if (cache.window_size > 0 && cache.window_size <= *kv_len) {
     oldest = std::max<int64_t>(0, offset - cache.window_size + 1);
   }

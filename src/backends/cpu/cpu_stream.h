@@ -47,6 +47,7 @@ class CpuStream : public StreamImpl {
   void commit() override;
   void wait() override;
   void discard() override;
+  bool has_recorded() const override { return !items_.empty() || capture_ != nullptr; }
   void barrier() override;
   void upload(const Buffer& to, const void* data) override;
   void download(const Buffer& from, void* data) override;

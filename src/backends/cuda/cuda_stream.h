@@ -59,6 +59,7 @@ class CudaStream final : public StreamImpl, public GpuStream {
   void commit() override;
   void wait() override;
   void discard() override;
+  bool has_recorded() const override { return !items_.empty() || capture_ != nullptr; }
   void barrier() override { barriers_.request(); }
   void upload(const Buffer& to, const void* data) override;
   void download(const Buffer& from, void* data) override;

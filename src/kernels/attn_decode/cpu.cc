@@ -297,8 +297,7 @@ void launch(StreamImpl& stream, const AttnDecodeParams& p, backends::Access acce
   auto& cpu = backends::cpu::cpu_stream(stream);
   const int64_t rows = p.batch * p.num_heads, splits = max_splits(p);
   const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
-    cpu.dispatch("attn_decode", name, std::move(split_access),
-                 static_cast<uint32_t>(p.batch * p.num_kv_heads * splits),
+    cpu.dispatch("attn_decode", name, std::move(split_access), p.batch * p.num_kv_heads * splits,
                  [p, partials, split_fn](uint32_t task) {
                    const int64_t row = task / partials.splits;
                    split_fn(p, partials, row / p.num_kv_heads, row % p.num_kv_heads,

@@ -524,8 +524,7 @@ void attn_decode_tq_cpu(StreamImpl& stream, const AttnDecodeTqParams& p, backend
   const AttnDecodeParams& a = p.attn;
   const int64_t rows = a.batch * a.num_heads, splits = max_splits(a);
   const auto split = [&](backends::Access split_access, const AttnDecodePartials& partials) {
-    cpu.dispatch("attn_decode_tq", name, std::move(split_access),
-                 static_cast<uint32_t>(a.batch * a.num_kv_heads * splits),
+    cpu.dispatch("attn_decode_tq", name, std::move(split_access), a.batch * a.num_kv_heads * splits,
                  [p, ways, partials, split_fn](uint32_t task) {
                    const int64_t row = task / partials.splits;
                    split_fn(p, ways, partials, row / p.attn.num_kv_heads, row % p.attn.num_kv_heads,

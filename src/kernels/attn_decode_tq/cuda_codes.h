@@ -295,8 +295,8 @@ __global__ __launch_bounds__(32 * kWarpCount, 1) void attn_decode_tq_mma(
   __shared__ uint v_signs[kDim / 32];
   __shared__ uint2 lane_bytes[32];  // a copy for each lane, or they would not stay in registers
   const TqHeads own(p);
-  // 96 KB of K, and of V, are three rounds; more gained nothing. Of short parts half is asked for:
-  // a copy of what is still on its way arrives later.
+  // 96 KB of K, and of V, are three rounds or more; more of them gained nothing. Of short parts
+  // half is asked for: a copy of what is still on its way arrives later.
   if (threadIdx.x == 32 * (kWarpCount - 1)) {
     prefetch_part(own.b, own.kv_row(p), k, v, kDim / 2, kDim / 2, k_norms, v_norms, kNorms, kv_len,
                   ring_start, p, 16 << 10, 96 << 10);

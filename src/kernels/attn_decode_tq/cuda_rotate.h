@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotations of rows by simdgroups. Of rows of a power of two of elements lane l has elements 8 l ..
-// 8 l + 7 and, of rows of 512, those 256 further; a row on its way out may be of several powers of
-// two, the largest first.
+// Rotations of rows by simdgroups. Of queries lane l has elements 8 l .. 8 l + 7 and, of rows of
+// 512, those 256 further. Rows of another number of elements are of two powers of two, the larger
+// one first.
 #pragma once
 #include "kernels/attn_decode/cuda_join.h"
 #include "kernels/attn_decode_tq/gpu_args.h"

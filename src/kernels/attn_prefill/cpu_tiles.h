@@ -46,7 +46,7 @@ void dispatch_query_tiles(StreamImpl& stream, const char* op, const char* entry,
   if (p.q_starts != nullptr) {
     // As many tiles as the packed rows can make; where they end is known when the work runs.
     const int64_t tiles = p.q_len / each + p.batch;
-    return cpu.dispatch(op, entry, std::move(access), static_cast<uint32_t>(p.num_kv_heads * tiles),
+    return cpu.dispatch(op, entry, std::move(access), p.num_kv_heads * tiles,
                         [p, tiles, run](uint32_t task) {
                           QueryTile found;
                           if (!find_tile(p, task % tiles, found)) return;
@@ -54,8 +54,7 @@ void dispatch_query_tiles(StreamImpl& stream, const char* op, const char* entry,
                         });
   }
   const int64_t tiles = base::ceil_div(p.q_len, each);
-  cpu.dispatch(op, entry, std::move(access),
-               static_cast<uint32_t>(p.batch * p.num_kv_heads * tiles),
+  cpu.dispatch(op, entry, std::move(access), p.batch * p.num_kv_heads * tiles,
                [heads = p.num_kv_heads, tiles, run](uint32_t task) {
                  const int64_t row = task / tiles;
                  // Late tiles see more keys; they go first so that the threads finish together.

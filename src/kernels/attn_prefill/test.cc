@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <limits>
+
 #include "kernels/common/attn_oracle_kit.h"
 
 namespace mlxn {
@@ -607,7 +609,10 @@ TEST(AttnPrefillErrors, EachRuleNamesItsParameter) {  // P20 as far as it applie
   expect({"kv_len", "0"}, [](Args& a) { a.kv_len = 0; });
   expect({"window_size", "-1"}, [](Args& a) { a.window_size = -1; });
   for (int64_t window : {int64_t{1} << 40, std::numeric_limits<int64_t>::max()}) {
+    // The first query is at position -10.
     expect({"k: capacity", "64 slots of a ring", "80"}, [&](Args& a) {
+      a.q = device.alloc(f32, {1, 4, 90, 64});
+      a.out = device.alloc(f32, {1, 4, 90, 64});
       a.ring = true;
       a.kv_len = 80;
       a.window_size = window;
