@@ -38,7 +38,7 @@ def prompts(count):
 @torch.no_grad()
 def golden(model, ids):
     out = model(torch.tensor([ids])).logits[0]
-    positions = [len(ids) - 1] if len(ids) < 100 else [2 * len(ids) // 3, len(ids) - 1]
+    positions = [2 * len(ids) // 3, len(ids) - 1] if 100 <= len(ids) < 1000 else [len(ids) - 1]
     done = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long), do_sample=False,
                           max_new_tokens=STEPS, eos_token_id=CONFIG["eos_token_id"], pad_token_id=0,
                           return_dict_in_generate=True, output_logits=True)
