@@ -112,15 +112,6 @@ std::vector<int32_t> tokens_of(const KvReportFlags& flags, const KvReportOptions
   return tokens;
 }
 
-// Tokens in the longest cache that recall or speed is measured with; 0: neither is.
-int64_t longest_cache(const KvReportOptions& report) {
-  int64_t longest = report.depth > 0 ? report.depth + report.steps + 1 : 0;
-  for (const RecallItem& item : report.recall) {
-    longest = std::max(longest, static_cast<int64_t>(item.prompt.size()) + report.max_reply);
-  }
-  return longest;
-}
-
 // Refuses what has no room beside the weights: caches and scratch of all types at once, as the text
 // is scored, then longer ones of a type at a time.
 ModelOptions checked_memory(const Terminal& terminal, const Device& device,
@@ -143,7 +134,7 @@ ModelOptions checked_memory(const Terminal& terminal, const Device& device,
     scoring.scratch += one.scratch;
   }
   ModelMemory most = scoring;
-  const int64_t longest = longest_cache(report);
+  const int64_t longest = report.longest_cache();
   for (const KvTypes& types : report.types) {
     if (longest == 0) break;
     const ModelMemory one = of(types, longest);

@@ -36,6 +36,10 @@ struct KvReportOptions {
   // From time to time, with the part that is done, 0 to 1. False stops; what is known by then is
   // returned.
   std::function<bool(double fraction)> progress = {};
+
+  // Tokens that the longest recall item, or the measurement of speed, puts into a cache, of a type
+  // at a time; 0: neither is measured. Of lengths that kv_report() takes.
+  MLXN_API int64_t longest_cache() const;
 };
 
 struct KvReportRow {

@@ -26,14 +26,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Tokens that the longest recall item, or the measurement of speed, puts into a cache.
-int64_t longest_of(const KvReportOptions& options) {
-  size_t prompt = 0;
-  for (const RecallItem& item : options.recall) prompt = std::max(prompt, item.prompt.size());
-  const int64_t recall = prompt == 0 ? 0 : static_cast<int64_t>(prompt) + options.max_reply;
-  return std::max(recall, options.depth == 0 ? 0 : options.depth + options.steps + 1);
-}
-
 void check(const Model& model, std::span<const int32_t> tokens, const KvReportOptions& options) {
   const ModelConfig& config = model.config();
   if (options.types.empty()) reject("types", 0, "at least one");
@@ -49,7 +41,8 @@ void check(const Model& model, std::span<const int32_t> tokens, const KvReportOp
   const int64_t limit = config.max_position_embeddings;
   const std::string most = "at most " + std::to_string(limit) + ", what the model was trained for";
   if (options.context > limit) reject("context", options.context, most);
-  if (longest_of(options) > limit) reject("recall, depth: tokens", longest_of(options), most);
+  const int64_t longest = options.longest_cache();
+  if (longest > limit) reject("recall, depth: tokens", longest, most);
   runtime::check_tokens("kv_report", tokens, config.vocab_size);
   for (const RecallItem& item : options.recall) {
     if (item.prompt.empty()) reject("recall: prompt", 0, "at least one token");
@@ -265,6 +258,13 @@ KvReportRow row_of(const Model& model, const KvTypes& types) {
 
 }  // namespace
 
+int64_t KvReportOptions::longest_cache() const {
+  size_t prompt = 0;
+  for (const RecallItem& item : recall) prompt = std::max(prompt, item.prompt.size());
+  const int64_t of_recall = prompt == 0 ? 0 : static_cast<int64_t>(prompt) + max_reply;
+  return std::max(of_recall, depth == 0 ? 0 : depth + steps + 1);
+}
+
 int64_t kv_bytes_per_token(const ModelConfig& config, const KvTypes& types) try {
   // That many slots are in every cache, rings and units of codes included.
   constexpr int64_t kSlots = 16;
@@ -294,7 +294,7 @@ std::vector<KvReportRow> kv_report(const Model& model, const Tokenizer& tokenize
     }
   }
   subjects.clear();  // their caches make room for longer ones
-  const int64_t longest = longest_of(options);
+  const int64_t longest = options.longest_cache();
   for (KvReportRow& row : rows) {
     if (longest == 0 || progress.stopped()) break;
     Model own = model.sharing_weights(options_of(options, row.types, longest));

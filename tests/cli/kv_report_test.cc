@@ -74,6 +74,37 @@ TEST(KvReport, Plot) {
   EXPECT_FALSE(contains(svg.str(), "nan")) << svg.str();
 }
 
+// A plot that cannot be written leaves the older one, and nothing beside it.
+TEST(KvReport, PlotsAreWholeOrNotThere) {
+  const std::filesystem::path folder = ::testing::TempDir() + "mlxn_kv_report_full";
+  std::filesystem::create_directories(folder);
+  const std::string path = (folder / "plot.svg").string();
+  std::ofstream(path) << "an older plot";
+  const std::vector<std::string> arguments = {
+      MLXN_COMMAND, "kv-report", "--model", kModel, "--file",         kLicense, "-c", "64",
+      "--windows",  "1",         "--types", "f16",  "--recall-items", "0",      "-q", "--plot"};
+  std::vector<std::string> limited = {"/bin/bash", "-c",
+                                      "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""};
+  limited.insert(limited.end(), arguments.begin(), arguments.end());
+  limited.push_back(path);
+  const ProcessResult full = run_process(limited);
+  EXPECT_EQ(full.exit_code, 1) << full.err;
+  EXPECT_TRUE(contains(full.err, path + ": File too large")) << full.err;
+  std::stringstream left;
+  left << std::ifstream(path).rdbuf();
+  EXPECT_EQ(left.str(), "an older plot");
+  const auto files = std::filesystem::directory_iterator(folder);
+  EXPECT_EQ(std::distance(begin(files), end(files)), 1);
+  std::filesystem::remove_all(folder);
+  // Where stdout is, behind the table.
+  std::vector<std::string> both = arguments;
+  both.push_back("/dev/stdout");
+  const ProcessResult shown = run_process(both);
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_LT(shown.out.find("| f16"), shown.out.find("<svg")) << shown.out;
+  EXPECT_TRUE(contains(shown.out, "</svg>"));
+}
+
 TEST(KvReport, SaysWhatItCannotMeasure) {
   const auto message = [](const std::vector<std::string>& more) {
     const ProcessResult result = kv_report(more);
